@@ -1,0 +1,112 @@
+"""openqueue: background work for Python on nothing but PostgreSQL.
+
+The front door: declare with `task`, enqueue through the task or a `Client`, run with a `Worker`.
+Names are imported when first asked for, so that a command line that only prints help stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openqueue.app import Client, connect, enqueue, enqueue_many
+    from openqueue.backoff import Exponential, Fixed
+    from openqueue.errors import (
+        ConfigError,
+        ConnectionFailed,
+        InvalidArguments,
+        InvalidOption,
+        InvalidTask,
+        LeaseLost,
+        NotSerializable,
+        OpenQueueError,
+        RunCancelled,
+        RunExpired,
+        RunFailed,
+        RunNotFound,
+        SchemaError,
+        TooLarge,
+        UnexpectedResult,
+        UnexpectedState,
+        UnknownTask,
+    )
+    from openqueue.runs.model import Run, RunInfo
+    from openqueue.tasks.context import Context
+    from openqueue.tasks.control import Cancelled, GiveUp, Snooze
+    from openqueue.tasks.task import Task, task
+    from openqueue.worker.worker import Worker
+
+    __version__: str
+
+__all__ = [
+    "Cancelled",
+    "Client",
+    "ConfigError",
+    "ConnectionFailed",
+    "Context",
+    "Exponential",
+    "Fixed",
+    "GiveUp",
+    "InvalidArguments",
+    "InvalidOption",
+    "InvalidTask",
+    "LeaseLost",
+    "NotSerializable",
+    "OpenQueueError",
+    "Run",
+    "RunCancelled",
+    "RunExpired",
+    "RunFailed",
+    "RunInfo",
+    "RunNotFound",
+    "SchemaError",
+    "Snooze",
+    "Task",
+    "TooLarge",
+    "UnexpectedResult",
+    "UnexpectedState",
+    "UnknownTask",
+    "Worker",
+    "__version__",
+    "connect",
+    "enqueue",
+    "enqueue_many",
+    "task",
+]
+
+_HOME = {
+    "Cancelled": "tasks.control",
+    "Client": "app",
+    "Context": "tasks.context",
+    "Exponential": "backoff",
+    "Fixed": "backoff",
+    "GiveUp": "tasks.control",
+    "Run": "runs.model",
+    "RunInfo": "runs.model",
+    "Snooze": "tasks.control",
+    "Task": "tasks.task",
+    "Worker": "worker.worker",
+    "connect": "app",
+    "enqueue": "app",
+    "enqueue_many": "app",
+    "task": "tasks.task",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, and keep it (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("openqueue")
+    elif name in __all__:
+        value = getattr(import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

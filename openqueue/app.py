@@ -1,0 +1,224 @@
+"""The composition root: the one file that builds the object graph, from settings to running parts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, overload
+from weakref import WeakKeyDictionary
+
+from pydantic import SecretStr
+
+from openqueue import __version__
+from openqueue.db.listener import Listener
+from openqueue.db.migrations import require
+from openqueue.db.pool import Database
+from openqueue.errors import ConfigError
+from openqueue.events import Events
+from openqueue.runs.client import Client
+from openqueue.runs.model import Run
+from openqueue.settings import Settings, load_settings
+from openqueue.tasks import enqueuer as enqueuers
+from openqueue.tasks.discovery import discover
+from openqueue.tasks.enqueuer import Item
+from openqueue.tasks.registry import Registry
+from openqueue.worker.stopping import stopping_on_signals
+from openqueue.worker.worker import Limits, Worker
+
+__all__ = [
+    "Client",
+    "connect",
+    "default_enqueuer",
+    "enqueue",
+    "enqueue_many",
+    "open_client",
+    "open_worker",
+    "run_worker",
+]
+
+R = TypeVar("R")
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[int, asyncio.Task[Client]]] = WeakKeyDictionary()
+"""The default client of each event loop, with the process that opened it: a fork opens its own."""
+
+
+def url_of(settings: Settings) -> str:
+    """The database's URL. Raises ConfigError, with the remedies, when there is none."""
+    if settings.database_url is None:
+        raise ConfigError(
+            "There is no database: set OPENQUEUE_DATABASE_URL=postgresql://user:password@host:5432/database"
+            " (or database_url in openqueue.toml). To try openqueue without a server: `openqueue dev`."
+        )
+    return settings.database_url.get_secret_value()
+
+
+@asynccontextmanager
+async def open_client(settings: Settings, bus: Events | None = None) -> AsyncIterator[Client]:
+    """A client with its own connections, for as long as the block lasts.
+
+    Raises ConfigError without a database; ConnectionFailed; SchemaError when the schema is missing or too old.
+    """
+    bus = bus or Events()
+    async with _database(settings, bus, "openqueue client") as database:
+        listener = _listener(settings, database, bus, "openqueue client listener")
+        async with Client(
+            database, listener, namespace=settings.namespace, largest_input=settings.max_input
+        ) as client:
+            yield client
+
+
+@asynccontextmanager
+async def connect(database_url: str | None = None, /, **settings: Any) -> AsyncIterator[Client]:
+    """A client: ``async with openqueue.connect("postgresql://…") as oq: await oq.enqueue(…)``.
+
+    What is not given comes from the settings. Within the block, tasks are enqueued through it.
+    """
+    url = None if database_url is None else SecretStr(database_url)
+    async with open_client(load_settings(database_url=url, **settings)) as client:
+        with enqueuers.using(client):
+            yield client
+
+
+async def default_enqueuer() -> Client:
+    """The process-wide client of this event loop, opened from the settings when first needed.
+
+    It is closed with the loop (`asyncio.run` and `asyncio.Runner` do so before they return).
+    """
+    loop = asyncio.get_running_loop()
+    pid, opening = _clients.get(loop, (0, None))
+    if opening is None or pid != os.getpid() or (opening.done() and opening.exception() is not None):
+        opening = loop.create_task(_open_for_loop(), name="openqueue:default-client")
+        _clients[loop] = (os.getpid(), opening)
+    return await asyncio.shield(opening)
+
+
+async def _open_for_loop() -> Client:
+    keeper = _kept()
+    client = await anext(keeper)
+    _keepers[asyncio.get_running_loop()] = keeper
+    return client
+
+
+async def _kept() -> AsyncGenerator[Client, None]:
+    """An asynchronous generator is closed by the loop's own shutdown: so what it keeps open is, too."""
+    async with open_client(load_settings()) as client:
+        yield client
+
+
+_keepers: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[Client, None]] = WeakKeyDictionary()
+"""Held until then: a generator that nobody holds is closed at once."""
+
+
+@overload
+async def enqueue(item: Item[R], /, *, connection: object | None = None) -> Run[R]: ...
+@overload
+async def enqueue(
+    task: str,
+    payload: Mapping[str, Any] | None = None,
+    /,
+    *,
+    connection: object | None = None,
+    allow_unknown: bool = False,
+    **options: Any,
+) -> Run[Any]: ...
+async def enqueue(what: Any, payload: Any = None, /, **options: Any) -> Run[Any]:
+    """Enqueue an item, or a task by its name with its arguments by name; see `Client.enqueue`."""
+    taker: Any = await enqueuers.enqueuer()
+    run: Run[Any] = await taker.enqueue(what, *(() if payload is None else (payload,)), **options)
+    return run
+
+
+async def enqueue_many(items: Iterable[Item[Any]], *, connection: object | None = None) -> list[Run[Any]]:
+    """Enqueue all of the items or none, in one statement; see `Client.enqueue_many`."""
+    return await (await enqueuers.enqueuer()).enqueue_many(items, connection=connection)
+
+
+@asynccontextmanager
+async def open_worker(
+    settings: Settings, *, registry: Registry | None = None, bus: Events | None = None
+) -> AsyncIterator[Worker]:
+    """A worker, assembled but not running yet; its tasks are those of `registry`, else those found by the settings."""
+    bus = bus or Events()
+    found = registry or discover(settings.dirs, settings.modules)
+    async with _database(settings, bus, "openqueue worker") as database:
+        client = Client(
+            database,
+            _listener(settings, database, bus, "openqueue client listener"),
+            namespace=settings.namespace,
+            largest_input=settings.max_input,
+        )
+        async with client:
+            yield Worker(
+                database,
+                _listener(settings, database, bus, "openqueue listener"),
+                found,
+                client=client,
+                namespace=settings.namespace,
+                name=settings.name,
+                queues=settings.queues,
+                limits=_limits(settings),
+                bus=bus,
+                version=__version__,
+            )
+
+
+async def run_worker(
+    settings: Settings,
+    *,
+    once: bool = False,
+    registry: Registry | None = None,
+    bus: Events | None = None,
+    started: Any = None,
+) -> int:
+    """Run a worker until a signal (or, with `once`, until nothing is ready); answers the exit code.
+
+    1 when outcomes could not be stored. `started` is called with the worker once it is assembled.
+    """
+    stop = asyncio.Event()
+    async with open_worker(settings, registry=registry, bus=bus) as worker:
+        if started is not None:
+            started(worker)
+        with stopping_on_signals(stop, worker.target, worker.statements, worker.id):
+            await (worker.drain(stop) if once else worker.run(stop))
+        return 1 if worker.unsaved else 0
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        concurrency=settings.concurrency,
+        threads=settings.threads,
+        grace=settings.grace.total_seconds(),
+        poll=settings.poll_interval.total_seconds(),
+        heartbeat=settings.heartbeat.total_seconds(),
+        lease=settings.lease.total_seconds(),
+        largest_output=settings.max_output,
+    )
+
+
+@asynccontextmanager
+async def _database(settings: Settings, bus: Events, application: str) -> AsyncIterator[Database]:
+    database = Database(
+        url_of(settings),
+        schema=settings.schema_name,
+        emit=bus.emit,
+        max_size=settings.pool_size,
+        timeout=settings.statement_timeout.total_seconds(),
+        application=application,
+    )
+    async with database:
+        async with database.connection() as connection:
+            await require(connection, settings.schema_name)
+        yield database
+
+
+def _listener(settings: Settings, database: Database, bus: Events, application: str) -> Listener:
+    url = settings.listen_dsn.get_secret_value() if settings.listen_dsn else url_of(settings)
+    return Listener(
+        url,
+        channel=database.schema,
+        emit=bus.emit,
+        application=application,
+        statements=database.statements,
+    )

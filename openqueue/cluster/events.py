@@ -1,0 +1,44 @@
+"""What the cluster's duties tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from openqueue.events import Event
+
+__all__ = ["DutyFailed", "PartitionsMade", "RunRescued", "WorkerSuspected"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRescued(Event):
+    """A run of a dead worker: `verdict` is ready (it runs again), failed (the third lost worker) or cancelled."""
+
+    run_id: UUID
+    task: str
+    verdict: str
+    worker: UUID
+    worker_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSuspected(Event):
+    """A worker's liveness lock is free: if it does not beat soon, it is dead."""
+
+    worker: UUID
+    worker_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionsMade(Event):
+    """New month partitions of the history."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DutyFailed(Event):
+    """A duty could not be done this time; it is tried again."""
+
+    duty: str
+    error: str

@@ -1,0 +1,150 @@
+"""Foreign errors, mapped at the border: what happened, where, and what to do about it.
+
+A pure function of the exception. The password is never in a message: places are named by host,
+database and user, and what a driver says of a URL is not repeated.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+from openqueue.errors import ConnectionFailed, InvalidOption, OpenQueueError, SchemaError
+
+__all__ = ["is_conflict", "mapped", "sqlstate"]
+
+_CONFLICTS = frozenset({"40P01", "40001"})
+_MISSING = {
+    "3F000": "the schema is missing",
+    "42P01": "a table is missing",
+    "42883": "a function is missing",
+    "42703": "a column is missing",
+}
+_ENDED = ("57P01", "57P02", "57P05", "25P03", "08000", "08003", "08006", "08001", "08P01")
+_REFUSED = {
+    "28P01": ("the password was refused", "Check the password in the database URL, or ~/.pgpass"),
+    "28000": ("the server refuses this user", "Check the user, and pg_hba.conf on the server"),
+    "3D000": ("there is no such database", "Create it (createdb), or correct the name in the URL"),
+    "53300": (
+        "the server has no connection left",
+        "Raise max_connections, lower pool_size, or put PgBouncer in front",
+    ),
+    "57P03": ("the server is starting up, shutting down or recovering", "Try again in a moment"),
+    "25006": (
+        "it is read-only (a standby, or default_transaction_read_only)",
+        "Give the URL of the primary; with several hosts add target_session_attrs=read-write",
+    ),
+    "57014": (
+        "the server cancelled the statement",
+        "Look for locks and load, or for a statement_timeout set on the role or the database",
+    ),
+    "55P03": ("a lock was not to be had in time", "See which transaction holds it (pg_locks), and try again"),
+    "26000": (
+        "a prepared statement is gone: a pooler in transaction mode is in between",
+        "Use PgBouncer 1.21 or newer with max_prepared_statements, or set statement_cache_size to 0",
+    ),
+    "53100": ("its disk is full", "Make room on the server"),
+    "53200": ("the server is out of memory", "Give the server more memory, or lower its settings"),
+    "55000": ("it is not in a state for this", "See the server's log"),
+}
+
+
+def sqlstate(error: BaseException) -> str:
+    """PostgreSQL's five-letter code of an error, or nothing."""
+    return getattr(error, "sqlstate", None) or ""
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether the statement lost against others (deadlock, serialization) and may simply be repeated."""
+    return sqlstate(error) in _CONFLICTS
+
+
+def mapped(
+    error: Exception, where: str, *, doing: str = "", seconds: float | None = None, schema: str = "openqueue"
+) -> OpenQueueError:
+    """The error of openqueue that says what `error` means.
+
+    `where` is the database as messages name it, `doing` the statement's name, `seconds` the time limit
+    that was set. Raise it `from error`.
+    """
+    if isinstance(error, OpenQueueError):
+        return error
+    during = f" during {doing}" if doing else ""
+    error = _first(error)
+    if isinstance(error, TimeoutError):
+        return _timed_out(where, during, seconds)
+    if isinstance(error, asyncpg.PostgresError):
+        return _from_server(error, where, during, schema)
+    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return _from_client(error, where, during)
+    return OpenQueueError(f"A statement could not be sent to {where}{during}: {error}")
+
+
+def _first(error: Exception) -> Exception:
+    """What ended the session, where leaving a transaction then only says that the session has ended."""
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error.__context__, asyncpg.PostgresError):
+        return error.__context__
+    return error
+
+
+def _timed_out(where: str, during: str, seconds: float | None) -> ConnectionFailed:
+    limit = f" within {seconds:g} s" if seconds else " in time"
+    return ConnectionFailed(
+        f"No answer from {where}{limit}{during}. The statement may still have been carried out. "
+        "Look for locks and load on the server, or for a firewall in between."
+    )
+
+
+def _from_server(error: asyncpg.PostgresError, where: str, during: str, schema: str) -> OpenQueueError:
+    state = sqlstate(error)
+    if state in _MISSING:
+        return SchemaError(
+            f"Schema {schema!r} in {where} is missing or too old{during}: {error}. Run: openqueue migrate"
+        )
+    if state == "22023" and error.column_name:
+        return InvalidOption(_sentence(error), option=error.column_name)
+    if state == "25P02":
+        return ConnectionFailed(
+            f"The transaction on this connection has already failed{during}: an earlier statement in it "
+            "raised an error. Roll it back and begin again."
+        )
+    return _refused(error, state, where, during)
+
+
+def _refused(error: asyncpg.PostgresError, state: str, where: str, during: str) -> OpenQueueError:
+    if state in _REFUSED:
+        what, remedy = _REFUSED[state]
+        return ConnectionFailed(f"Cannot use {where}{during}: {what} ({error}). {remedy}.")
+    if state == "42501":
+        return ConnectionFailed(
+            f"A right is missing in {where}{during}: {error}. "
+            "Run it as the schema's owner, or have the right granted."
+        )
+    if state in _ENDED:
+        return ConnectionFailed(f"The connection to {where} was ended{during}: {error}. Try again.")
+    return OpenQueueError(f"PostgreSQL refused a statement{during} in {where}: {_sentence(error)} [{state}]")
+
+
+def _from_client(error: Exception, where: str, during: str) -> OpenQueueError:
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return ConnectionFailed(f"The URL of {where} cannot be used: {error}.")
+    if isinstance(error, OSError):
+        return ConnectionFailed(
+            f"Cannot reach {where}{during}: {_reason(error)}. "
+            "Is PostgreSQL running there, and are host and port right? Of several hosts one must take writes."
+        )
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return ConnectionFailed(
+            f"No server of {where} takes writes ({error}). Check that one of the hosts is the primary."
+        )
+    if isinstance(error, ValueError):
+        return OpenQueueError(f"A value cannot be sent to PostgreSQL{during}: {error}")
+    return ConnectionFailed(f"The connection to {where} cannot be used{during}: {error}.")
+
+
+def _sentence(error: asyncpg.PostgresError) -> str:
+    hint = getattr(error, "hint", None)
+    return f"{error.args[0] if error.args else error}{f': {hint}' if hint else ''}"
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

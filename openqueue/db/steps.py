@@ -1,0 +1,90 @@
+"""What `migrate` has to run, as rendered SQL: the same text whether it is run or printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from openqueue.db.ledger import Applied, Engine, Ledger, Migration, Status
+from openqueue.db.statements import Statements, inline, render, split
+
+__all__ = ["Part", "Step", "partitions", "script", "steps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of SQL that goes to the server in one message; `name` is its file, if it has one."""
+
+    text: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that is done whole or, in a transaction, not at all."""
+
+    name: str
+    parts: tuple[Part, ...]
+    transactional: bool = True
+    second: tuple[Part, ...] = ()  # to run instead when a function cannot be replaced as it stands
+
+
+def steps(own: Statements, ledger: Ledger, applied: Applied, status: Status) -> Iterator[Step]:
+    """All that is still to be done, in order. `own` are the migrator's statements."""
+    if not applied.has_tables:
+        yield _bootstrap(own, applied)
+    for migration in ledger.migrations:
+        if migration.number not in applied.migrations:
+            yield _migration(own, migration)
+    if not status.engine:
+        yield _engine(own, ledger.engine)
+
+
+def partitions(own: Statements) -> Step:
+    """Make the partitions that will be needed soon."""
+    return Step("partitions", (Part(own["migrator_partitions"]),))
+
+
+def script(own: Statements, todo: Iterable[Step], lock_timeout: str) -> str:
+    """The steps as a script for psql."""
+    return "\n\n".join(_printed(own, step, lock_timeout) for step in todo)
+
+
+def _bootstrap(own: Statements, applied: Applied) -> Step:
+    names = ["migrator_create_migrations", "migrator_create_engine"]
+    if not applied.has_schema:
+        names.insert(0, "migrator_create_schema")
+    return Step(f"schema {own.schema}", tuple(Part(own[name]) for name in names))
+
+
+def _migration(own: Statements, migration: Migration) -> Step:
+    record = inline(own["migrator_record"], migration.number, migration.name, migration.checksum)
+    text = render(migration.text, own.schema)
+    pieces = (text,) if migration.transactional else split(text)
+    parts = (*(Part(piece, migration.name) for piece in pieces), Part(record))
+    return Step(migration.name, parts, migration.transactional)
+
+
+def _engine(own: Statements, engine: Engine) -> Step:
+    remember, clear = Part(own["migrator_remember"]), Part(own["migrator_clear"])
+    finish = Part(own["migrator_finish"], "engine")
+    files = [Part(render(text, own.schema), f"engine/{name}") for name, text in engine.files]
+    install = Part(inline(own["migrator_install"], engine.checksum, engine.version))
+    end = (*files, finish, install)
+    return Step("engine", (remember, *end), second=(remember, clear, *end))
+
+
+def _printed(own: Statements, step: Step, lock_timeout: str) -> str:
+    texts = [part.text for part in step.parts]
+    if step.transactional:
+        settings = inline(own["migrator_settings"], lock_timeout)
+        texts = [own["migrator_begin"], settings, *texts, own["migrator_commit"]]
+    return f"-- {step.name}\n" + "\n".join(map(_ended, texts))
+
+
+def _ended(text: str) -> str:
+    text = text.rstrip()
+    last = text.rpartition("\n")[2]
+    if text.endswith(";") and "--" not in last:
+        return text
+    return f"{text}\n;" if "--" in last else f"{text};"

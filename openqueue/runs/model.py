@@ -1,0 +1,171 @@
+"""What a caller holds in hand: a run, what is known of it, and what happened to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from openqueue.codec import decode
+from openqueue.durations import Duration
+from openqueue.runs.states import ENDED
+
+if TYPE_CHECKING:
+    from openqueue.runs.client import Client
+    from openqueue.tasks.task import Task
+
+__all__ = ["Attempt", "Row", "Run", "RunEvent", "RunInfo"]
+
+R = TypeVar("R")
+
+Row = Any
+"""A record of the database: columns by name, and by `dict()` all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run as it was when read. Times are the database's; `error` is the last attempt's.
+
+    status    scheduled queued running retrying · completed failed cancelled expired
+    attempt   number of the current or last attempt that counts; 0 before the first
+    run_at    not before then; for a retry, when it is due
+    """
+
+    id: UUID
+    namespace: str
+    task: str
+    queue: str
+    priority: int
+    status: str
+    input: Any
+    output: Any
+    error: Mapping[str, Any] | None
+    progress: Mapping[str, Any] | None
+    meta: Mapping[str, Any]
+    tags: tuple[str, ...]
+    key: str | None
+    attempt: int
+    max_attempts: int
+    worker: UUID | None
+    created_at: datetime
+    run_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    deadline: datetime | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.status in ENDED
+
+    @classmethod
+    def of(cls, row: Row) -> RunInfo:
+        """Read a row of one of the run queries."""
+        fields = dict(row)
+        for name in ("input", "output", "error", "progress", "meta"):
+            fields[name] = None if fields[name] is None else decode(fields[name])
+        return cls(**{**fields, "tags": tuple(fields["tags"])})
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """Something in a run's timeline: enqueued, started, progress, log, retried, completed, failed …"""
+
+    at: datetime
+    event: str
+    attempt: int | None
+    worker: UUID | None
+    data: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, row: Row) -> RunEvent:
+        """Read a row of `run_events`."""
+        return cls(row["at"], row["event"], row["attempt"], row["worker"], decode(row["data"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A finished attempt. `number` never restarts; `counted` is its place towards max_attempts."""
+
+    number: int
+    counted: int
+    outcome: str
+    final: bool
+    worker: UUID | None
+    started_at: datetime | None
+    finished_at: datetime
+    error: Mapping[str, Any] | None
+
+    @classmethod
+    def of(cls, row: Row) -> Attempt:
+        """Read a row of `run_attempts`."""
+        error = None if row["error"] is None else decode(row["error"])
+        return cls(
+            row["attempt"],
+            row["counted"],
+            row["outcome"],
+            row["final"],
+            row["worker"],
+            row["started_at"],
+            row["finished_at"],
+            error,
+        )
+
+
+class Run(Generic[R]):
+    """A run that was asked for: wait for its result, look at it, cancel it.
+
+    id        its UUIDv7
+    task      the task's name
+    outcome   what the enqueue did: 'added', 'existing' (its key or id was there) or 'replaced'
+    """
+
+    __slots__ = ("_client", "_declared", "id", "outcome", "task")
+
+    def __init__(
+        self,
+        client: Client,
+        id: UUID,
+        task: str,
+        outcome: Literal["added", "existing", "replaced"] = "added",
+        declared: Task[..., R] | None = None,
+    ) -> None:
+        self._client = client
+        self._declared = declared
+        self.id = id
+        self.task = task
+        self.outcome = outcome
+
+    async def result(self, timeout: Duration | None = None) -> R:
+        """Wait until the run has ended and return what the task returned.
+
+        Raises RunFailed, RunCancelled or RunExpired by its end, RunNotFound, and TimeoutError once
+        `timeout` (seconds, "10s", a timedelta; None: no limit) is over; the run then goes on.
+        """
+        value: R = await self._client.result(self.id, timeout, declared=self._declared)
+        return value
+
+    async def info(self) -> RunInfo:
+        """Everything known of it now. Raises RunNotFound."""
+        return await self._client.get(self.id)
+
+    async def status(self) -> str:
+        """Its status now; see RunInfo. Raises RunNotFound."""
+        return (await self.info()).status
+
+    async def cancel(self, reason: str | None = None) -> str:
+        """Cancel it: see `Client.cancel`."""
+        return await self._client.cancel(self.id, reason)
+
+    async def retry(self) -> str:
+        """Run it again, or now: see `Client.retry`."""
+        return await self._client.retry(self.id)
+
+    async def events(self) -> Sequence[RunEvent]:
+        """Its timeline so far, oldest first."""
+        return await self._client.events(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} of {self.task}>"

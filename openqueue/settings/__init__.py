@@ -1,0 +1,13 @@
+"""Settings: what can be configured, where it may be written, and what is wrong with it.
+
+Precedence: a flag of the command line, the environment (`OPENQUEUE_CONCURRENCY=200`), a file in the
+directory `OPENQUEUE_SECRETS_DIR` named like the variable or the key, `openqueue.toml` (or the file that
+`OPENQUEUE_CONFIG` names), `[tool.openqueue]` in `pyproject.toml`, the default. The first that gives a
+setting decides it whole. Read only by `app` and `cli`: everything below is given keywords.
+"""
+
+from openqueue.settings.model import Settings, load_settings
+from openqueue.settings.sources import unknown_variables
+from openqueue.settings.values import Address
+
+__all__ = ["Address", "Settings", "load_settings", "unknown_variables"]

@@ -1,0 +1,137 @@
+"""The compiled signature of a task: pydantic-core's validators and serializers, bound once.
+
+The parameters become a TypedDict, of which only what the caller gave is present: defaults belong to the
+code, not to what is stored. Models and dataclasses are written by field name and read by name or alias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, NotRequired
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer
+from typing_extensions import TypedDict
+
+from openqueue.codec import decode, encode
+from openqueue.errors import InvalidTask, NotSerializable
+from openqueue.tasks.faults import invalid
+from openqueue.tasks.signature import Parameter, Signature
+
+__all__ = ["Contract", "compile_contract", "input_schema"]
+
+_INPUT: Final = ConfigDict(extra="forbid", val_json_bytes="base64", ser_json_bytes="base64")
+_WRITE: Final = CoreConfig(ser_json_inf_nan="constants", ser_json_bytes="base64")
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What the hot paths need."""
+
+    signature: Signature
+    adapter: TypeAdapter[Any]
+    positional: tuple[str, ...]
+    validate: Callable[[Any], dict[str, Any]]
+    validate_json: Callable[[str | bytes], dict[str, Any]]
+    write: Callable[[Any], bytes]
+    write_result: Callable[[Any], bytes]
+    read_result: Callable[[str | bytes], Any]
+
+
+def compile_contract(signature: Signature) -> Contract:
+    """Build validators and serializers. Raises InvalidTask, naming the parameter pydantic refuses."""
+    fields = {one.name: _field_type(one) for one in signature.parameters}
+    shape = TypedDict("Input", fields)  # type: ignore[misc]  # its fields are the function's parameters
+    shape.__pydantic_config__ = _INPUT  # type: ignore[attr-defined]
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(shape)
+        result: TypeAdapter[Any] = TypeAdapter(signature.returns)
+    except (PydanticUserError, NameError) as error:
+        raise InvalidTask(_unsendable(signature, error)) from None
+    result_writer = SchemaSerializer(result.core_schema, _WRITE)
+    return Contract(
+        signature=signature,
+        adapter=adapter,
+        positional=tuple(one.name for one in signature.parameters if one.by_position),
+        validate=partial(adapter.validator.validate_python, by_alias=True, by_name=True),
+        validate_json=partial(adapter.validator.validate_json, by_alias=True, by_name=True),
+        write=_writer(signature, adapter),
+        write_result=partial(result_writer.to_json, round_trip=True, warnings=False),
+        read_result=partial(result.validator.validate_json, by_alias=True, by_name=True),
+    )
+
+
+def _field_type(one: Parameter) -> Any:
+    return one.annotation if one.required else NotRequired[one.annotation]
+
+
+def _writer(signature: Signature, adapter: TypeAdapter[Any]) -> Callable[[Any], bytes]:
+    """How valid arguments are written, so that they can be read back.
+
+    Validation takes instances of models and dataclasses at their word. Where the signature has such
+    types, what breaks its own type's promises is noticed while writing (which costs a microsecond).
+    """
+    serializer = SchemaSerializer(adapter.core_schema, _WRITE)
+    lenient = partial(serializer.to_json, round_trip=True, warnings=False)
+    if not _has_instances(adapter.core_schema):
+        return lenient
+    strict = partial(serializer.to_json, round_trip=True, warnings="error")
+
+    def write(valid: Any) -> bytes:
+        try:
+            return strict(valid)
+        except PydanticSerializationError:  # not JSON at all, or read back to see whether it matters
+            data = lenient(valid)
+        try:
+            adapter.validator.validate_json(data, by_alias=True, by_name=True)
+        except ValidationError as error:
+            raise invalid(signature, error, stored=False) from None
+        return data
+
+    return write
+
+
+def _has_instances(schema: Any) -> bool:
+    """Whether a core schema knows a class whose instances are not validated again."""
+    if isinstance(schema, Mapping):
+        return schema.get("type") in ("model", "dataclass") or any(map(_has_instances, schema.values()))
+    return isinstance(schema, list | tuple) and any(map(_has_instances, schema))
+
+
+def input_schema(contract: Contract) -> dict[str, Any]:
+    """The JSON schema of the input; types that have none leave it open."""
+    parameters = contract.signature.parameters
+    try:
+        schema = contract.adapter.json_schema()
+    except PydanticInvalidForJsonSchema:
+        schema = {"type": "object", "properties": {one.name: {} for one in parameters}}
+    schema["title"] = contract.signature.label
+    for one in parameters:
+        if not one.required and (default := _as_json(one.default)) is not None:
+            schema["properties"][one.name].setdefault("default", default)
+    return schema
+
+
+def _unsendable(signature: Signature, error: Exception) -> str:
+    """Name the parameter whose annotation pydantic refuses."""
+    for one in signature.parameters:
+        try:
+            TypeAdapter(one.annotation)
+        except (PydanticUserError, NameError) as found:
+            return f"{signature.label}: the argument `{one.name}` cannot be sent as JSON: {_brief(found)}"
+    return f"{signature.label}: the result cannot be stored as JSON: {_brief(error)}"
+
+
+def _brief(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _as_json(value: Any) -> Any:
+    """A default for the schema; None when it has no JSON form (or is None, which is said as well)."""
+    try:
+        return decode(encode(value))
+    except NotSerializable:
+        return None

@@ -1,0 +1,203 @@
+"""Finding tasks: import what is in the task directories and the named modules, in order.
+
+A file is imported under the name the program itself would use (`tasks.mail` from the working
+directory), so that it is not loaded twice when others import it; what the task is called follows from
+the directory (`naming`). A directory off the path becomes a package of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+
+from openqueue.errors import ConfigError, InvalidTask, did_you_mean
+from openqueue.tasks.declared import declaring
+from openqueue.tasks.naming import set_roots
+from openqueue.tasks.registry import Registry
+
+__all__ = ["discover", "task_files"]
+
+_SKIPPED_DIRS = {"__pycache__", "tests", "test", "node_modules", "site-packages", "venv"}
+_SKIPPED_FILES = {"conftest.py", "setup.py", "__main__.py"}
+
+
+def discover(
+    dirs: Iterable[str | PathLike[str]] = (),
+    modules: Iterable[str] = (),
+    *,
+    allow_missing: bool = False,
+) -> Registry:
+    """Import the directories' files and the modules, one after the other, and return their tasks.
+
+    Sets the directories that name tasks in this process, and puts the working directory on the import
+    path, as `python -m` does. With `allow_missing` a directory that does not exist is passed over.
+    Raises ConfigError for what cannot be imported, with its traceback, and InvalidTask for two tasks of
+    one name and for a signature that cannot be used.
+    """
+    roots = [Path(one) for one in dirs]
+    set_roots(roots)
+    _reach_working_directory()
+    imported: list[str] = []
+    with declaring() as heard:
+        for root in roots:
+            imported += _import_directory(root, allow_missing=allow_missing)
+        for name in modules:
+            imported.append(_import(name, f"module {name}"))
+    registry = Registry.collect(imported, heard)
+    _check_signatures(registry)
+    return registry
+
+
+def task_files(root: Path) -> Iterator[Path]:
+    """The Python files below a directory, in order; without tests, caches, hidden ones and environments."""
+    for entry in sorted(root.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if entry.name not in _SKIPPED_DIRS and not (entry / "pyvenv.cfg").exists():
+                yield from task_files(entry)
+        elif entry.suffix == ".py" and not _is_skipped(entry.name):
+            yield entry
+
+
+def _is_skipped(name: str) -> bool:
+    return name in _SKIPPED_FILES or name.startswith("test_") or name.endswith("_test.py")
+
+
+def _reach_working_directory() -> None:
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _import_directory(root: Path, *, allow_missing: bool) -> list[str]:
+    if not root.is_dir():
+        if allow_missing and not root.exists():
+            return []
+        raise ConfigError(
+            f"the task directory {root} does not exist (looked for {root.absolute()}). Create it, or set"
+            " `dirs` (or OPENQUEUE_DIRS) to where the tasks are."
+        )
+    absolute = root.resolve()
+    files = list(task_files(absolute))
+    package = _package(absolute) if files else ""
+    return [_import(_dotted(package, file, absolute), str(file)) for file in files]
+
+
+def _dotted(package: str, file: Path, root: Path) -> str:
+    parts = list(file.relative_to(root).with_suffix("").parts)
+    if any("." in part for part in parts):
+        raise ConfigError(f"{file} has a dot in its name, so it cannot be imported. Rename it.")
+    if parts[-1] == "__init__":
+        parts.pop()
+    return ".".join([package, *parts] if package else parts)
+
+
+def _package(root: Path) -> str:
+    """The package that `root` is: by an entry of the path, or one made for it; "" if it is an entry."""
+    for entry in sys.path:
+        base = Path(entry or ".").resolve()
+        if root == base:
+            return ""
+        if root.is_relative_to(base):
+            name = ".".join(root.relative_to(base).parts)
+            if _is_package_at(name, root):
+                return name
+    return _made_package(root)
+
+
+def _is_package_at(name: str, root: Path) -> bool:
+    if not all(part.isidentifier() for part in name.split(".")):
+        return False
+    spec = _found(name, str(root))
+    places = spec.submodule_search_locations if spec is not None else None
+    return any(Path(place).resolve() == root for place in places or ())
+
+
+def _found(name: str, what: str) -> ModuleSpec | None:
+    try:
+        return find_spec(name)
+    except ModuleNotFoundError:
+        return None
+    except Exception as error:
+        raise ConfigError(_broken(what, error)) from error
+
+
+def _made_package(root: Path) -> str:
+    """A package for a directory off the path; its name says which, and hides no other module."""
+    name = f"{root.name}_{sha256(str(root).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return name
+    start = root / "__init__.py"
+    if not start.exists():
+        bare = ModuleSpec(name, None, is_package=True)
+        bare.submodule_search_locations = [str(root)]
+        sys.modules[name] = module_from_spec(bare)
+        return name
+    spec = spec_from_file_location(name, start, submodule_search_locations=[str(root)])
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = package = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(package)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise ConfigError(_broken(str(start), error)) from error
+    return name
+
+
+def _import(name: str, what: str) -> str:
+    """Import a module and return its name; what goes wrong becomes a ConfigError that shows where."""
+    try:
+        importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and _is_or_above(error.name, name):
+            raise ConfigError(_missing(name, error.name)) from None
+        raise ConfigError(_broken(what, error)) from error
+    return name
+
+
+def _is_or_above(parent: str, name: str) -> bool:
+    return name == parent or name.startswith(parent + ".")
+
+
+def _missing(name: str, missing: str) -> str:
+    return (
+        f"there is no module {name!r} ({missing!r} was not found from {Path.cwd()})."
+        f"{did_you_mean(name, _nearby())} Correct `modules`, or start where the program is."
+    )
+
+
+def _nearby() -> list[str]:
+    return [entry.stem for entry in Path.cwd().iterdir() if entry.suffix in ("", ".py")]
+
+
+def _broken(what: str, error: BaseException) -> str:
+    trace = "".join(traceback.format_exception(type(error), error, _from_the_module_on(error.__traceback__)))
+    return f"{what} cannot be imported: {type(error).__name__}: {error}\n{trace.rstrip()}"
+
+
+def _from_the_module_on(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback without this file and the import machinery above the module's own first line."""
+    ours = (__file__, importlib.__file__)
+    while trace is not None and (
+        (file := trace.tb_frame.f_code.co_filename) in ours or file.startswith("<frozen")
+    ):
+        trace = trace.tb_next
+    return trace
+
+
+def _check_signatures(registry: Registry) -> None:
+    for task in registry:
+        try:
+            task.arguments.check()
+        except InvalidTask as error:
+            raise InvalidTask(f"{error} (task {task.name!r}, {task.place})") from error

@@ -1,0 +1,108 @@
+"""What a task needs to be enqueued: an item to hand over, and somebody who takes it.
+
+`runs.client` implements `Enqueuer`. Who it is, is asked in this order: `current`, which the worker
+sets while a task runs and `using` sets in a block; else the process-wide default, which opens a client
+from the settings when it is first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from openqueue.codec import encode
+from openqueue.errors import InvalidArguments
+from openqueue.tasks.checks import check_text
+from openqueue.tasks.options import NO_OPTIONS, EnqueueOptions
+
+if TYPE_CHECKING:
+    from openqueue.runs.model import Run
+    from openqueue.tasks.task import Task
+
+__all__ = ["Enqueuer", "Item", "Provider", "current", "enqueuer", "set_default", "using"]
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Generic[R]):
+    """One run to be: the task's name, its input as JSON text, and the options of this enqueue.
+
+    `declared` is the task where it is known in this process; its options then win over the catalogue's.
+    """
+
+    task: str
+    input: str
+    options: EnqueueOptions = NO_OPTIONS
+    declared: Task[..., R] | None = None
+
+    @staticmethod
+    def named(task: str, payload: Mapping[str, Any] | None = None, /, **options: Any) -> Item[Any]:
+        """An item for a task known by name only; `payload` has its arguments by name, not validated here.
+
+        Raises InvalidOption, InvalidArguments (not an object) or NotSerializable.
+        """
+        check_text(task, "task")
+        if payload is not None and not isinstance(payload, Mapping):
+            raise InvalidArguments(
+                f"{task}: the input must be a dict with the arguments by name, not {type(payload).__name__}.",
+                field="input",
+            )
+        return Item(task, encode(payload or {}, what="input"), EnqueueOptions.of(**options))
+
+
+class Enqueuer(Protocol):
+    """Takes items and answers with runs."""
+
+    async def enqueue(self, item: Item[R], *, connection: object | None = None) -> Run[R]:
+        """Enqueue one, in the transaction of the caller's `connection` if given."""
+        ...
+
+    async def enqueue_many(
+        self, items: Iterable[Item[Any]], *, connection: object | None = None
+    ) -> list[Run[Any]]:
+        """Enqueue all in one statement; the runs are in the order of the items."""
+        ...
+
+
+Provider = Callable[[], Awaitable[Enqueuer]]
+
+current: ContextVar[Enqueuer | None] = ContextVar("openqueue_enqueuer", default=None)
+"""Who takes items here and now; None: the default."""
+
+_default: Provider | None = None
+
+
+async def enqueuer() -> Enqueuer:
+    """Who takes items now."""
+    here = current.get()
+    if here is not None:
+        return here
+    return await (_default or _from_settings())()
+
+
+def set_default(provider: Provider | None) -> Provider | None:
+    """Make `provider` the process-wide default (None: a client from the settings); returns the one before."""
+    global _default
+    before, _default = _default, provider
+    return before
+
+
+@contextmanager
+def using(taker: Enqueuer) -> Iterator[None]:
+    """Within the block, and in tasks started there, hand items to `taker`."""
+    token = current.set(taker)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+def _from_settings() -> Provider:
+    """The composition root's client: the one place where a lower room asks a higher one, by its name."""
+    provider: Provider = import_module("openqueue.app").default_enqueuer
+    return provider

@@ -1,0 +1,177 @@
+"""`@task`: a function that can also be enqueued."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import update_wrapper
+from inspect import cleandoc, iscoroutinefunction, unwrap
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from openqueue.errors import InvalidOption
+from openqueue.tasks import enqueuer as enqueuers
+from openqueue.tasks.arguments import Arguments
+from openqueue.tasks.declared import declare
+from openqueue.tasks.enqueuer import Item
+from openqueue.tasks.naming import Roots, roots, source_file, task_name
+from openqueue.tasks.options import NO_OPTIONS, EnqueueOptions, TaskOptions
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from openqueue.runs.model import Run
+    from openqueue.tasks.context import Context
+    from openqueue.tasks.decorator import task
+    from openqueue.tasks.options import EnqueueWords
+
+
+__all__ = ["Configured", "Task", "task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Task(Generic[P, R]):
+    """A declared task; calling it calls the function, here and now.
+
+    function    the function itself
+    defaults    its TaskOptions: what holds for a run unless the enqueue says otherwise
+    arguments   the contract of its arguments and its result
+    is_async    whether the function is `async def`; the others run in a thread
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        defaults: TaskOptions,
+        local: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.arguments = Arguments(function, local)
+        self.function = function
+        self.defaults = defaults
+        self.is_async = iscoroutinefunction(function)
+        self._name = defaults.name or ""
+        self._named_by: Roots | None = None
+        update_wrapper(self, function)
+
+    @property
+    def name(self) -> str:
+        """The name it is stored under: its `name=`, else by file and function (see `naming`)."""
+        if self._named_by is not (now := roots()):
+            self._name = self.defaults.name or task_name(self._source)
+            self._named_by = now
+        return self._name
+
+    @property
+    def description(self) -> str:
+        """Its `description=`, else the first paragraph of the docstring."""
+        return self.defaults.description or cleandoc(self.function.__doc__ or "").partition("\n\n")[0]
+
+    @property
+    def place(self) -> str:
+        """Where it was written, as `file:line`."""
+        code = getattr(self._source, "__code__", None)
+        return f"{source_file(self._source)}:{code.co_firstlineno if code else '?'}"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself; nothing is enqueued."""
+        return self.function(*args, **kwargs)
+
+    def run(self, arguments: Mapping[str, Any], context: Context) -> Any:
+        """Call the function for a run, with parsed arguments and its Context; for async ones, a coroutine."""
+        wanted = self.arguments.context_parameter
+        if wanted is None:
+            return self.function(**arguments)
+        return self.function(**arguments, **{wanted: context})
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+        """Enqueue a run with these arguments.
+
+        `connection=` is taken too (unless the task has such an argument) and means the caller's
+        transaction; type checkers want it in `options(connection=...)`. Raises InvalidArguments,
+        NotSerializable or TooLarge for the arguments; ConnectionFailed and SchemaError.
+        """
+        return await _enqueue(self, NO_OPTIONS, None, args, kwargs)
+
+    def options(self, **options: Unpack[EnqueueWords]) -> Configured[P, R]:
+        """The task with options for what is enqueued next; see EnqueueOptions. Raises InvalidOption."""
+        given: dict[str, Any] = dict(options)
+        connection = given.pop("connection", None)
+        return Configured(self, EnqueueOptions.of(**given), connection)
+
+    def item(self, *args: P.args, **kwargs: P.kwargs) -> Item[R]:
+        """A run to be, for `enqueue_many`; the arguments are validated now."""
+        return Item(self.name, self.arguments.bind(args, kwargs), NO_OPTIONS, self)
+
+    @property
+    def _source(self) -> Callable[..., Any]:
+        source: Callable[..., Any] = unwrap(self.function)
+        return source
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def __reduce__(self) -> str:
+        """Pickled as a reference to the module's name for it, like a function."""
+        return self.function.__qualname__
+
+
+class Configured(Generic[P, R]):
+    """A task with options for what is enqueued through it; may be kept and used again."""
+
+    __slots__ = ("_connection", "_options", "_task")
+
+    def __init__(self, task: Task[P, R], options: EnqueueOptions, connection: object | None = None) -> None:
+        self._task = task
+        self._options = options
+        self._connection = connection
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+        """Enqueue a run with these arguments and the options; raises as `Task.enqueue`."""
+        return await _enqueue(self._task, self._options, self._connection, args, kwargs)
+
+    def item(self, *args: P.args, **kwargs: P.kwargs) -> Item[R]:
+        """A run to be with the options, for `enqueue_many`, which takes the connection for all of them."""
+        if self._connection is not None:
+            raise InvalidOption(
+                "connection: an item has none of its own. Give it to the call that enqueues the item.",
+                option="connection",
+            )
+        task = self._task
+        return Item(task.name, task.arguments.bind(args, kwargs), self._options, task)
+
+
+async def _enqueue(
+    task: Task[..., R],
+    options: EnqueueOptions,
+    connection: object | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Run[R]:
+    if "connection" in kwargs and not task.arguments.takes("connection"):
+        connection = kwargs.pop("connection")
+    item = Item(task.name, task.arguments.bind(args, kwargs), options, task)
+    taker = enqueuers.current.get() or await enqueuers.enqueuer()
+    return await taker.enqueue(item, connection=connection)
+
+
+if not TYPE_CHECKING:
+
+    def task(function=None, /, **options):
+        """Make a function a task: `@task`, or `@task(queue="mail", max_attempts=10)`.
+
+        Options: name, queue, priority, max_attempts, backoff, timeout, deadline, tags, meta, retry_on,
+        give_up_on, aliases, description; see TaskOptions. Raises InvalidTask and InvalidOption.
+        """
+        around = sys._getframe(1).f_locals
+        if function is not None:
+            return _declare(function, TaskOptions.of(**options), around)
+        checked = TaskOptions.of(**options)
+        return lambda function: _declare(function, checked, around)
+
+
+def _declare(function: Callable[..., Any], options: TaskOptions, around: Mapping[str, Any]) -> Task[..., Any]:
+    local = dict(around) if "<locals>" in getattr(function, "__qualname__", "") else None
+    made: Task[..., Any] = Task(function, options, local)
+    declare(made)
+    return made

@@ -1,0 +1,147 @@
+"""What a worker tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from openqueue.events import Event
+
+__all__ = [
+    "BellChanged",
+    "JobsReleased",
+    "LeaseWasLost",
+    "OutcomeUnsaved",
+    "RunFinished",
+    "RunStarted",
+    "ServiceRecovered",
+    "ServiceStumbled",
+    "ThreadAbandoned",
+    "WorkerDraining",
+    "WorkerGivenUp",
+    "WorkerStarted",
+    "WorkerStopped",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(Event):
+    """The worker is registered and takes in work."""
+
+    worker: UUID
+    name: str
+    tasks: int
+    queues: tuple[str, ...]
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDraining(Event):
+    """Intake has stopped; what runs has `grace` seconds."""
+
+    worker: UUID
+    running: int
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped(Event):
+    """The worker has left. `released` jobs went back uncounted; `unsaved` outcomes could not be stored."""
+
+    worker: UUID
+    released: int
+    unsaved: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGivenUp(Event):
+    """Others had declared this worker dead (it was frozen, or cut off): what it ran is no longer its own."""
+
+    worker: UUID
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """An attempt begins."""
+
+    run_id: UUID
+    task: str
+    queue: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished(Event):
+    """An attempt has ended: `outcome` as in runs.outcomes; `seconds` it ran; `error` is JSON text."""
+
+    run_id: UUID
+    task: str
+    queue: str
+    attempt: int
+    outcome: str
+    seconds: float
+    error: str | None
+    delay: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseWasLost(Event):
+    """A guarded write touched nothing: this worker no longer holds the run, and stops its attempt."""
+
+    run_id: UUID
+    task: str
+    doing: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobsReleased(Event):
+    """Jobs went back to their queues, uncounted."""
+
+    jobs: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadAbandoned(Event):
+    """A task in a thread did not end when told to; its thread is left behind."""
+
+    run_id: UUID
+    task: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeUnsaved(Event):
+    """The process ends and could not store this outcome: the whole of it, for the log."""
+
+    run_id: UUID
+    task: str
+    outcome: str
+    output: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BellChanged(Event):
+    """The doorbell went on or off; `rate` is the arrivals a second that decided it."""
+
+    on: bool
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStumbled(Event):
+    """A part could not do its round, and goes on trying; told once, until it has recovered."""
+
+    service: str
+    error: str
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRecovered(Event):
+    """A part that had stumbled works again."""
+
+    service: str
+    failures: int

@@ -1,0 +1,176 @@
+"""Runs one attempt: a job in, an outcome out. No database in it.
+
+Every way a task can leave ends in `runs.outcomes.decide`. Synchronous tasks run in threads, with the context
+variables of the caller; a thread cannot be cancelled, so one that does not end in time is left behind and reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, Protocol
+
+from openqueue.codec import decode
+from openqueue.errors import OpenQueueError, RunNotFound
+from openqueue.events import Emit, Events
+from openqueue.runs.outcomes import RELEASED, Outcome, TimedOut, completed, decide
+from openqueue.tasks.context import Context
+from openqueue.tasks.enqueuer import Enqueuer
+from openqueue.tasks.options import TaskOptions
+from openqueue.tasks.registry import Registry
+from openqueue.tasks.task import Task
+from openqueue.worker.events import RunStarted, ThreadAbandoned
+from openqueue.worker.job import Job
+
+__all__ = ["Executor", "Journal"]
+
+
+class Journal(Protocol):
+    """Where progress and log lines of attempts go."""
+
+    def log(self, job: Job, level: str, message: str, fields: dict[str, Any]) -> None:
+        """Keep a log line with the run."""
+        ...
+
+    def progress(self, job: Job, patch: dict[str, Any]) -> None:
+        """Merge a patch into the run's progress."""
+        ...
+
+
+class Executor:
+    """Runs the tasks of a registry; at most `threads` synchronous ones at a time."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        journal: Journal,
+        enqueuer: Enqueuer | None = None,
+        namespace: str = "default",
+        threads: int = 16,
+        before: Callable[[Job], Awaitable[bool]] | None = None,
+        largest_output: int = 1024 * 1024,
+        emit: Emit | None = None,
+        bus: Events | None = None,
+    ) -> None:
+        self._registry = registry
+        self._journal = journal
+        self._enqueuer = enqueuer
+        self._namespace = namespace
+        self._largest_output = largest_output
+        self._bus = bus or Events()
+        self._emit = emit or self._bus.emit
+        self._before = before
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="openqueue-task")
+        self.abandoned = 0
+
+    def close(self) -> None:
+        """Take no more threads; those left behind are not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def execute(self, job: Job) -> Outcome:
+        """Run one attempt. Whatever leaves the task, a SystemExit too, is an outcome."""
+        options = _NO_OPTIONS
+        if self._bus.wants(RunStarted):
+            self._emit(RunStarted(job.id, job.task, job.row["queue"], job.row["attempt"]))
+        try:
+            if not await self._may_begin(job):
+                return RELEASED
+            task = self._registry.get(job.task)
+            options = task.defaults
+            if job.row["input"] is None:
+                raise RequestMissing(f"the request of run {job.id} is missing", run_id=job.id)
+            value = await self._call(task, job)
+            return completed(task.arguments.dump_output(value, max_bytes=self._largest_output))
+        except GeneratorExit:  # the event loop is gone
+            raise
+        except BaseException as error:  # noqa: BLE001  every end is an outcome
+            return self._ended(options, job, error)
+
+    async def _may_begin(self, job: Job) -> bool:
+        """A job that was with a lost worker is first shown as running: so it is counted if it kills this one, too."""
+        if job.started or self._before is None or not job.row["suspect"]:
+            return True
+        try:
+            return await self._before(job)
+        except OpenQueueError:
+            return False
+
+    def _ended(self, options: TaskOptions, job: Job, error: BaseException) -> Outcome:
+        outcome = decide(options, job.row["attempt"], job.row["max_attempts"], error, job.asked)
+        runner = asyncio.current_task()
+        if job.asked is not None and isinstance(error, asyncio.CancelledError) and runner is not None:
+            while runner.cancelling():
+                runner.uncancel()
+        return outcome
+
+    async def _call(self, task: Task[..., Any], job: Job) -> Any:
+        arguments = task.arguments.parse(job.row["input"])
+        wanted = task.arguments.context_parameter
+        if wanted is not None:
+            arguments[wanted] = self._context(job)
+        timeout = task.defaults.timeout
+        if timeout is None:
+            if task.is_async:
+                return await task.function(**arguments)
+            return await self._in_thread(task.function, arguments, job)
+        return await self._within(timeout.total_seconds(), task, arguments, job)
+
+    async def _within(self, seconds: float, task: Task[..., Any], arguments: dict[str, Any], job: Job) -> Any:
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                if task.is_async:
+                    return await task.function(**arguments)
+                return await self._in_thread(task.function, arguments, job)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise  # the task's own
+            job.cancellation().set()
+            raise TimedOut(f"{task.name} took longer than its timeout of {seconds:g} s") from error
+
+    async def _in_thread(self, function: Callable[..., Any], arguments: dict[str, Any], job: Job) -> Any:
+        context = copy_context()
+        job.cancellation()
+        future = self._threads.submit(context.run, lambda: function(**arguments))
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            job.cancellation().set()
+            if not future.cancel() and not future.done():
+                self.abandoned += 1
+                future.add_done_callback(self._found_again)
+                self._emit(ThreadAbandoned(job.id, job.task, job.asked or "timeout"))
+            raise
+
+    def _found_again(self, _: object) -> None:
+        self.abandoned -= 1
+
+    def _context(self, job: Job) -> Context:
+        row, journal = job.row, self._journal
+        return Context(
+            run_id=job.id,
+            task=job.task,
+            queue=row["queue"],
+            namespace=self._namespace,
+            attempt=row["attempt"],
+            max_attempts=row["max_attempts"],
+            meta=decode(row["meta"]) if row["meta"] else None,
+            tags=tuple(row["tags"] or ()),
+            scheduled_at=row["run_at"],
+            emit_log=lambda level, message, fields: journal.log(job, level, message, fields),
+            emit_progress=lambda patch: journal.progress(job, patch),
+            enqueuer=self._enqueuer,
+            cancelled=job.cancellation(),
+            loop=asyncio.get_running_loop(),
+        )
+
+
+class RequestMissing(RunNotFound):
+    """A job whose request is gone from history: it cannot be run."""
+
+
+_NO_OPTIONS = TaskOptions(give_up_on=(OpenQueueError,))
+"""For what fails before a task is known: an unknown name, a missing request."""

@@ -1,0 +1,179 @@
+"""Says that the process lives, from a thread of its own: a task that blocks the event loop is not a death.
+
+The thread has its own event loop and session, and on it holds the liveness lock. It shares a `Pulse` with the worker:
+plain values that either side reads. An event loop that makes no progress for a whole lease is said to be stuck.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from openqueue.db.faults import mapped
+from openqueue.db.statements import Statements
+from openqueue.db.target import Connection, Target, connect
+from openqueue.errors import OpenQueueError
+from openqueue.events import Emit
+from openqueue.worker.stumbling import Stumbling
+
+__all__ = ["Heartbeat", "Pulse"]
+
+CALL_TIMEOUT: Final = 5.0
+
+
+@dataclass(slots=True)
+class Pulse:
+    """What beats say of the worker, and when it was last well.
+
+    progress    monotonic seconds at which the event loop last turned
+    beaten      monotonic seconds of the last beat that was stored; 0.0: none yet
+    others      how many other workers there are
+    """
+
+    claims: Callable[[], Collection[int]]
+    running: Callable[[], int]
+    draining: bool = False
+    progress: float = field(default_factory=time.monotonic)
+    beaten: float = 0.0
+    others: int = 0
+
+    def state(self, lease: float) -> str:
+        """running, draining, or stuck."""
+        if time.monotonic() - self.progress > lease:
+            return "stuck"
+        return "draining" if self.draining else "running"
+
+
+class Heartbeat:
+    """Beats every `every` seconds until stopped.
+
+    register     arguments of `register_worker`, to appear again after having been given up
+    cancelled    called in the worker's event loop with the runs to cancel
+    given_up     called in the worker's event loop when others had declared this worker dead
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        statements: Statements,
+        worker: UUID,
+        pulse: Pulse,
+        emit: Emit,
+        *,
+        register: tuple[Any, ...],
+        every: float,
+        lease: float,
+        timeout: float,
+        cancelled: Callable[[list[UUID]], None],
+        given_up: Callable[[], None],
+    ) -> None:
+        self._target = target
+        self._statements = statements
+        self._worker = worker
+        self._pulse = pulse
+        self._register = register
+        self._every = every
+        self._lease = lease
+        self._timeout = timedelta(seconds=timeout)
+        self._cancelled = cancelled
+        self._given_up = given_up
+        self._stumbling = Stumbling("heartbeat", self._from_thread(emit))
+        self._home = asyncio.get_running_loop()
+        self._stop: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self) -> None:
+        """Beat in a thread until cancelled; then stop the thread."""
+        ended = self._home.create_future()
+        thread = threading.Thread(target=self._live, args=(ended,), name="openqueue-heartbeat", daemon=True)
+        thread.start()
+        pulse = self._home.create_task(self._turn())
+        try:
+            await asyncio.shield(ended)
+        finally:
+            pulse.cancel()
+            if self._loop is not None and self._stop is not None:
+                with suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._stop.set)
+            await asyncio.wait([ended], timeout=CALL_TIMEOUT)
+
+    async def _turn(self) -> None:
+        while True:
+            self._pulse.progress = time.monotonic()
+            await asyncio.sleep(min(1.0, self._lease / 4))
+
+    def _live(self, ended: asyncio.Future[None]) -> None:
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            self._stop = asyncio.Event()
+            runner.run(self._beat_until_stopped())
+        self._call(lambda: None if ended.done() else ended.set_result(None))
+
+    async def _beat_until_stopped(self) -> None:
+        assert self._stop is not None
+        connection: Connection | None = None
+        while not self._stop.is_set():
+            pause = self._every
+            try:
+                if connection is None or connection.is_closed():
+                    connection = await self._connect()
+                await self._once(connection)
+                self._stumbling.recover()
+            except (OpenQueueError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                if connection is not None:
+                    connection.terminate()
+                connection = None
+                pause = min(
+                    self._every,
+                    self._stumbling.stumble(mapped(error, str(self._target.place), doing="beat_worker")),
+                )
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
+        if connection is not None:
+            with suppress(Exception):  # it ends with the process
+                await connection.close(timeout=1)
+
+    async def _connect(self) -> Connection:
+        connection = await connect(self._target, application="openqueue heartbeat", timeout=CALL_TIMEOUT)
+        connection.add_termination_listener(lambda _: None)
+        await connection.fetch(self._statements["keep_alive"])
+        await connection.fetch(self._statements["hold_liveness"], self._worker)
+        return connection
+
+    async def _once(self, connection: Connection) -> None:
+        pulse = self._pulse
+        row = await connection.fetchrow(
+            self._statements["beat_worker"],
+            self._worker,
+            pulse.state(self._lease),
+            pulse.running(),
+            list(pulse.claims()),
+            self._timeout,
+            timeout=CALL_TIMEOUT,
+        )
+        if row is None or not row["known"]:
+            await connection.fetch(self._statements["register_worker"], self._worker, *self._register)
+            self._call(self._given_up)
+            return
+        pulse.beaten = time.monotonic()
+        pulse.others = row["others"]
+        if row["cancels"]:
+            cancels = list(row["cancels"])
+            self._call(lambda: self._cancelled(cancels))
+
+    def _call(self, function: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the worker's loop is closed: nobody is left to be told
+            self._home.call_soon_threadsafe(function)
+
+    def _from_thread(self, emit: Emit) -> Emit:
+        return lambda event: self._call(lambda: emit(event))

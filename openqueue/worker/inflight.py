@@ -1,0 +1,179 @@
+"""The bounded pool: jobs claimed, waiting here for a place, or running.
+
+A place is a runner: a coroutine that runs one job after the other as long as some are waiting, so that a task
+that does nothing costs no asyncio task of its own. A runner is replaced when a job has left something behind
+in it: context variables it set, or a cancellation it swallowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextvars import copy_context
+from typing import Final
+from uuid import UUID
+
+from openqueue.runs.outcomes import RELEASED, Outcome
+from openqueue.worker.job import Job
+
+__all__ = ["Inflight"]
+
+PREFETCH_SECONDS: Final = 0.05
+MOST_PREFETCHED: Final = 1_000
+TURN: Final = 0.002
+"""Seconds that runners may go on without letting the event loop do anything else."""
+
+Execute = Callable[[Job], Awaitable[Outcome]]
+Ended = Callable[[Job, Outcome], None]
+
+
+class Inflight:
+    """At most `concurrency` attempts at once; `ended` hears how each ended."""
+
+    def __init__(self, concurrency: int, execute: Execute, ended: Ended) -> None:
+        self.concurrency = concurrency
+        self._execute = execute
+        self._ended = ended
+        self._waiting: deque[Job] = deque()
+        self._running: dict[UUID, Job] = {}
+        self._abandoned: set[UUID] = set()
+        self._runners: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._turn_ends = 0.0
+        self._finished = 0
+        self._measured = (time.monotonic(), 0)
+        self._rate = 0.0
+
+    @property
+    def running(self) -> Collection[Job]:
+        """The attempts under way."""
+        return self._running.values()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs claimed ahead that have no place yet."""
+        return len(self._waiting)
+
+    def waited(self) -> float:
+        """Seconds that the oldest of them has waited."""
+        return time.monotonic() - self._waiting[0].claimed_at if self._waiting else 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits or runs."""
+        return bool(self._waiting or self._running)
+
+    def find(self, run_id: UUID) -> Job | None:
+        """The job of this run, if it is here."""
+        running = self._running.get(run_id)
+        return running or next((job for job in self._waiting if job.id == run_id), None)
+
+    def in_queue(self, queue: str) -> int:
+        """How many jobs of a queue are here."""
+        return sum(1 for job in (*self._waiting, *self._running.values()) if job.row["queue"] == queue)
+
+    def room(self) -> tuple[int, int]:
+        """How many jobs to claim now, and how many of them would start at once; nothing while there is enough.
+
+        The target is what is free now and what is expected to finish in 50 ms; it is refilled when half
+        of it is gone, or when a place is free.
+        """
+        free = self.concurrency - len(self._running) - len(self._waiting)
+        ahead = min(MOST_PREFETCHED, int(self._measure() * PREFETCH_SECONDS))
+        wanted = free + ahead
+        if free > 0 or len(self._waiting) * 2 < ahead:
+            return max(wanted, 0), max(free, 0)
+        return 0, 0
+
+    async def wait_change(self) -> None:
+        """Return when a job has ended since the last call."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def put(self, jobs: Iterable[Job]) -> None:
+        """Take in claimed jobs; those that find a place begin in the order given."""
+        self._waiting.extend(jobs)
+        for _ in range(min(len(self._waiting), self.concurrency - len(self._runners))):
+            self._start_runner()
+
+    def take_waiting(self) -> list[Job]:
+        """Hand out all jobs that have not begun; they are no longer here."""
+        jobs = list(self._waiting)
+        self._waiting.clear()
+        self._changed.set()
+        return jobs
+
+    def drop(self, job: Job) -> bool:
+        """Remove a job that has not begun; says whether it was so."""
+        try:
+            self._waiting.remove(job)
+        except ValueError:
+            return False
+        self._changed.set()
+        return True
+
+    async def drained(self) -> None:
+        """Return once nothing waits or runs."""
+        while self.busy:
+            await self.wait_change()
+
+    def abandon(self) -> Sequence[Job]:
+        """Stop waiting for attempts that do not end: they count as released, and may write nothing more."""
+        left = list(self._running.values())
+        self._running.clear()
+        for job in left:
+            self._abandoned.add(job.id)
+            job.finished_at = time.monotonic()
+            self._ended(job, RELEASED)
+        self._changed.set()
+        return left
+
+    def _start_runner(self) -> None:
+        runner = asyncio.create_task(self._run_jobs(), name="openqueue:runner")
+        self._runners.add(runner)
+        runner.add_done_callback(self._runner_done)
+
+    def _runner_done(self, runner: asyncio.Task[None]) -> None:
+        self._runners.discard(runner)
+        if self._waiting and len(self._runners) < self.concurrency:
+            self._start_runner()
+
+    async def _run_jobs(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        clean = copy_context()
+        while self._waiting:
+            now = time.monotonic()
+            if now > self._turn_ends:
+                await asyncio.sleep(0)
+                self._turn_ends = time.monotonic() + TURN
+                continue
+            job = self._waiting.popleft()
+            job.runner = me
+            job.started_at = now
+            self._running[job.id] = job
+            try:
+                outcome = await self._execute(job)
+            finally:
+                job.runner = None
+                job.finished_at = time.monotonic()
+                self._finished += 1
+                self._running.pop(job.id, None)
+                self._changed.set()
+            if job.id not in self._abandoned:
+                self._ended(job, outcome)
+            if me.cancelling() or copy_context() != clean:
+                return
+
+    def _measure(self) -> float:
+        """Jobs finished a second, smoothed; without work it fades, so that a slow task is not claimed as a fast one was."""
+        now = time.monotonic()
+        since, finished = self._measured
+        if now - since >= 0.01:
+            rate = (self._finished - finished) / (now - since)
+            weight = min(1.0, (now - since) / 0.1) if rate < self._rate else 0.5
+            self._rate += weight * (rate - self._rate)
+            self._measured = (now, self._finished)
+        return self._rate

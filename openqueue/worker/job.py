@@ -1,0 +1,74 @@
+"""A claimed job, from the claim to the end of its attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from openqueue.tasks.cancellation import Cancellation
+
+if TYPE_CHECKING:
+    from openqueue.runs.outcomes import Asked
+
+__all__ = ["Job"]
+
+
+class Job:
+    """A row of `claim_jobs` and what this process knows of its attempt.
+
+    row          the record as claimed
+    claim        the fence: with the worker's id it names this hold on the run
+    started      whether the database shows it as running
+    claimed_at, started_at, finished_at   monotonic seconds; 0.0 while it is not so far
+    asked        what was asked of the attempt: 'cancel', 'stop', or nothing
+    lost         the lease is gone: nothing of it may be written
+    """
+
+    __slots__ = (
+        "asked",
+        "cancelled",
+        "claim",
+        "claimed_at",
+        "finished_at",
+        "id",
+        "lost",
+        "row",
+        "runner",
+        "started",
+        "started_at",
+        "task",
+    )
+
+    def __init__(self, row: Any, claim: int) -> None:
+        self.row = row
+        self.id: UUID = row["id"]
+        self.task: str = row["task"]
+        self.claim = claim
+        self.started: bool = row["started"]
+        self.claimed_at = time.monotonic()
+        self.started_at = 0.0
+        self.finished_at = 0.0
+        self.asked: Asked | None = None
+        self.lost = False
+        self.runner: asyncio.Task[None] | None = None
+        self.cancelled: Cancellation | None = None
+
+    def cancellation(self) -> Cancellation:
+        """The flag that the task sees as `ctx.cancelled`."""
+        if self.cancelled is None:
+            self.cancelled = Cancellation()
+            if self.asked is not None or self.lost:
+                self.cancelled.set()
+        return self.cancelled
+
+    def interrupt(self) -> None:
+        """Cancel the attempt where it stands."""
+        if self.cancelled is not None:
+            self.cancelled.set()
+        if self.runner is not None:
+            self.runner.cancel()
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} of {self.task}>"

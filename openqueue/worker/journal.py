@@ -1,0 +1,72 @@
+"""What attempts say while they run: gathered from any thread, written in batches before their end is."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from openqueue.codec import encode
+from openqueue.worker.job import Job
+
+__all__ = ["Entry", "RunJournal", "entries_of"]
+
+MOST_ENTRIES: Final = 50_000
+"""Entries kept in memory while the database is away; the oldest log lines go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One progress patch or log line; `at` is monotonic."""
+
+    job: Job
+    kind: str
+    at: float
+    data: str
+
+
+class RunJournal:
+    """Entries not yet written. Appending is safe from threads and takes a microsecond or two."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque(maxlen=MOST_ENTRIES)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def log(self, job: Job, level: str, message: str, fields: dict[str, Any]) -> None:
+        """Keep a log line with the run."""
+        data = encode({"level": level, "message": message, **({"fields": fields} if fields else {})})
+        self._entries.append(Entry(job, "log", time.monotonic(), data))
+
+    def progress(self, job: Job, patch: dict[str, Any]) -> None:
+        """Merge a patch into the run's progress."""
+        self._entries.append(Entry(job, "progress", time.monotonic(), encode(patch, what="progress")))
+
+    def take(self, most: int = 1_000) -> list[Entry]:
+        """The oldest entries, which are no longer here; those of lost jobs are left out."""
+        taken: list[Entry] = []
+        while self._entries and len(taken) < most:
+            entry = self._entries.popleft()
+            if not entry.job.lost:
+                taken.append(entry)
+        return taken
+
+    def give_back(self, entries: list[Entry]) -> None:
+        """They could not be written: they come first next time."""
+        self._entries.extendleft(reversed(entries))
+
+
+def entries_of(
+    entries: list[Entry], now: float
+) -> tuple[list[UUID], list[int], list[str], list[float], list[str]]:
+    """The entries as the arrays of `log_runs`; times as seconds ago."""
+    return (
+        [entry.job.id for entry in entries],
+        [entry.job.claim for entry in entries],
+        [entry.kind for entry in entries],
+        [max(0.0, now - entry.at) for entry in entries],
+        [entry.data for entry in entries],
+    )

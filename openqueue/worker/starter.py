@@ -1,0 +1,72 @@
+"""Tells the database which jobs claimed ahead have begun, so that what runs shows as running.
+
+A job claimed ahead that ends within the interval is never reported: its end is. One that was in a lost worker's hands
+before (`suspect`) is reported before it begins, so that a job that kills its worker is counted each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+from uuid import UUID
+
+from openqueue.db.pool import Database
+from openqueue.errors import OpenQueueError
+from openqueue.events import Emit
+from openqueue.worker.job import Job
+from openqueue.worker.stumbling import Stumbling
+
+__all__ = ["Starter"]
+
+EVERY: Final = 0.1
+
+
+class Starter:
+    """Reports the starts of one worker's jobs; `lost` hears of those whose lease is gone."""
+
+    def __init__(
+        self,
+        database: Database,
+        worker: UUID,
+        running: Callable[[], Iterable[Job]],
+        lost: Callable[[UUID], None],
+        emit: Emit,
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._running = running
+        self._lost = lost
+        self._stumbling = Stumbling("starter", emit)
+
+    async def run(self) -> None:
+        """Report ten times a second, when there is something, until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                await self.once()
+            except OpenQueueError as error:
+                await asyncio.sleep(self._stumbling.stumble(error))
+            else:
+                self._stumbling.recover()
+
+    async def once(self) -> int:
+        """Report what has begun since; answers how many."""
+        begun = [job for job in self._running() if not job.started]
+        if begun:
+            await self._report(begun)
+        return len(begun)
+
+    async def before(self, job: Job) -> bool:
+        """Report this one now; says whether it may run."""
+        await self._report([job])
+        return not job.lost
+
+    async def _report(self, jobs: list[Job]) -> None:
+        lost = await self._database.fetchval(
+            "start_jobs", self._worker, [job.id for job in jobs], [job.claim for job in jobs]
+        )
+        for job in jobs:
+            job.started = True
+        for run_id in lost:
+            self._lost(run_id)

@@ -1,0 +1,36 @@
+"""How a service bears a database that is away: told once, tried again with jittered pauses, told when it is back."""
+
+from __future__ import annotations
+
+import random
+
+from openqueue.events import Emit
+from openqueue.worker.events import ServiceRecovered, ServiceStumbled
+
+__all__ = ["Stumbling"]
+
+FIRST, LONGEST = 0.1, 5.0
+"""Seconds of the first pause and of the longest; they double."""
+
+
+class Stumbling:
+    """The failures in a row of one service."""
+
+    def __init__(self, service: str, emit: Emit) -> None:
+        self._service = service
+        self._emit = emit
+        self.failures = 0
+
+    def stumble(self, error: BaseException) -> float:
+        """Note a failure; answers the seconds to wait."""
+        pause = min(FIRST * 2.0 ** min(self.failures, 10), LONGEST) * random.uniform(0.75, 1.25)
+        self.failures += 1
+        if self.failures == 1:
+            self._emit(ServiceStumbled(self._service, str(error), pause))
+        return pause
+
+    def recover(self) -> None:
+        """Note a success."""
+        if self.failures:
+            self._emit(ServiceRecovered(self._service, self.failures))
+            self.failures = 0

@@ -1,0 +1,350 @@
+"""The worker process: its parts, and the rings in which they start and stop.
+
+To stop is to leave the rings from the inside out: intake first, then what runs, then what must be stored, and the
+heartbeat last, so that nobody takes the jobs away before their outcomes are known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from openqueue.cluster.partitions import Partitions
+from openqueue.cluster.rescuer import Rescuer
+from openqueue.codec import encode
+from openqueue.db.listener import Listener
+from openqueue.db.pool import Database
+from openqueue.db.statements import Statements
+from openqueue.db.target import Target
+from openqueue.errors import OpenQueueError
+from openqueue.events import Events
+from openqueue.runs.client import Client
+from openqueue.service import running
+from openqueue.tasks.enqueuer import using
+from openqueue.tasks.registry import Registry
+from openqueue.worker.completer import Completer
+from openqueue.worker.control import Control
+from openqueue.worker.doorbell import Doorbell
+from openqueue.worker.events import (
+    ThreadAbandoned,
+    WorkerDraining,
+    WorkerGivenUp,
+    WorkerStarted,
+    WorkerStopped,
+)
+from openqueue.worker.executor import Executor
+from openqueue.worker.heartbeat import Heartbeat, Pulse
+from openqueue.worker.inflight import Inflight
+from openqueue.worker.job import Job
+from openqueue.worker.journal import RunJournal
+from openqueue.worker.producer import Claims, Producer
+from openqueue.worker.starter import Starter
+
+__all__ = ["Limits", "Worker"]
+
+STOP_PATIENCE: Final = 2.0
+"""Seconds that a cancelled attempt may take to end; then it is left behind."""
+
+LEAVE_TIMEOUT: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much a worker does at once, and how long it waits; times in seconds. Defaults are the settings'."""
+
+    concurrency: int = 100
+    threads: int = 16
+    grace: float = 30.0
+    poll: float = 2.0
+    heartbeat: float = 5.0
+    lease: float = 60.0
+    gone: float = 3.0
+    last_flush: float = 10.0
+    largest_output: int = 1024 * 1024
+
+
+class Worker:
+    """Runs the tasks of a registry until told to stop.
+
+    `database` is open and stays its owner's. `queues`: those to work on, each with the most to run of it at
+    once or None; None: all. `name` shows in lists; by default host and process id.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        listener: Listener,
+        registry: Registry,
+        *,
+        client: Client | None = None,
+        namespace: str = "default",
+        name: str | None = None,
+        queues: Mapping[str, int | None] | None = None,
+        limits: Limits | None = None,
+        bus: Events | None = None,
+        version: str = "",
+    ) -> None:
+        self.id: UUID = uuid4()
+        self.name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self._database = database
+        self._listener = listener
+        self._registry = registry
+        self._client = client or Client(database, namespace=namespace)
+        self._namespace = namespace
+        self._queues = dict(queues) if queues else None
+        self._limits = limits or Limits()
+        self._bus = bus or Events()
+        self._version = version
+        self._assemble()
+
+    @property
+    def target(self) -> Target:
+        """Where sessions of its own are opened: the listener's, which no pooler stands before."""
+        return self._listener.target
+
+    @property
+    def statements(self) -> Statements:
+        """The named statements of its schema."""
+        return self._database.statements
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes in work and has been heard by the database lately."""
+        recent = time.monotonic() - self.pulse.beaten < 2 * self._limits.heartbeat + 5
+        return bool(self.pulse.beaten) and recent and not self.pulse.draining
+
+    @property
+    def unsaved(self) -> int:
+        """Outcomes that could not be stored before the process had to end."""
+        return self._completer.unsaved
+
+    @property
+    def abandoned(self) -> int:
+        """Threads of tasks that did not end when told to."""
+        return self._executor.abandoned
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish in good order."""
+        async with self._rings(intake=True):
+            await stop.wait()
+
+    async def drain(self, stop: asyncio.Event | None = None) -> None:
+        """Work until nothing is ready, then finish; what is scheduled for later is left."""
+        async with self._rings(intake=False), asyncio.TaskGroup() as group:
+            drains = [group.create_task(producer.drain()) for producer in self._producers]
+            if stop is not None:
+                stopped = group.create_task(_cancel_when(stop, drains))
+                await asyncio.wait(drains)
+                stopped.cancel()
+
+    @asynccontextmanager
+    async def _rings(self, *, intake: bool) -> AsyncIterator[None]:
+        producers = self._producers if intake else []
+        with using(self._client):
+            async with (
+                self._registered(),
+                running(self._heartbeat()),
+                self._completer.storing(),
+                running(self._listener, self._starter),
+                self._draining(),
+                running(*producers, self._doorbell, self._rescuer, self._partitions),
+            ):
+                self._bus.emit(
+                    WorkerStarted(
+                        self.id,
+                        self.name,
+                        len(self._registry),
+                        tuple(self._queues or ()),
+                        self._limits.concurrency,
+                    )
+                )
+                yield
+
+    def _assemble(self) -> None:
+        """Make the parts and join them; nothing runs yet."""
+        limits, bus = self._limits, self._bus
+        journal = RunJournal()
+        self._completer = Completer(
+            self._database, self.id, journal, bus, last_flush=limits.last_flush, lost=self._lose
+        )
+        self._starter = Starter(self._database, self.id, self._running, self._lose, bus.emit)
+        self._executor = Executor(
+            self._registry,
+            journal=journal,
+            enqueuer=self._client,
+            namespace=self._namespace,
+            threads=limits.threads,
+            before=self._starter.before,
+            largest_output=limits.largest_output,
+            bus=bus,
+        )
+        self._doorbell = Doorbell(
+            self._database, self.id, self._namespace, list(self._queues) if self._queues else None, bus.emit
+        )
+        self._claims = Claims()
+        self._pools: list[Inflight] = []
+        self._producers: list[Producer] = []
+        is_async = {name: self._registry.get(name).is_async for name in self._registry.every_name}
+        self._add_pool([name for name in is_async if is_async[name]], limits.concurrency)
+        self._add_pool([name for name in is_async if not is_async[name]], limits.threads)
+        self._control = Control(self.id, self._pools, self._completer, bus.emit)
+        self.pulse = Pulse(claims=self._claims_in_flight, running=lambda: sum(1 for _ in self._running()))
+        self._rescuer = Rescuer(
+            self._database,
+            self.id,
+            bus.emit,
+            others=lambda: self.pulse.others,
+            gone=timedelta(seconds=limits.gone),
+            frozen=timedelta(seconds=limits.lease),
+        )
+        self._partitions = Partitions(self._database, bus.emit)
+        self._listener.subscribe(self._doorbell.hear)
+        self._listener.subscribe(self._control.hear)
+        self._listener.on_connected(self._doorbell.look)
+
+    def _add_pool(self, tasks: list[str], places: int) -> None:
+        """Places for one kind of tasks (async ones, or those in threads), with a producer that fills them."""
+        if not tasks:
+            return
+        pool = Inflight(places, self._executor.execute, self._completer.ended)
+        self._pools.append(pool)
+        self._producers.append(
+            Producer(
+                self._database,
+                self.id,
+                self._claims,
+                pool,
+                self._completer,
+                self._doorbell,
+                tasks=tasks,
+                queues=self._queues,
+                namespace=self._namespace,
+                poll=self._limits.poll,
+                emit=self._bus.emit,
+            )
+        )
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            self._listener.target,
+            self._database.statements,
+            self.id,
+            self.pulse,
+            self._bus.emit,
+            register=self._row(),
+            every=self._limits.heartbeat,
+            lease=self._limits.lease,
+            timeout=self._database.timeout + 5,
+            cancelled=self._control.cancel,
+            given_up=self._given_up,
+        )
+
+    @asynccontextmanager
+    async def _registered(self) -> AsyncIterator[None]:
+        """The worker's row and its tasks' entries in the catalogue; on leaving, all it still holds goes back."""
+        await self._database.fetchval("register_worker", self.id, *self._row())
+        await self._database.fetchval("publish_tasks", self._namespace, self._pool_name(), self._catalog())
+        try:
+            yield
+        finally:
+            released = 0
+            with suppress(OpenQueueError):  # others rescue what is left
+                released = await self._database.fetchval("leave_worker", self.id, timeout=LEAVE_TIMEOUT)
+            self._executor.close()
+            self._bus.emit(WorkerStopped(self.id, released, self.unsaved))
+
+    @asynccontextmanager
+    async def _draining(self) -> AsyncIterator[None]:
+        """On leaving: what has not begun goes back, what runs has the grace period, then is cancelled, then left."""
+        try:
+            yield
+        finally:
+            self.pulse.draining = True
+            running_now = sum(1 for _ in self._running())
+            self._bus.emit(WorkerDraining(self.id, running_now, self._limits.grace))
+            for producer in self._producers:
+                await producer.stop()
+            if not await self._drained(self._limits.grace):
+                self._control.stop()
+                if not await self._drained(STOP_PATIENCE):
+                    self._abandon()
+
+    async def _drained(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                for pool in self._pools:
+                    await pool.drained()
+        except TimeoutError:
+            return False
+        return True
+
+    def _abandon(self) -> None:
+        for pool in self._pools:
+            for job in pool.abandon():
+                self._bus.emit(ThreadAbandoned(job.id, job.task, "shutdown"))
+
+    def _running(self) -> list[Job]:
+        return [job for pool in self._pools for job in pool.running]
+
+    def _claims_in_flight(self) -> list[int]:
+        return [*self._claims.pending.copy(), *self._completer.claims()]
+
+    def _lose(self, run_id: UUID) -> None:
+        self._control.lose(run_id)
+
+    def _given_up(self) -> None:
+        self._bus.emit(WorkerGivenUp(self.id, len(self._running())))
+        self._control.lose_all()
+        self._again = asyncio.ensure_future(self._ring_again())
+
+    async def _ring_again(self) -> None:
+        with suppress(OpenQueueError):  # the poll floor stands behind
+            await self._doorbell.again()
+
+    def _row(self) -> tuple[Any, ...]:
+        """The arguments of `register_worker` behind the id."""
+        return (
+            self._namespace,
+            self.name,
+            socket.gethostname(),
+            os.getpid(),
+            self._version,
+            list(self._queues) if self._queues else None,
+            self._limits.concurrency,
+        )
+
+    def _pool_name(self) -> str:
+        """Workers with the same tasks publish under the same key, so that others' entries are never touched."""
+        return sha256("\n".join(self._registry.names).encode()).hexdigest()[:12]
+
+    def _catalog(self) -> str:
+        return encode(
+            [
+                {
+                    "task": one.name,
+                    "queue": one.defaults.queue,
+                    "priority": one.defaults.priority,
+                    "max_attempts": one.defaults.max_attempts,
+                    "options": one.defaults.describe(),
+                    "input_schema": one.arguments.schema(),
+                    "description": one.description,
+                    "version": self._version,
+                }
+                for one in self._registry
+            ]
+        )
+
+
+async def _cancel_when(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    await stop.wait()
+    for one in tasks:
+        one.cancel()

@@ -1,0 +1,169 @@
+-- Claiming. Theory: architecture.md, "Lanes" and "Claim"; the worker's half is openqueue/worker/lanes.py.
+
+-- Scheduled jobs, retries and snoozes whose time has come get their place in line, oldest first; answers how many.
+-- due_from: everything due before it has been moved already (NULL: look from the beginning).
+CREATE OR REPLACE FUNCTION :schema.promote_due(namespace text, due_from timestamptz DEFAULT NULL, most integer DEFAULT 1000)
+RETURNS integer LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    moved integer := 0;
+BEGIN
+    IF EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = promote_due.namespace AND j.seq IS NULL
+               AND j.run_at >= COALESCE(due_from, '-infinity') AND j.run_at <= statement_timestamp()) THEN
+        PERFORM pg_current_xact_id();
+        WITH due AS MATERIALIZED (
+            SELECT j.id FROM :schema.jobs j
+            WHERE j.namespace = promote_due.namespace AND j.seq IS NULL
+              AND j.run_at >= COALESCE(due_from, '-infinity') AND j.run_at <= statement_timestamp()
+            ORDER BY j.run_at LIMIT most FOR UPDATE SKIP LOCKED
+        ), ready AS (
+            UPDATE :schema.jobs j SET seq = nextval(:'schema.job_seq'::regclass), state = 'q'
+            FROM due WHERE j.id = due.id RETURNING j.queue, j.priority, j.seq
+        )
+        SELECT count(*), :schema.announce(promote_due.namespace, array_agg(queue), array_agg(priority), array_agg(seq), NULL)
+        INTO moved FROM ready HAVING count(*) > 0;
+    END IF;
+    RETURN COALESCE(moved, 0);
+END $$;
+
+-- Waiting jobs past their deadline end as expired; answers how many.
+CREATE OR REPLACE FUNCTION :schema.expire_due(namespace text, most integer DEFAULT 1000) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    late uuid[] := ARRAY(
+        SELECT j.id FROM :schema.jobs j
+        WHERE j.namespace = expire_due.namespace AND j.deadline <= statement_timestamp() AND j.deadline < 'infinity'
+          AND j.worker = :schema.nobody()
+        ORDER BY j.deadline LIMIT most);
+BEGIN
+    IF cardinality(late) > 0 THEN
+        RETURN :schema.end_waiting(late, 'expired',
+            jsonb_build_object('type', 'Expired', 'message', 'not started by its deadline'));
+    END IF;
+    RETURN 0;
+END $$;
+
+-- Claim up to n ready jobs for a worker, lane after lane: by priority, inside one by queue (first those after last_queue),
+-- inside a lane by seq, beginning behind the cursor that the worker passes for it.
+--   claim      the fence: a number that this worker never used before; made by the caller before the call
+--   starting   how many of them start at once; the rest show as queued until start_jobs says otherwise
+--   tasks      the tasks that the caller knows (NULL: any); others are passed over, and wait for a worker that knows them
+--   queues     queues to look at (NULL: all), each with the most to take from it in limits
+--   lane_*     for each lane known to the caller: read only seq in (cursor, upto]; a lane not named is read from its beginning
+--   promote    also move due jobs into line first, from due_from on
+-- One row a job. A last row without id carries in input where reading ended, as JSON:
+--   {"xmin", "xmax": of this snapshot, "newest": the last seq given out, "due": seconds until the next scheduled job,
+--    "lanes": [[queue, priority, returns, end: read up to here, or null: up to the last job taken], …]}
+CREATE OR REPLACE FUNCTION :schema.claim_jobs(
+    worker uuid, claim bigint, n integer, starting integer DEFAULT NULL, tasks text[] DEFAULT NULL,
+    queues text[] DEFAULT NULL, limits integer[] DEFAULT NULL, lane_queues text[] DEFAULT NULL,
+    lane_priorities smallint[] DEFAULT NULL, lane_cursors bigint[] DEFAULT NULL, lane_uptos bigint[] DEFAULT NULL,
+    last_queue text DEFAULT '', promote boolean DEFAULT true, due_from timestamptz DEFAULT NULL,
+    namespace text DEFAULT 'default', bytes bigint DEFAULT 4194304
+) RETURNS TABLE (
+    id uuid, task text, queue text, priority smallint, seq bigint, attempt integer, max_attempts smallint, started boolean,
+    suspect boolean, run_at timestamptz, deadline timestamptz, input text, meta text, tags text[]
+) LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+BEGIN
+    IF promote THEN
+        PERFORM :schema.promote_due(namespace, due_from), :schema.expire_due(namespace);
+    END IF;
+    RETURN QUERY
+    WITH lane AS MATERIALIZED (
+        SELECT l.queue, l.priority, l.returns, COALESCE(c.cursor, 0) AS cursor,
+            COALESCE(c.upto, 9223372036854775807) AS upto, LEAST(claim_jobs.n, q.most) AS most,
+            row_number() OVER (ORDER BY l.priority, l.queue <= last_queue, l.queue) AS ord
+        FROM (SELECT a.queue, a.priority, sum(a.returns)::bigint AS returns FROM :schema.lanes a
+              WHERE a.namespace = claim_jobs.namespace GROUP BY 1, 2) l
+        LEFT JOIN unnest(lane_queues, lane_priorities, lane_cursors, lane_uptos) AS c (queue, priority, cursor, upto)
+            ON c.queue = l.queue AND c.priority = l.priority
+        LEFT JOIN unnest(queues, limits) AS q (queue, most) ON q.queue = l.queue
+        WHERE queues IS NULL OR q.queue IS NOT NULL
+    ), picked AS MATERIALIZED (
+        SELECT lane.ord, lane.most, j.ctid, j.seq, j.size
+        FROM (SELECT * FROM lane ORDER BY ord) lane CROSS JOIN LATERAL (
+            SELECT j.ctid, j.seq, j.size FROM :schema.jobs j
+            WHERE j.namespace = claim_jobs.namespace AND j.queue = lane.queue AND j.priority = lane.priority
+              AND j.seq > lane.cursor AND j.seq <= lane.upto
+              AND j.worker = :schema.nobody() AND (claim_jobs.tasks IS NULL OR j.task = ANY (claim_jobs.tasks))
+              AND j.deadline > statement_timestamp()
+            ORDER BY j.seq LIMIT lane.most FOR UPDATE SKIP LOCKED
+        ) j LIMIT claim_jobs.n
+    ), fitting AS MATERIALIZED (
+        SELECT * FROM (
+            SELECT p.*, row_number() OVER running AS place, row_number() OVER in_queue AS in_queue,
+                sum(p.size) OVER running - p.size AS before
+            FROM (SELECT picked.*, lane.queue FROM picked JOIN lane ON lane.ord = picked.ord) p
+            WINDOW running AS (ORDER BY p.ord, p.seq ROWS UNBOUNDED PRECEDING),
+                   in_queue AS (PARTITION BY p.queue ORDER BY p.ord, p.seq ROWS UNBOUNDED PRECEDING)
+        ) w WHERE w.before < bytes AND w.in_queue <= COALESCE(w.most, w.in_queue)
+    ), claimed AS (
+        UPDATE :schema.jobs j
+        SET worker = claim_jobs.worker, claim = claim_jobs.claim, claimed_at = statement_timestamp(), attempt = j.attempt + 1,
+            state = CASE WHEN f.place <= COALESCE(starting, claim_jobs.n) THEN 'r' ELSE 'c' END::"char"
+        FROM fitting f WHERE j.ctid = f.ctid AND j.worker = :schema.nobody()
+        RETURNING f.place, f.ord, j.id, j.task, j.queue, j.priority, j.seq, j.attempt - j.uncounted AS attempt, j.max_attempts,
+            j.state, j.suspect, j.run_at, j.deadline
+    ), recorded AS (
+        INSERT INTO :schema.claims (worker, claim, claimed_at, first_seq, last_seq, priority, namespace, queue)
+        SELECT claim_jobs.worker, claim_jobs.claim, statement_timestamp(), min(c.seq), max(c.seq), c.priority, claim_jobs.namespace, c.queue
+        FROM claimed c GROUP BY c.queue, c.priority
+    ), ended AS (
+        SELECT lane.*, CASE
+            -- Read to its end: nothing that this lane held in this snapshot is left for the caller.
+            WHEN COALESCE(t.taken, 0) < lane.most
+                 AND (lane.ord < (SELECT max(f.ord) FROM fitting f)
+                      OR (SELECT count(*) FROM fitting) < claim_jobs.n
+                         AND (SELECT count(*) FROM fitting) = (SELECT count(*) FROM picked))
+            THEN CASE WHEN lane.upto < 9223372036854775807 THEN COALESCE((
+                    -- A sweep ends before a job that somebody else has locked: it may yet be left behind.
+                    SELECT j.seq - 1 FROM :schema.jobs j
+                    WHERE j.namespace = claim_jobs.namespace AND j.queue = lane.queue AND j.priority = lane.priority
+                      AND j.seq > lane.cursor AND j.seq <= lane.upto AND j.worker = :schema.nobody()
+                      AND (claim_jobs.tasks IS NULL OR j.task = ANY (claim_jobs.tasks)) AND j.deadline > statement_timestamp()
+                      AND j.seq NOT IN (SELECT picked.seq FROM picked)
+                    ORDER BY j.seq LIMIT 1), lane.upto)
+                ELSE COALESCE((
+                    SELECT j.seq FROM :schema.jobs j
+                    WHERE j.namespace = claim_jobs.namespace AND j.queue = lane.queue AND j.priority = lane.priority
+                      AND j.seq > lane.cursor ORDER BY j.seq DESC LIMIT 1), lane.cursor) END
+            END AS ended
+        FROM lane LEFT JOIN (SELECT f.ord, count(*) AS taken FROM fitting f GROUP BY f.ord) t ON t.ord = lane.ord
+    )
+    (SELECT c.id, c.task, c.queue, c.priority, c.seq, c.attempt, c.max_attempts, c.state = 'r', c.suspect, c.run_at,
+        NULLIF(c.deadline, 'infinity'), r.input::text, r.meta::text, r.tags
+     FROM claimed c LEFT JOIN :schema.run_requests r ON r.id = c.id ORDER BY c.place)
+    UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, json_build_object(
+        'xmin', pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 'xmax', pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+        'newest', COALESCE(pg_sequence_last_value(:'schema.job_seq'::regclass), 0),
+        'due', (SELECT extract(epoch FROM j.run_at - clock_timestamp()) FROM :schema.jobs j
+                WHERE j.namespace = claim_jobs.namespace AND j.seq IS NULL AND j.run_at >= COALESCE(due_from, '-infinity')
+                ORDER BY j.run_at LIMIT 1),
+        'lanes', (SELECT json_agg(json_build_array(e.queue, e.priority, e.returns, e.ended)) FROM ended e))::text, NULL, NULL;
+END $$;
+COMMENT ON FUNCTION :schema.claim_jobs(uuid, bigint, integer, integer, text[], text[], integer[], text[], smallint[], bigint[], bigint[], text, boolean, timestamptz, text, bigint) IS
+    'Claim ready jobs for a worker; the last row has no id and says in input where reading ended.';
+
+-- Jobs that were claimed ahead begin to run. Answers the runs whose lease is lost: they must not run.
+CREATE OR REPLACE FUNCTION :schema.start_jobs(worker uuid, ids uuid[], claims bigint[]) RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    mine uuid[];
+BEGIN
+    WITH begun AS (
+        UPDATE :schema.jobs j SET state = 'r', claimed_at = statement_timestamp()
+        FROM (SELECT u.id, u.claim FROM unnest(ids, claims) AS u (id, claim) ORDER BY 1) u
+        WHERE j.id = u.id AND j.worker = start_jobs.worker AND j.claim = u.claim RETURNING j.id
+    ) SELECT array_agg(begun.id) INTO mine FROM begun;
+    RETURN ARRAY(SELECT u.id FROM unnest(ids) AS u (id) WHERE u.id <> ALL (COALESCE(mine, '{}')));
+END $$;

@@ -1,0 +1,128 @@
+-- What people do to single runs: cancel, run now, run again, wait for.
+
+-- Where a run is: live | finished | unknown. A live one is locked until the end of the transaction.
+CREATE OR REPLACE FUNCTION :schema.lock_run(id uuid) RETURNS text
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_variable
+BEGIN
+    PERFORM FROM :schema.jobs j WHERE j.id = lock_run.id FOR UPDATE;
+    IF FOUND THEN
+        RETURN 'live';
+    ELSIF EXISTS (SELECT FROM :schema.attempts a WHERE a.run_id = lock_run.id AND a.final) THEN
+        RETURN 'finished';
+    ELSIF EXISTS (SELECT FROM :schema.run_requests r WHERE r.id = lock_run.id) THEN
+        RETURN 'broken';
+    END IF;
+    RETURN 'unknown';
+END $$;
+
+-- Cancel a run. Answers cancelled (it waited: it is over) | cancelling (it runs: its worker is told, at once by notify, at the
+-- latest with its next beat) | finished | unknown. To repeat it changes nothing.
+CREATE OR REPLACE FUNCTION :schema.cancel_run(id uuid, reason text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_variable
+DECLARE
+    place text := :schema.lock_run(id);
+    held  uuid;
+BEGIN
+    IF place <> 'live' THEN
+        RETURN CASE place WHEN 'broken' THEN 'unknown' ELSE place END;
+    END IF;
+    SELECT j.worker INTO held FROM :schema.jobs j WHERE j.id = cancel_run.id;
+    IF held = :schema.nobody() THEN
+        PERFORM :schema.end_waiting(ARRAY[id], 'cancelled',
+            jsonb_build_object('type', 'Cancelled', 'message', COALESCE(reason, 'cancelled before it started')));
+        RETURN 'cancelled';
+    END IF;
+    UPDATE :schema.jobs j SET cancelled = true WHERE j.id = cancel_run.id AND NOT j.cancelled;
+    IF FOUND THEN
+        UPDATE :schema.workers w SET cancels = w.cancels || cancel_run.id WHERE w.id = held;
+        PERFORM pg_notify(:'schema', jsonb_build_object('cancel', jsonb_build_array(id), 'worker', held)::text);
+    END IF;
+    RETURN 'cancelling';
+END $$;
+COMMENT ON FUNCTION :schema.cancel_run(uuid, text) IS
+    'Cancel a run: cancelled | cancelling | finished | unknown. Example: SELECT cancel_run(''019a…'', ''no longer needed'')';
+
+-- Run a waiting run now, whatever its time. Answers ready | running | finished | unknown.
+CREATE OR REPLACE FUNCTION :schema.promote_run(id uuid) RETURNS text
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_variable
+DECLARE
+    place text := :schema.lock_run(id);
+    job   :schema.jobs;
+BEGIN
+    IF place <> 'live' THEN
+        RETURN CASE place WHEN 'broken' THEN 'unknown' ELSE place END;
+    END IF;
+    SELECT * INTO job FROM :schema.jobs j WHERE j.id = promote_run.id;
+    IF job.worker <> :schema.nobody() THEN
+        RETURN 'running';
+    END IF;
+    IF job.seq IS NULL THEN
+        PERFORM pg_current_xact_id();
+        UPDATE :schema.jobs j SET seq = nextval(:'schema.job_seq'::regclass), state = 'q', run_at = statement_timestamp()
+        WHERE j.id = promote_run.id RETURNING * INTO job;
+        PERFORM :schema.announce(job.namespace, ARRAY[job.queue], ARRAY[job.priority], ARRAY[job.seq], NULL);
+    END IF;
+    RETURN 'ready';
+END $$;
+COMMENT ON FUNCTION :schema.promote_run(uuid) IS 'Run a scheduled or retrying run now: ready | running | finished | unknown.';
+
+-- Run again: a finished run (same id, attempts counted from one again, its history kept), or one waiting for a retry, now.
+-- Answers ready | running | unknown.
+CREATE OR REPLACE FUNCTION :schema.retry_run(id uuid) RETURNS text
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_variable
+DECLARE
+    place text := :schema.lock_run(id);
+    asked :schema.run_requests;
+    job   :schema.jobs;
+BEGIN
+    IF place = 'live' THEN
+        RETURN :schema.promote_run(id);
+    END IF;
+    SELECT * INTO asked FROM :schema.run_requests r WHERE r.id = retry_run.id;
+    IF NOT FOUND THEN
+        RETURN 'unknown';
+    END IF;
+    PERFORM pg_current_xact_id();
+    INSERT INTO :schema.jobs AS j
+        (id, seq, run_at, size, priority, max_attempts, attempt, uncounted, namespace, queue, task, key)
+    SELECT asked.id, nextval(:'schema.job_seq'::regclass), statement_timestamp(), pg_column_size(asked.input), asked.priority,
+        asked.max_attempts, last.attempt, last.attempt, asked.namespace, asked.queue, asked.task,
+        CASE WHEN NOT EXISTS (SELECT FROM :schema.jobs o WHERE o.namespace = asked.namespace AND o.task = asked.task
+                              AND o.key = asked.key) THEN asked.key END
+    FROM (SELECT COALESCE(max(a.attempt), 0) AS attempt FROM :schema.attempts a WHERE a.run_id = asked.id) last
+    ON CONFLICT DO NOTHING RETURNING * INTO job;
+    IF NOT FOUND THEN
+        RETURN :schema.promote_run(id);
+    END IF;
+    UPDATE :schema.attempts a SET final = false WHERE a.run_id = asked.id AND a.final;
+    PERFORM :schema.announce(job.namespace, ARRAY[job.queue], ARRAY[job.priority], ARRAY[job.seq], NULL);
+    RETURN 'ready';
+END $$;
+COMMENT ON FUNCTION :schema.retry_run(uuid) IS 'Run a finished run again, or a retrying one now: ready | running | unknown.';
+
+-- Ask to be told (NOTIFY {"done": [id]}) when a run ends. Answers true while it is live; false: read its result now.
+CREATE OR REPLACE FUNCTION :schema.await_run(id uuid) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_variable
+BEGIN
+    UPDATE :schema.jobs j SET awaited = true WHERE j.id = await_run.id AND NOT j.awaited;
+    RETURN FOUND OR EXISTS (SELECT FROM :schema.jobs j WHERE j.id = await_run.id);
+END $$;
+COMMENT ON FUNCTION :schema.await_run(uuid) IS 'Ask for a notification when a run ends; false if it is not live.';
+
+-- DELETE FROM runs: a finished run goes with all its history; an unfinished one is refused.
+CREATE OR REPLACE FUNCTION :schema.delete_run() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF EXISTS (SELECT FROM :schema.jobs j WHERE j.id = OLD.id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('run %s is not finished', OLD.id),
+            HINT = 'cancel it first: SELECT cancel_run(id)';
+    END IF;
+    DELETE FROM :schema.run_log l WHERE l.run_id = OLD.id;
+    DELETE FROM :schema.attempts a WHERE a.run_id = OLD.id;
+    DELETE FROM :schema.run_requests r WHERE r.id = OLD.id;
+    RETURN OLD;
+END $$;

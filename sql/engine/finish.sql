@@ -1,0 +1,156 @@
+-- The end of an attempt. Everything here is fenced: run, worker and claim must match, or nothing is written.
+
+-- Runs that ended and that somebody waits for: tell them. Payload {"done": [id, …]}.
+CREATE OR REPLACE FUNCTION :schema.tell_waiters(ids uuid[]) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog AS $$
+    SELECT pg_notify(:'schema', jsonb_build_object('done', jsonb_agg(u.id))::text)
+    FROM unnest($1) WITH ORDINALITY AS u (id, i) WHERE u.id IS NOT NULL GROUP BY (u.i - 1) / 100
+$$;
+
+-- Store how attempts ended; one verdict each, in order: applied | repeated (stored already, the reply was lost) | lost (the
+-- lease is gone: somebody else runs it, or it is finished; nothing was written).
+--   outcomes   completed | failed (for good) | retry | snoozed | cancelled | released (given back: not counted)
+--   delays     seconds until a retry or a snoozed job is due
+--   started, finished   seconds ago, by the worker's monotonic clock
+--   closed     claims of this worker of which nothing is left
+-- A retry or snooze that would begin after the deadline fails for good; one of a run that is to be cancelled is cancelled.
+-- Arrays run in parallel; one element in claims or outcomes stands for all.
+CREATE OR REPLACE FUNCTION :schema.finish_jobs(
+    worker uuid, ids uuid[], claims bigint[], outcomes text[], outputs jsonb[] DEFAULT NULL, errors jsonb[] DEFAULT NULL,
+    delays double precision[] DEFAULT NULL, started double precision[] DEFAULT NULL,
+    finished double precision[] DEFAULT NULL, closed bigint[] DEFAULT NULL
+) RETURNS text[] LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    one_claim   bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
+    one_outcome text := CASE cardinality(outcomes) WHEN 1 THEN outcomes[1] END;
+    applied     uuid[];
+    waiters     uuid[];
+    verdicts    text[];
+BEGIN
+    IF EXISTS (SELECT FROM unnest(outcomes) o WHERE o IS NULL
+               OR o NOT IN ('completed', 'failed', 'retry', 'snoozed', 'cancelled', 'released')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'outcomes has an unknown outcome',
+            HINT = 'completed, failed, retry, snoozed, cancelled or released';
+    END IF;
+    WITH gone AS (
+        DELETE FROM :schema.jobs j
+        USING (SELECT * FROM unnest(ids, claims, outcomes, outputs, started, finished)
+                   AS u (id, claim, outcome, output, started, finished)
+               WHERE COALESCE(u.outcome, one_outcome) = 'completed' ORDER BY u.id) u
+        WHERE j.id = u.id AND j.worker = finish_jobs.worker AND j.claim = COALESCE(u.claim, one_claim)
+        RETURNING j.id, j.claim, j.attempt, j.uncounted, j.awaited, j.claimed_at, u.output, u.started, u.finished
+    ), history AS (
+        INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, output)
+        SELECT g.id, finish_jobs.worker, g.claim,
+            COALESCE(statement_timestamp() - g.started * interval '1 second', g.claimed_at),
+            statement_timestamp() - COALESCE(g.finished, 0) * interval '1 second',
+            g.attempt, g.attempt - g.uncounted, true, 'completed', g.output
+        FROM gone g
+    )
+    SELECT array_agg(g.id), array_agg(g.id) FILTER (WHERE g.awaited) INTO applied, waiters FROM gone g;
+    IF one_outcome IS DISTINCT FROM 'completed' THEN
+        applied := applied || :schema.finish_others(worker, ids, claims, outcomes, errors, delays, started, finished);
+    END IF;
+    IF closed IS NOT NULL THEN
+        DELETE FROM :schema.claims c WHERE c.worker = finish_jobs.worker AND c.claim = ANY (closed);
+    END IF;
+    IF waiters IS NOT NULL THEN
+        PERFORM :schema.tell_waiters(waiters);
+    END IF;
+    IF cardinality(applied) = cardinality(ids) THEN
+        RETURN array_fill('applied'::text, ARRAY[cardinality(ids)]);
+    END IF;
+    SELECT array_agg(CASE
+            WHEN u.id = ANY (applied) THEN 'applied'
+            WHEN EXISTS (SELECT FROM :schema.attempts a WHERE a.run_id = u.id AND a.worker = finish_jobs.worker
+                         AND a.claim = COALESCE(u.claim, one_claim)) THEN 'repeated'
+            ELSE 'lost' END ORDER BY u.i) INTO verdicts
+    FROM unnest(ids, claims) WITH ORDINALITY AS u (id, claim, i);
+    RETURN COALESCE(verdicts, '{}');
+END $$;
+COMMENT ON FUNCTION :schema.finish_jobs(uuid, uuid[], bigint[], text[], jsonb[], jsonb[], double precision[], double precision[], double precision[], bigint[]) IS
+    'Store how attempts ended; one verdict each: applied, repeated or lost.';
+
+-- All outcomes but completed: what becomes of the job depends on its row. Answers the runs applied.
+CREATE OR REPLACE FUNCTION :schema.finish_others(
+    worker uuid, ids uuid[], claims bigint[], outcomes text[], errors jsonb[], delays double precision[],
+    started double precision[], finished double precision[]
+) RETURNS uuid[] LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    applied uuid[]; waiters uuid[]; lanes integer;
+BEGIN
+    PERFORM pg_current_xact_id();
+    WITH held AS MATERIALIZED (
+        SELECT j.*, j.ctid AS place, u.error, u.delay, u.started, u.finished, u.outcome AS told
+        FROM (SELECT u.id, COALESCE(u.claim, claims[1 / cardinality(claims)]) AS claim,
+                     COALESCE(u.outcome, outcomes[1 / cardinality(outcomes)]) AS outcome, u.error, u.delay, u.started, u.finished
+              FROM unnest(ids, claims, outcomes, errors, delays, started, finished)
+                  AS u (id, claim, outcome, error, delay, started, finished) ORDER BY u.id) u
+        JOIN :schema.jobs j ON j.id = u.id AND j.worker = finish_others.worker AND j.claim = u.claim
+        WHERE u.outcome <> 'completed'
+        FOR UPDATE OF j
+    ), decided AS MATERIALIZED (
+        SELECT h.*, statement_timestamp() + COALESCE(h.delay, 0) * interval '1 second' AS again_at, CASE
+            WHEN h.told IN ('retry', 'snoozed', 'released') AND h.cancelled THEN 'cancelled'
+            WHEN h.told IN ('retry', 'snoozed')
+                 AND statement_timestamp() + COALESCE(h.delay, 0) * interval '1 second' > h.deadline THEN 'failed'
+            ELSE h.told END AS outcome
+        FROM held h
+    ), gone AS (
+        DELETE FROM :schema.jobs j USING decided d WHERE j.ctid = d.place AND d.outcome IN ('failed', 'cancelled') RETURNING j.id
+    ), again AS (
+        UPDATE :schema.jobs j SET worker = :schema.nobody(), claim = 0,
+            uncounted = j.uncounted + CASE WHEN d.outcome = 'retry' THEN 0 ELSE 1 END,
+            run_at = CASE WHEN d.outcome = 'released' THEN j.run_at ELSE d.again_at END,
+            seq = CASE WHEN d.outcome = 'released' THEN j.seq WHEN COALESCE(d.delay, 0) <= 0 THEN nextval(:'schema.job_seq'::regclass) END,
+            state = CASE WHEN d.outcome = 'released' OR COALESCE(d.delay, 0) <= 0 THEN 'q' WHEN d.outcome = 'snoozed' THEN 's' ELSE 't' END::"char"
+        FROM decided d WHERE j.ctid = d.place AND d.outcome IN ('retry', 'snoozed', 'released')
+        RETURNING j.namespace, j.queue, j.priority, j.seq, j.run_at, d.outcome
+    ), history AS (
+        INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, error)
+        SELECT d.id, finish_others.worker, d.claim, COALESCE(statement_timestamp() - d.started * interval '1 second', d.claimed_at),
+            statement_timestamp() - COALESCE(d.finished, 0) * interval '1 second', d.attempt, d.attempt - d.uncounted,
+            d.outcome IN ('failed', 'cancelled'), CASE d.outcome WHEN 'retry' THEN 'failed' ELSE d.outcome END, d.error
+        FROM decided d
+    ), announced AS MATERIALIZED (
+        SELECT :schema.announce(a.namespace, array_agg(a.queue) FILTER (WHERE a.outcome <> 'released'),
+                array_agg(a.priority) FILTER (WHERE a.outcome <> 'released'), array_agg(a.seq) FILTER (WHERE a.outcome <> 'released'),
+                array_agg(a.run_at) FILTER (WHERE a.outcome <> 'released')),
+            :schema.note_returns(a.namespace, array_agg(a.queue) FILTER (WHERE a.outcome = 'released'),
+                array_agg(a.priority) FILTER (WHERE a.outcome = 'released'), array_agg(a.seq) FILTER (WHERE a.outcome = 'released'))
+        FROM again a GROUP BY a.namespace
+    )
+    SELECT array_agg(d.id), array_agg(d.id) FILTER (WHERE d.awaited AND d.outcome IN ('failed', 'cancelled')),
+        (SELECT count(*) FROM announced) INTO applied, waiters, lanes FROM decided d;
+    PERFORM :schema.tell_waiters(waiters);
+    RETURN COALESCE(applied, '{}');
+END $$;
+
+-- Waiting jobs (nobody holds them) end without an attempt: cancelled or expired. Answers how many.
+CREATE OR REPLACE FUNCTION :schema.end_waiting(ids uuid[], outcome text, error jsonb DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    ended integer; waiters uuid[];
+BEGIN
+    WITH held AS MATERIALIZED (
+        SELECT j.id FROM (SELECT u.id FROM unnest(ids) AS u (id) ORDER BY 1) u JOIN :schema.jobs j ON j.id = u.id
+        WHERE j.worker = :schema.nobody() FOR UPDATE OF j
+    ), gone AS (
+        DELETE FROM :schema.jobs j USING held h WHERE j.id = h.id RETURNING j.id, j.attempt, j.uncounted, j.awaited
+    ), history AS (
+        INSERT INTO :schema.attempts (run_id, finished_at, attempt, counted, final, outcome, error)
+        SELECT g.id, statement_timestamp(), g.attempt + 1, g.attempt - g.uncounted, true, end_waiting.outcome, end_waiting.error FROM gone g
+    )
+    SELECT count(*), array_agg(g.id) FILTER (WHERE g.awaited) INTO ended, waiters FROM gone g;
+    PERFORM :schema.tell_waiters(waiters);
+    RETURN ended;
+END $$;

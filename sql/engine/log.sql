@@ -1,0 +1,44 @@
+-- What a running attempt writes while it runs: progress patches, log lines, events. Fenced like its end.
+
+-- Append entries; ats in seconds ago. Answers the runs whose lease is lost: of them nothing was written.
+CREATE OR REPLACE FUNCTION :schema.log_runs(
+    worker uuid, ids uuid[], claims bigint[], kinds text[], ats double precision[], datas jsonb[]
+) RETURNS uuid[] LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    mine uuid[];
+BEGIN
+    mine := ARRAY(
+        SELECT j.id FROM (SELECT DISTINCT u.id, u.claim FROM unnest(ids, claims) AS u (id, claim) ORDER BY 1) u
+        JOIN :schema.jobs j ON j.id = u.id AND j.worker = log_runs.worker AND j.claim = u.claim FOR SHARE OF j);
+    INSERT INTO :schema.run_log (run_id, at, attempt, kind, data)
+    SELECT u.id, statement_timestamp() - u.ago * interval '1 second', j.attempt, u.kind, u.data
+    FROM unnest(ids, kinds, ats, datas) WITH ORDINALITY AS u (id, kind, ago, data, i)
+    JOIN :schema.jobs j ON j.id = u.id
+    WHERE u.id = ANY (mine) ORDER BY u.i;
+    RETURN ARRAY(SELECT DISTINCT u.id FROM unnest(ids) AS u (id) WHERE u.id <> ALL (mine));
+END $$;
+COMMENT ON FUNCTION :schema.log_runs(uuid, uuid[], bigint[], text[], double precision[], jsonb[]) IS
+    'Append log lines, progress and events of running attempts; answers the runs whose lease is lost.';
+
+-- One patch laid over another: objects are merged to any depth, null removes, all else replaces (RFC 7386).
+CREATE OR REPLACE FUNCTION :schema.merge_patch(target jsonb, patch jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+BEGIN
+    IF jsonb_typeof(patch) <> 'object' THEN
+        RETURN patch;
+    END IF;
+    IF target IS NULL OR jsonb_typeof(target) <> 'object' THEN
+        target := '{}';
+    END IF;
+    RETURN COALESCE((
+        SELECT jsonb_object_agg(COALESCE(t.key, p.key),
+            CASE WHEN p.key IS NULL THEN t.value WHEN jsonb_typeof(p.value) = 'object' THEN :schema.merge_patch(t.value, p.value) ELSE p.value END)
+        FROM jsonb_each(target) t FULL JOIN jsonb_each(patch) p ON p.key = t.key
+        WHERE p.key IS NULL OR jsonb_typeof(p.value) <> 'null'), '{}');
+END $$;
+
+-- Every patch of a run, laid one over the other.
+CREATE OR REPLACE AGGREGATE :schema.merge_patches(jsonb) (SFUNC = :schema.merge_patch, STYPE = jsonb);

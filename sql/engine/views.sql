@@ -1,0 +1,46 @@
+-- What people read. Changed by CREATE OR REPLACE only: columns are appended, never renamed or removed.
+
+CREATE OR REPLACE VIEW :schema.runs AS
+SELECT r.id, r.namespace, r.task, COALESCE(j.queue, r.queue) AS queue, COALESCE(j.priority, r.priority) AS priority,
+    CASE j.state WHEN 's' THEN 'scheduled' WHEN 't' THEN 'retrying' WHEN 'r' THEN 'running' WHEN 'q' THEN 'queued'
+        WHEN 'c' THEN 'queued' ELSE COALESCE(f.outcome, 'broken') END AS status,
+    r.input, f.output, COALESCE(f.error, p.error) AS error,
+    (SELECT :schema.merge_patches(l.data ORDER BY l.n) FROM :schema.run_log l WHERE l.run_id = r.id AND l.kind = 'progress') AS progress,
+    COALESCE(r.meta, '{}') AS meta, COALESCE(r.tags, '{}') AS tags, r.key,
+    COALESCE(j.attempt - j.uncounted, f.counted, 0) AS attempt, r.max_attempts,
+    CASE WHEN j.id IS NULL THEN f.worker ELSE NULLIF(j.worker, :schema.nobody()) END AS worker,
+    :schema.id_time(r.id) AS created_at, COALESCE(j.run_at, r.run_at) AS run_at,
+    CASE WHEN j.id IS NULL THEN f.started_at WHEN j.state = 'r' THEN j.claimed_at END AS started_at,
+    CASE WHEN j.id IS NULL THEN f.finished_at END AS finished_at, r.deadline
+FROM :schema.run_requests r
+LEFT JOIN :schema.jobs j ON j.id = r.id
+LEFT JOIN LATERAL (SELECT a.* FROM :schema.attempts a WHERE a.run_id = r.id AND a.final AND j.id IS NULL
+                   ORDER BY a.attempt DESC LIMIT 1) f ON true
+LEFT JOIN LATERAL (SELECT a.error FROM :schema.attempts a WHERE a.run_id = r.id AND j.id IS NOT NULL
+                   ORDER BY a.attempt DESC LIMIT 1) p ON true;
+COMMENT ON VIEW :schema.runs IS 'Every run as people read it. DELETE removes a finished run with its history.';
+
+CREATE OR REPLACE TRIGGER delete_run INSTEAD OF DELETE ON :schema.runs FOR EACH ROW EXECUTE FUNCTION :schema.delete_run();
+
+CREATE OR REPLACE VIEW :schema.run_events AS
+SELECT r.id AS run_id, :schema.id_time(r.id) AS at, 0::bigint AS n, 'enqueued' AS event, NULL::integer AS attempt,
+    NULL::uuid AS worker, jsonb_build_object('queue', r.queue, 'priority', r.priority, 'run_at', r.run_at) AS data
+FROM :schema.run_requests r
+UNION ALL
+SELECT a.run_id, a.started_at, 0, 'started', a.attempt, a.worker, '{}' FROM :schema.attempts a WHERE a.started_at IS NOT NULL
+UNION ALL
+SELECT j.id, j.claimed_at, 0, 'started', j.attempt, j.worker, '{}' FROM :schema.jobs j WHERE j.state = 'r'
+UNION ALL
+SELECT l.run_id, l.at, l.n, l.kind, l.attempt, NULL, l.data FROM :schema.run_log l
+UNION ALL
+SELECT a.run_id, a.finished_at, 9223372036854775807, CASE WHEN a.outcome = 'failed' AND a.error ->> 'retryable' = 'true' AND NOT a.final THEN 'retried' ELSE a.outcome END,
+    a.attempt, a.worker, jsonb_strip_nulls(jsonb_build_object('error', a.error, 'final', a.final)) FROM :schema.attempts a;
+COMMENT ON VIEW :schema.run_events IS 'The timeline of runs: order by attempt (null first), then n.';
+
+CREATE OR REPLACE VIEW :schema.queue_stats AS
+SELECT j.namespace, j.queue,
+    count(*) FILTER (WHERE j.state IN ('q', 'c')) AS queued, count(*) FILTER (WHERE j.state = 'r') AS running,
+    count(*) FILTER (WHERE j.state = 's') AS scheduled, count(*) FILTER (WHERE j.state = 't') AS retrying,
+    min(j.run_at) FILTER (WHERE j.state = 'q') AS oldest_ready_at
+FROM :schema.jobs j GROUP BY j.namespace, j.queue;
+COMMENT ON VIEW :schema.queue_stats IS 'What each queue holds now; counts live jobs only.';

@@ -1,0 +1,79 @@
+-- The worker's and the client's calls of the engine. JSON travels as text, so that no codec of a caller's connection matters.
+
+-- name: add_batch
+-- $1 tasks · $2 inputs · $3 namespace · $4 queues · $5 priorities · $6 max_attempts · $7 run_ats · $8 delays (s) · $9 deadlines
+-- $10 keys · $11 key_modes · $12 metas · $13 tags · $14 ids · $15 lifetimes (s) · $16 largest input in bytes
+SELECT id, outcome FROM :schema.add_batch($1::text[], $2::text[]::jsonb[], $3::text, $4::text[], $5::integer[], $6::integer[],
+    $7::timestamptz[], $8::float8[], $9::timestamptz[], $10::text[], $11::text[], $12::text[]::jsonb[], $13::text[]::jsonb[],
+    $14::uuid[], $15::float8[], $16::integer);
+
+-- name: add_plain
+-- Jobs of one task without options of their own: $1 task · $2 inputs · $3 namespace · $4 queue · $5 priority · $6 max_attempts
+-- $7 largest input in bytes
+SELECT id, outcome FROM :schema.add_batch(ARRAY[$1::text], $2::text[]::jsonb[], $3::text, ARRAY[$4::text], ARRAY[$5::integer],
+    ARRAY[$6::integer], max_bytes => $7::integer);
+
+-- name: claim_jobs
+-- $1 worker · $2 claim · $3 n · $4 starting · $5 tasks · $6 queues · $7 limits · $8 lane queues · $9 lane priorities
+-- $10 lane cursors · $11 lane uptos · $12 last queue · $13 promote · $14 due from · $15 namespace
+SELECT id, task, queue, priority, seq, attempt, max_attempts, started, suspect, run_at, deadline, input, meta, tags
+FROM :schema.claim_jobs($1::uuid, $2::bigint, $3::integer, $4::integer, $5::text[], $6::text[], $7::integer[], $8::text[],
+    $9::smallint[], $10::bigint[], $11::bigint[], $12::text, $13::boolean, $14::timestamptz, $15::text);
+
+-- name: start_jobs
+SELECT :schema.start_jobs($1::uuid, $2::uuid[], $3::bigint[]);
+
+-- name: finish_jobs
+-- $1 worker · $2 ids · $3 claims · $4 outcomes · $5 outputs · $6 errors · $7 delays (s) · $8 started (s ago) · $9 finished (s ago)
+-- $10 claims of which nothing is left
+SELECT :schema.finish_jobs($1::uuid, $2::uuid[], $3::bigint[], $4::text[], $5::text[]::jsonb[], $6::text[]::jsonb[],
+    $7::float8[], $8::float8[], $9::float8[], $10::bigint[]);
+
+-- name: log_runs
+SELECT :schema.log_runs($1::uuid, $2::uuid[], $3::bigint[], $4::text[], $5::float8[], $6::text[]::jsonb[]);
+
+-- name: put_back
+-- Give back jobs that never started.
+SELECT id, verdict FROM :schema.put_back($1::uuid, $2::uuid[], false);
+
+-- name: register_worker
+SELECT :schema.register_worker($1::uuid, $2::text, $3::text, $4::text, $5::integer, $6::text, $7::text[], $8::integer);
+
+-- name: publish_tasks
+SELECT :schema.publish_tasks($1::text, $2::text, $3::text::jsonb);
+
+-- name: hold_liveness
+-- The session advisory lock that says: this process lives. Waits for nobody for long: only a rescuer's look holds it.
+SELECT pg_advisory_lock(:schema.liveness_key($1::uuid));
+
+-- name: keep_alive
+-- The server itself finds out when the machine at the other end has vanished (TCP only; on a socket these do nothing).
+SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '5', false),
+    set_config('tcp_keepalives_count', '2', false), set_config('tcp_user_timeout', '15000', false);
+
+-- name: beat_worker
+SELECT known, cancels, others, released FROM :schema.beat_worker($1::uuid, $2::text, $3::integer, $4::bigint[], $5::interval);
+
+-- name: leave_worker
+SELECT :schema.leave_worker($1::uuid);
+
+-- name: rescue
+SELECT id, task, verdict, worker, worker_name FROM :schema.rescue($1::uuid, $2::interval, $3::interval);
+
+-- name: set_bells
+SELECT :schema.set_bells($1::uuid, $2::text, $3::text[]);
+
+-- name: ensure_partitions
+SELECT :schema.ensure_partitions($1::integer);
+
+-- name: cancel_run
+SELECT :schema.cancel_run($1::uuid, $2::text);
+
+-- name: retry_run
+SELECT :schema.retry_run($1::uuid);
+
+-- name: promote_run
+SELECT :schema.promote_run($1::uuid);
+
+-- name: await_run
+SELECT :schema.await_run($1::uuid);

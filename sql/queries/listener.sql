@@ -1,0 +1,9 @@
+-- The session that hears notifications.
+
+-- name: listener_notify
+-- Notify channel $1 with payload $2: how a listener tests its own session.
+SELECT pg_catalog.pg_notify($1::text, $2::text)
+
+-- name: listener_ping
+-- A sign of life.
+SELECT 1 AS alive

@@ -1,0 +1,189 @@
+-- What `openqueue migrate` asks and does. Every statement must run before any migration has.
+
+-- name: migrator_facts
+-- What there is of the schema: whether it exists, the columns of its migrations and engine tables, and
+-- whether it has the function that makes partitions.
+SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = :'schema') AS has_schema,
+       ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+             JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = :'schema' AND c.relname = 'migrations' AND a.attnum > 0 AND NOT a.attisdropped
+            ) AS migrations,
+       ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+             JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = :'schema' AND c.relname = 'engine' AND a.attnum > 0 AND NOT a.attisdropped
+            ) AS engine,
+       EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+               WHERE n.nspname = :'schema' AND p.proname = 'ensure_partitions') AS has_partitions
+
+-- name: migrator_applied
+-- The migrations that were applied, in order.
+SELECT number, name, checksum FROM :schema.migrations ORDER BY number
+
+-- name: migrator_engine
+-- The engine that is installed: one row, or none.
+SELECT checksum, version FROM :schema.engine
+
+-- name: migrator_settings
+-- For this transaction: no lock is waited for longer than $1, no statement is cut off, every name must be
+-- qualified, and functions may be defined in any order (migrator_finish checks their bodies).
+SELECT pg_catalog.set_config('lock_timeout', $1::text, true),
+       pg_catalog.set_config('statement_timeout', '0', true),
+       pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true),
+       pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+       pg_catalog.set_config('check_function_bodies', 'off', true)
+
+-- name: migrator_begin
+BEGIN ISOLATION LEVEL READ COMMITTED
+
+-- name: migrator_commit
+COMMIT
+
+-- name: migrator_try_lock
+-- Whether this transaction is now the one that migrates ($1: the schema's key). Never waits.
+SELECT pg_catalog.pg_try_advisory_xact_lock($1::bigint)
+
+-- name: migrator_try_hold
+-- The same for the session, for what cannot run inside a transaction.
+SELECT pg_catalog.pg_try_advisory_lock($1::bigint)
+
+-- name: migrator_let_go
+SELECT pg_catalog.pg_advisory_unlock($1::bigint)
+
+-- name: migrator_create_schema
+CREATE SCHEMA :schema
+
+-- name: migrator_create_migrations
+CREATE TABLE :schema.migrations (
+    number     integer PRIMARY KEY,
+    name       text NOT NULL,
+    checksum   text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+)
+
+-- name: migrator_create_engine
+-- functions: those that the engine's files defined, so that no function of anybody else is ever dropped.
+CREATE TABLE :schema.engine (
+    "only"     boolean PRIMARY KEY DEFAULT true CHECK ("only"),
+    checksum   text NOT NULL,
+    version    text NOT NULL,
+    functions  text[] NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+)
+
+-- name: migrator_record
+-- Migration number $1, file $2 with checksum $3, is applied.
+INSERT INTO :schema.migrations (number, name, checksum) VALUES ($1::integer, $2::text, $3::text)
+
+-- name: migrator_remember
+-- Before the engine's files run: note which functions there are, each with the version of its row.
+SELECT pg_catalog.set_config('openqueue.before', COALESCE(string_agg(p.oid || ':' || p.xmin, ','), ''), true),
+       pg_catalog.set_config('openqueue.grants', '', true)
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = :'schema'
+
+-- name: migrator_clear
+-- When a function cannot be replaced, because its result or its parameters changed: drop those of the engine
+-- that nothing depends on, and note who had which rights, for migrator_finish.
+DO $$
+DECLARE
+    f record;
+BEGIN
+    PERFORM set_config('openqueue.grants', COALESCE(jsonb_agg(jsonb_build_object(
+                'name', p.proname, 'grantee', a.grantee::bigint, 'grantable', a.is_grantable))::text, ''), true)
+    FROM pg_proc p
+    JOIN pg_namespace n ON n.oid = p.pronamespace
+    CROSS JOIN :schema.engine e
+    LEFT JOIN LATERAL aclexplode(p.proacl) a ON true
+    WHERE n.nspname = :'schema' AND p.oid::regprocedure::text = ANY (e.functions) AND p.proacl IS NOT NULL;
+    FOR f IN
+        SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace CROSS JOIN :schema.engine e
+        WHERE n.nspname = :'schema' AND p.oid::regprocedure::text = ANY (e.functions)
+    LOOP
+        BEGIN
+            EXECUTE 'DROP ROUTINE ' || f.oid::regprocedure;
+        EXCEPTION WHEN dependent_objects_still_exist THEN
+            NULL;  -- it is replaced where it is
+        END;
+    END LOOP;
+END $$
+
+-- name: migrator_finish
+-- After the engine's files ran: check the body of every function they defined, give back the rights that
+-- migrator_clear noted, and drop the functions that an earlier engine defined and this one does not (one that
+-- something of somebody else depends on stays, and is tried again next time).
+DO $$
+DECLARE
+    before text[] := string_to_array(current_setting('openqueue.before'), ',');
+    grants jsonb := NULLIF(current_setting('openqueue.grants', true), '')::jsonb;
+    f      record;
+    g      record;
+BEGIN
+    PERFORM set_config('check_function_bodies', 'on', true);
+    FOR f IN
+        SELECT p.oid, p.proname, p.prokind, l.lanvalidator, p.oid || ':' || p.xmin <> ALL (before) AS defined,
+               p.oid::regprocedure::text = ANY (COALESCE(e.functions, '{}')) AS ours
+        FROM pg_proc p
+        JOIN pg_namespace n ON n.oid = p.pronamespace
+        JOIN pg_language l ON l.oid = p.prolang
+        LEFT JOIN :schema.engine e ON true
+        WHERE n.nspname = :'schema'
+    LOOP
+        IF f.defined THEN
+            BEGIN
+                IF f.prokind <> 'a' THEN
+                    EXECUTE format('SELECT %s(%s::oid)', f.lanvalidator::regproc, f.oid);
+                END IF;
+            EXCEPTION WHEN OTHERS THEN
+                RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = format('%s: %s', f.oid::regprocedure, SQLERRM);
+            END;
+            IF EXISTS (SELECT FROM jsonb_array_elements(grants) e WHERE e ->> 'name' = f.proname) THEN
+                EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', f.oid::regprocedure);
+                FOR g IN
+                    SELECT CASE WHEN e.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END AS role,
+                           CASE WHEN e.grantable THEN ' WITH GRANT OPTION' ELSE '' END AS option
+                    FROM jsonb_to_recordset(grants) AS e (name text, grantee bigint, grantable boolean)
+                    LEFT JOIN pg_roles r ON r.oid = e.grantee
+                    WHERE e.name = f.proname AND (e.grantee = 0 OR r.rolname IS NOT NULL)
+                LOOP
+                    EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s%s', f.oid::regprocedure, g.role, g.option);
+                END LOOP;
+            END IF;
+        ELSIF f.ours THEN
+            BEGIN
+                EXECUTE 'DROP ROUTINE ' || f.oid::regprocedure;
+            EXCEPTION WHEN dependent_objects_still_exist THEN
+                NULL;
+            END;
+        END IF;
+    END LOOP;
+END $$
+
+-- name: migrator_install
+-- The engine with checksum $1, of openqueue's version $2, is installed; with it the functions that are its.
+INSERT INTO :schema.engine AS old (checksum, version, functions)
+SELECT $1::text, $2::text, ARRAY(
+    SELECT p.oid::regprocedure::text
+    FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    LEFT JOIN :schema.engine e ON true
+    WHERE n.nspname = :'schema'
+      AND (p.oid || ':' || p.xmin <> ALL (string_to_array(current_setting('openqueue.before', true), ','))
+           OR p.oid::regprocedure::text = ANY (e.functions))
+    ORDER BY 1)
+ON CONFLICT ("only") DO UPDATE
+SET checksum = excluded.checksum, version = excluded.version, functions = excluded.functions,
+    applied_at = pg_catalog.now()
+
+-- name: migrator_partitions
+-- Make the month partitions that will be needed soon; one row for each that was made.
+SELECT made::text AS name FROM :schema.ensure_partitions() AS made
+
+-- name: migrator_invalid_indexes
+-- How to drop the indexes named in the statement $1 that a failed CREATE INDEX CONCURRENTLY left behind.
+SELECT format('DROP INDEX CONCURRENTLY %I.%I', n.nspname, c.relname) AS text
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = :'schema' AND NOT i.indisvalid AND c.relkind = 'i' AND strpos($1::text, c.relname::text) > 0

@@ -1,0 +1,116 @@
+"""What a type checker must accept, and what it must know: `assert_type` is checked by mypy."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_type
+
+from openqueue import Context, Exponential, Fixed, GiveUp, Run, Snooze, Task, task
+from openqueue.tasks.enqueuer import Item
+
+
+@task
+async def send_mail(to: str, subject: str = "hello") -> str:
+    return f"{to} {subject}"
+
+
+@task(
+    name="mail.count",
+    queue="mail",
+    priority=-10,
+    max_attempts=3,
+    backoff=Exponential(base="1s", factor=2, cap="1h"),
+    timeout="30s",
+    deadline=timedelta(hours=1),
+    tags=["mail"],
+    meta={"team": "post"},
+    retry_on=OSError,
+    give_up_on=(ValueError, KeyError),
+    aliases=["count"],
+)
+def count(words: list[str]) -> int:
+    return len(words)
+
+
+@task(backoff=Fixed("5s"))
+async def first(ctx: Context, path: str) -> dict[str, int]:
+    ctx.log.info("reading", path=path)
+    ctx.progress({"read": 1})
+    if ctx.attempt > 2:
+        raise Snooze("5m")
+    child = await ctx.enqueue(send_mail, path, subject="read")
+    assert_type(child, Run[str])
+    by_name = await ctx.enqueue("mail.count", {"words": []}, delay="5m")
+    assert_type(by_name, Run[Any])
+    return {}
+
+
+@task(backoff=lambda attempt, error: attempt * 2)
+def last(path: str, *, ctx: Context = Context.injected) -> None:
+    while not ctx.cancelled:
+        ctx.enqueue_sync(send_mail, path)
+        raise GiveUp("enough")
+
+
+@task
+async def summary(rows: list[Any], *, ctx: Context = Context.injected) -> dict[str, Any]:
+    return {"rows": len(rows)}
+
+
+@task
+async def anything(value: Any) -> bool:
+    return bool(value)
+
+
+@task
+async def any_object(value: object) -> bool:
+    return bool(value)
+
+
+@task()
+async def nothing() -> None: ...
+
+
+async def use() -> None:
+    run = await send_mail.enqueue("a@b.c", subject="Hello")
+    assert_type(run, Run[str])
+    assert_type(await run.result(timeout="10s"), str)
+    assert_type(await count.enqueue(words=["a"]), Run[int])
+    assert_type(await first.enqueue("file"), Run[dict[str, int]])
+    assert_type(await last.enqueue("file"), Run[None])
+    assert_type(await nothing.enqueue(), Run[None])
+    await anything.enqueue(value=1)
+    await any_object.enqueue(value=1)
+
+    later = send_mail.options(
+        delay="5m", key="welcome:42", key_mode="skip", meta={"tenant": 42}, tags=["vip"], connection=object()
+    )
+    assert_type(await later.enqueue("a@b.c"), Run[str])
+    await send_mail.options(run_at=datetime.now(UTC), deadline="1h", priority=-1, max_attempts=1).enqueue("a")
+
+    assert_type(count.item(["a"]), Item[int])
+    assert_type(send_mail.options(queue="slow").item("a@b.c"), Item[str])
+
+    assert_type(await send_mail("a@b.c"), str)
+    assert_type(count(["a"]), int)
+    assert_type(await first(Context.injected, path="x"), dict[str, int])
+    assert_type(last.name, str)
+
+
+def takes_any(job: Task[..., Any]) -> None: ...
+
+
+def takes_this(job: Task[[str], str]) -> None: ...
+
+
+takes_any(send_mail)
+takes_any(count)
+takes_this(send_mail)
+
+
+def of_any(rows: list[Any]) -> None:
+    """Any in a signature takes nothing away from the rest of it."""
+    for row in rows:
+        assert_type(last.item(row), Item[None])
+        assert_type(summary.item(row), Item[dict[str, Any]])
+        assert_type(summary.options(queue="slow").item(row), Item[dict[str, Any]])

@@ -1,0 +1,221 @@
+"""Options: checked where they are written, named where they are wrong."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openqueue.backoff import Custom, Exponential, Fixed
+from openqueue.errors import InvalidOption
+from openqueue.tasks.options import NO_OPTIONS, EnqueueOptions, TaskOptions
+
+
+def test_a_task_without_options_has_the_documented_defaults():
+    options = TaskOptions.of()
+    assert (options.queue, options.priority, options.max_attempts) == ("default", 0, 25)
+    assert options.backoff == Exponential()
+    assert (options.timeout, options.deadline, options.tags, dict(options.meta)) == (None, None, (), {})
+
+
+def test_task_options_are_read_into_one_form():
+    options = TaskOptions.of(
+        queue="mail",
+        timeout="30s",
+        deadline=timedelta(hours=1),
+        tags=["a", "b", "a"],
+        backoff="10s",
+        retry_on=OSError,
+        give_up_on=[ValueError, KeyError],
+        aliases={"old"},
+    )
+    assert options.timeout == timedelta(seconds=30)
+    assert options.deadline == timedelta(hours=1)
+    assert options.tags == ("a", "b")
+    assert options.backoff == Fixed("10s")
+    assert options.retry_on == (OSError,)
+    assert options.give_up_on == (ValueError, KeyError)
+    assert options.aliases == ("old",)
+
+
+def test_a_function_is_a_backoff():
+    assert isinstance(TaskOptions.of(backoff=lambda attempt, error: 1).backoff, Custom)
+
+
+TEXTS = ["", "  ", 7, "a\0b", "a\nb", "x" * 201, "\x7f", "\ud800"]
+
+WRONG_FOR_TASKS = [
+    *(("name", value) for value in TEXTS),
+    *(("queue", value) for value in TEXTS),
+    ("priority", 32768),
+    ("priority", -32769),
+    ("priority", 1.5),
+    ("priority", True),
+    ("priority", "high"),
+    ("max_attempts", 0),
+    ("max_attempts", 32768),
+    ("max_attempts", True),
+    ("backoff", "soon"),
+    ("backoff", -1),
+    ("backoff", Exponential),
+    ("backoff", []),
+    ("timeout", 0),
+    ("timeout", "-1s"),
+    ("timeout", "soon"),
+    ("deadline", "0s"),
+    ("tags", "vip"),
+    ("tags", [1]),
+    ("tags", [""]),
+    ("tags", 7),
+    ("meta", ["a"]),
+    ("meta", {1: 2}),
+    ("meta", {"a": float("nan")}),
+    ("meta", {"a": "\0"}),
+    ("retry_on", "OSError"),
+    ("retry_on", [OSError()]),
+    ("give_up_on", int),
+    ("aliases", "old"),
+    ("description", 7),
+]
+
+
+@pytest.mark.parametrize(("option", "value"), WRONG_FOR_TASKS)
+def test_a_wrong_option_of_a_task_is_refused_by_name(option, value):
+    with pytest.raises(InvalidOption, match=f"^{option}") as caught:
+        TaskOptions.of(**{option: value})
+    assert caught.value.option.startswith(option)
+
+
+WRONG_FOR_ENQUEUES = [
+    *(("queue", value) for value in TEXTS),
+    *(("key", value) for value in TEXTS),
+    ("delay", "-5m"),
+    ("delay", float("nan")),
+    ("delay", "tomorrow"),
+    ("run_at", datetime(2026, 1, 1)),  # noqa: DTZ001
+    ("run_at", "2026-01-01T00:00:00"),
+    ("run_at", "tomorrow"),
+    ("run_at", 1767225600),
+    ("priority", 40000),
+    ("meta", "tenant=42"),
+    ("tags", "vip"),
+    ("deadline", "0s"),
+    ("deadline", datetime(2026, 1, 1)),  # noqa: DTZ001
+    ("max_attempts", 0),
+    ("id", "seven"),
+    ("id", 7),
+]
+
+
+@pytest.mark.parametrize(("option", "value"), WRONG_FOR_ENQUEUES)
+def test_a_wrong_option_of_an_enqueue_is_refused_by_name(option, value):
+    with pytest.raises(InvalidOption, match=f"^{option}") as caught:
+        EnqueueOptions.of(**{option: value})
+    assert caught.value.option.startswith(option)
+
+
+def test_enqueue_options_are_read_into_one_form():
+    options = EnqueueOptions.of(
+        delay="5m", key="welcome:42", meta={"tenant": 42}, tags=["vip"], id="00000000-0000-0000-0000-000000000001"
+    )
+    assert options.delay == timedelta(minutes=5)
+    assert options.tags == ("vip",)
+    assert options.id == UUID(int=1)
+    assert options.priority is None
+
+
+def test_a_moment_may_be_text_with_an_offset_and_a_deadline_a_moment():
+    options = EnqueueOptions.of(run_at="2026-01-01T00:00:00+00:00", deadline=datetime(2027, 1, 1, tzinfo=UTC))
+    assert options.run_at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert options.deadline == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def test_no_options_are_always_the_same_object():
+    assert EnqueueOptions.of() is NO_OPTIONS
+
+
+def test_none_is_as_if_left_out():
+    assert EnqueueOptions.of(delay=None, run_at=None, key=None) == NO_OPTIONS
+    assert TaskOptions.of(timeout=None, name=None) == TaskOptions.of()
+
+
+def test_delay_and_run_at_together_are_refused():
+    with pytest.raises(InvalidOption, match="cannot be combined with run_at"):
+        EnqueueOptions.of(delay="5m", run_at=datetime.now(UTC))
+
+
+def test_a_key_mode_without_a_key_is_refused():
+    with pytest.raises(InvalidOption, match="nothing without a key"):
+        EnqueueOptions.of(key_mode="skip")
+
+
+@pytest.mark.parametrize("mode", ["keep_time", "merge", "REPLACE", 1])
+def test_a_key_mode_that_does_not_exist_yet_is_refused_naming_those_that_do(mode):
+    with pytest.raises(InvalidOption, match="must be 'replace' or 'skip'"):
+        EnqueueOptions.of(key="k", key_mode=mode)
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["cron", "every", "timezone", "overlap", "catch_up", "concurrency", "concurrency_key", "rate", "batch", "executor"],
+)
+def test_an_option_of_a_later_version_is_refused_and_never_ignored(option):
+    with pytest.raises(InvalidOption, match=f"^{option}: not available yet in this version") as caught:
+        TaskOptions.of(**{option: "x"})
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize("option", ["idempotency", "unique", "group", "concurrency_key"])
+def test_an_enqueue_option_of_a_later_version_is_refused_and_never_ignored(option):
+    with pytest.raises(InvalidOption, match=f"^{option}: not available yet in this version"):
+        EnqueueOptions.of(**{option: "x"})
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_ones():
+    with pytest.raises(InvalidOption, match=r"^quee: @task has no such option\. Did you mean 'queue'\?"):
+        TaskOptions.of(quee="mail")
+    with pytest.raises(InvalidOption, match=r"^dleay: an enqueue has no such option\. Did you mean 'delay'\?"):
+        EnqueueOptions.of(dleay="5m")
+
+
+def test_an_unknown_option_like_no_other_is_refused_with_all_of_them():
+    with pytest.raises(InvalidOption, match="There are: aliases, backoff"):
+        TaskOptions.of(zzz=1)
+
+
+@given(st.integers())
+def test_a_priority_is_a_smallint(number):
+    try:
+        assert TaskOptions.of(priority=number).priority == number
+        assert -32768 <= number <= 32767
+    except InvalidOption:
+        assert not -32768 <= number <= 32767
+
+
+@given(st.text(st.characters()))
+def test_a_key_is_taken_as_it_is_or_refused(text):
+    try:
+        assert EnqueueOptions.of(key=text).key == text
+        assert text.strip()
+        assert len(text) <= 200
+        assert "\0" not in text
+        text.encode()
+    except InvalidOption as error:
+        assert error.option == "key"  # noqa: PT017
+
+
+def test_task_options_describe_themselves_for_the_catalogue():
+    described = TaskOptions.of(timeout="30s", retry_on=OSError, tags=["a"], meta={"b": 1}).describe()
+    assert described["timeout"] == 30.0
+    assert described["retry_on"] == ["OSError"]
+    assert described["backoff"]["kind"] == "exponential"
+    assert described["tags"] == ["a"]
+    assert described["meta"] == {"b": 1}
+
+
+def test_options_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        TaskOptions.of().queue = "x"  # type: ignore[misc]

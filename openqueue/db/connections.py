@@ -27,17 +27,18 @@ class Executor(Protocol):
         ...
 
 
-def adapt(connection: object) -> Executor:
+def adapt(connection: object, *, timeout: float | None = 10.0) -> Executor:
     """Make the caller's connection an `Executor`.
 
     Taken are a connection of asyncpg, one acquired from its pool, and the pool itself (a connection of
-    it is then used outside any transaction). Raises InvalidOption for anything else, ConnectionFailed
-    for a connection that is closed or belongs to another event loop.
+    it is then used outside any transaction). A statement may take `timeout` seconds. Raises
+    InvalidOption for anything else, ConnectionFailed for a connection that is closed or belongs to
+    another event loop.
     """
     for kind in type(connection).__mro__:
         adapter = ADAPTERS.get((kind.__module__.partition(".")[0], kind.__name__))
         if adapter:
-            return adapter(connection)
+            return adapter(connection, timeout)
     kind = type(connection)
     raise InvalidOption(
         f"connection: {kind.__module__}.{kind.__qualname__} is not supported. Pass an asyncpg Connection, "
@@ -49,39 +50,41 @@ def adapt(connection: object) -> Executor:
 class _Asyncpg:
     """Runs statements on one connection of asyncpg, inside the transaction that is open on it."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, timeout: float | None) -> None:
         _check(connection)
         self._connection = connection
+        self._timeout = timeout
 
     async def fetch(self, sql: str, /, *args: Any) -> Sequence[Mapping[str, Any]]:
         """Run the statement. Codecs that the application set on its connection are left aside."""
         try:
             rows: Sequence[Mapping[str, Any]] = await self._connection._execute(
-                sql, args, 0, None, ignore_custom_codec=True
+                sql, args, 0, self._timeout, ignore_custom_codec=True
             )
         except Exception as error:
-            raise mapped(error, _WHERE) from error
+            raise mapped(error, _WHERE, seconds=self._timeout) from error
         return rows
 
 
 class _AsyncpgPool:
     """Runs each statement on some connection of the application's pool."""
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, timeout: float | None) -> None:
         if pool.is_closing():
             raise _closed("pool")
         _check_loop(pool, "pool")
         self._pool = pool
+        self._timeout = timeout
 
     async def fetch(self, sql: str, /, *args: Any) -> Sequence[Mapping[str, Any]]:
         try:
-            async with self._pool.acquire() as connection:
-                return await _Asyncpg(connection).fetch(sql, *args)
+            async with self._pool.acquire(timeout=self._timeout) as connection:
+                return await _Asyncpg(connection, self._timeout).fetch(sql, *args)
         except Exception as error:
-            raise mapped(error, _WHERE) from error
+            raise mapped(error, _WHERE, seconds=self._timeout) from error
 
 
-ADAPTERS: dict[tuple[str, str], Callable[[Any], Executor]] = {
+ADAPTERS: dict[tuple[str, str], Callable[[Any, float | None], Executor]] = {
     ("asyncpg", "Connection"): _Asyncpg,
     ("asyncpg", "PoolConnectionProxy"): _Asyncpg,
     ("asyncpg", "Pool"): _AsyncpgPool,

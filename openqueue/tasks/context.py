@@ -163,7 +163,7 @@ class _Injected(Context):
         if name.startswith("__"):
             raise AttributeError(name)
         raise OpenQueueError(
-            f"ctx.{name}: there is no Context, because the function was called directly. Pass one."
+            f"ctx.{name.lstrip('_')}: there is no Context: the function was called directly. Pass one."
         )
 
     def __repr__(self) -> str:

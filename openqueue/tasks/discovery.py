@@ -87,45 +87,43 @@ def _import_directory(root: Path, *, allow_missing: bool) -> list[str]:
             " `dirs` (or OPENQUEUE_DIRS) to where the tasks are."
         )
     absolute = root.resolve()
+    packages = _packages(absolute)
     files = list(task_files(absolute))
-    package = _package(absolute) if files else ""
-    return [_import(_dotted(package, file, absolute), str(file)) for file in files]
+    return [_import(_module_name(file, absolute, packages), str(file)) for file in files]
 
 
-def _dotted(package: str, file: Path, root: Path) -> str:
+def _packages(root: Path) -> list[str]:
+    """What others may call `root`: "" where it is on the path itself, a package where an entry is above."""
+    bases = [Path(entry or ".").resolve() for entry in sys.path]
+    names = [".".join(root.relative_to(base).parts) for base in bases if root.is_relative_to(base)]
+    return sorted(dict.fromkeys(names), key=lambda name: name != "")
+
+
+def _module_name(file: Path, root: Path, packages: list[str]) -> str:
+    """The name to import a file by: as it was, as the program would, else below a package made for `root`."""
     parts = list(file.relative_to(root).with_suffix("").parts)
     if any("." in part for part in parts):
         raise ConfigError(f"{file} has a dot in its name, so it cannot be imported. Rename it.")
     if parts[-1] == "__init__":
         parts.pop()
-    return ".".join([package, *parts] if package else parts)
+    names = list(filter(None, (".".join(filter(None, [package, *parts])) for package in packages)))
+    for name in names:
+        if _same(getattr(sys.modules.get(name), "__file__", None), file):
+            return name
+    for name in names:
+        if (spec := _found(name, str(file))) is not None and _same(spec.origin, file):
+            return name
+    return ".".join([_made_package(root), *parts])
 
 
-def _package(root: Path) -> str:
-    """The package that `root` is: by an entry of the path, or one made for it; "" if it is an entry."""
-    for entry in sys.path:
-        base = Path(entry or ".").resolve()
-        if root == base:
-            return ""
-        if root.is_relative_to(base):
-            name = ".".join(root.relative_to(base).parts)
-            if _is_package_at(name, root):
-                return name
-    return _made_package(root)
-
-
-def _is_package_at(name: str, root: Path) -> bool:
-    if not all(part.isidentifier() for part in name.split(".")):
-        return False
-    spec = _found(name, str(root))
-    places = spec.submodule_search_locations if spec is not None else None
-    return any(Path(place).resolve() == root for place in places or ())
+def _same(found: str | None, file: Path) -> bool:
+    return found is not None and Path(found).resolve() == file
 
 
 def _found(name: str, what: str) -> ModuleSpec | None:
     try:
         return find_spec(name)
-    except ModuleNotFoundError:
+    except (ModuleNotFoundError, ValueError):  # ValueError: a module that has no spec, as __main__
         return None
     except Exception as error:
         raise ConfigError(_broken(what, error)) from error

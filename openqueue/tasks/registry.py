@@ -28,13 +28,11 @@ class Registry:
 
         Raises InvalidTask when two of them share a name.
         """
-        names = list(modules)
         wanted = {id(task): task for task in also}
-        for name in names:
-            found = (value for value in vars(sys.modules[name]).values() if isinstance(value, Task))
-            wanted.update((id(task), task) for task in found)
-        here = set(names)
-        wanted.update((id(task), task) for task in declared() if task.function.__module__ in here)
+        for module in (sys.modules[name] for name in modules):
+            inside = [value for value in vars(module).values() if isinstance(value, Task)]
+            inside += [task for task in declared() if task.is_of(module)]
+            wanted.update((id(task), task) for task in inside)
         return cls(sorted(wanted.values(), key=lambda task: (task.name, task.place)))
 
     def add(self, task: Task[..., Any]) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from inspect import cleandoc, iscoroutinefunction, unwrap
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from openqueue.errors import InvalidOption
@@ -72,6 +73,10 @@ class Task(Generic[P, R]):
         """Where it was written, as `file:line`."""
         code = getattr(self._source, "__code__", None)
         return f"{source_file(self._source)}:{code.co_firstlineno if code else '?'}"
+
+    def is_of(self, module: ModuleType) -> bool:
+        """Whether it was declared in this module; one that was loaded twice is two modules."""
+        return getattr(self._source, "__globals__", None) is vars(module)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself; nothing is enqueued."""

@@ -145,6 +145,10 @@ class _Answer(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815  the standard library's names
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What the base refuses by itself is refused in the same manner."""
+        self._send(HTTPStatus(code), {"error": message or HTTPStatus(code).phrase.lower()})
+
     def log_message(self, *_said: Any) -> None:
         """Probes come every few seconds: they are not logged."""
 

@@ -94,6 +94,7 @@ DECLARE
     one_queue text := CASE cardinality(queues) WHEN 1 THEN queues[1] END;
     one_priority integer := CASE cardinality(priorities) WHEN 1 THEN priorities[1] END;
     one_max integer := CASE cardinality(max_attempts) WHEN 1 THEN max_attempts[1] END;
+    first_id uuid := :schema.new_id();
     keyed boolean := COALESCE(cardinality(array_remove(keys, NULL)) > 0 OR cardinality(array_remove(ids, NULL)) > 0, false);
 BEGIN
     IF fault IS NOT NULL THEN
@@ -117,7 +118,7 @@ BEGIN
     WITH requests AS (
         INSERT INTO :schema.run_requests AS r
             (id, run_at, deadline, priority, max_attempts, namespace, task, queue, input, meta, tags)
-        SELECT :schema.new_id(),
+        SELECT :schema.nth_id(first_id, u.i),
             COALESCE(u.run_at, statement_timestamp() + u.delay * interval '1 second', statement_timestamp()),
             COALESCE(u.deadline, statement_timestamp() + u.lifetime * interval '1 second'),
             COALESCE(u.priority, one_priority, (SELECT d.priority FROM :schema.task_defaults(add_batch.namespace, COALESCE(u.task, one_task)) d), 0),
@@ -126,7 +127,7 @@ BEGIN
             COALESCE(u.queue, one_queue, (SELECT d.queue FROM :schema.task_defaults(add_batch.namespace, COALESCE(u.task, one_task)) d), 'default'),
             u.input, NULLIF(u.meta, '{}'), CASE WHEN u.tag IS NOT NULL THEN (SELECT array_agg(t) FROM jsonb_array_elements_text(u.tag) t) END
         FROM unnest(inputs, tasks, queues, priorities, max_attempts, run_ats, delays, deadlines, metas, tags, lifetimes)
-            AS u (input, task, queue, priority, tries, run_at, delay, deadline, meta, tag, lifetime)
+            WITH ORDINALITY AS u (input, task, queue, priority, tries, run_at, delay, deadline, meta, tag, lifetime, i)
         RETURNING r.id, r.run_at, r.deadline, r.priority, r.max_attempts, r.task, r.queue, pg_column_size(r.input) AS size
     ), added AS (
         INSERT INTO :schema.jobs AS j

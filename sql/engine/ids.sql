@@ -20,6 +20,12 @@ BEGIN
 END $do$;
 COMMENT ON FUNCTION :schema.new_id() IS 'A new run id: UUIDv7, in the order of time.';
 
+-- The ids of a batch: the first is new, each further one is the next number (RFC 9562, 6.2, method 2). A strong random number
+-- for each would cost more than storing the job.
+CREATE OR REPLACE FUNCTION :schema.nth_id(first uuid, n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $$ SELECT (left(first::text, 24)
+    || lpad(to_hex((('x' || right(first::text, 12))::bit(48)::bigint & 140737488355327) + n), 12, '0'))::uuid $$;
+
 -- The time in an id, to the millisecond.
 CREATE OR REPLACE FUNCTION :schema.id_time(id uuid) RETURNS timestamptz LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 AS $$ SELECT to_timestamp(('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint / 1000.0) $$;

@@ -321,6 +321,14 @@ async def test_codecs_of_the_application_do_not_touch_ours(empty_dsn: str) -> No
     await connection.close()
 
 
+async def test_a_statement_on_the_callers_connection_ends_within_its_time(empty_dsn: str) -> None:
+    connection = await asyncpg.connect(empty_dsn)
+    with pytest.raises(ConnectionFailed, match=r"within 0\.1 s"):
+        await adapt(connection, timeout=0.1).fetch("SELECT pg_sleep(60)")
+    assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()
+
+
 async def test_the_callers_pool_and_a_connection_of_it_are_taken(empty_dsn: str) -> None:
     async with asyncpg.create_pool(empty_dsn, min_size=0, max_size=1) as pool:
         assert (await adapt(pool).fetch("SELECT 1 AS one"))[0]["one"] == 1

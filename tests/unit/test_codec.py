@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf, isfinite, nan
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -46,13 +47,18 @@ def circular() -> dict:
     return value
 
 
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
 storable = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), inner),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), inner)
+    ),
     max_leaves=20,
 )
 
@@ -64,11 +70,11 @@ anything = st.recursive(
 
 
 @given(storable)
-def test_what_can_be_stored_comes_back_the_same(value):
+def test_what_can_be_stored_comes_back_the_same(value: Any) -> None:
     assert decode(encode(value)) == value
 
 
-def is_storable(value) -> bool:
+def is_storable(value: Any) -> bool:
     if isinstance(value, dict):
         return all(is_storable(part) for pair in value.items() for part in pair)
     if isinstance(value, list):
@@ -81,7 +87,7 @@ def is_storable(value) -> bool:
 
 
 @given(anything)
-def test_a_value_is_refused_exactly_when_postgresql_or_64_bits_cannot_hold_it(value):
+def test_a_value_is_refused_exactly_when_postgresql_or_64_bits_cannot_hold_it(value: Any) -> None:
     if is_storable(value):
         assert json.loads(encode(value)) == value
     else:
@@ -110,7 +116,7 @@ def test_a_value_is_refused_exactly_when_postgresql_or_64_bits_cannot_hold_it(va
         (2**70, "input", "64 bit"),
     ],
 )
-def test_a_refusal_names_the_place_and_the_reason(value, path, why):
+def test_a_refusal_names_the_place_and_the_reason(value: Any, path: Any, why: Any) -> None:
     with pytest.raises(NotSerializable, match=why) as caught:
         encode(value, what="input")
     assert caught.value.path.startswith(path)
@@ -119,13 +125,20 @@ def test_a_refusal_names_the_place_and_the_reason(value, path, why):
 
 @pytest.mark.parametrize(
     "value",
-    ["NaN", "Infinity", "\\u0000", "12345678901234567890123", {"null": None, "f": 1.5}, [2**63, 1e300, 10**18]],
+    [
+        "NaN",
+        "Infinity",
+        "\\u0000",
+        "12345678901234567890123",
+        {"null": None, "f": 1.5},
+        [2**63, 1e300, 10**18],
+    ],
 )
-def test_what_only_looks_like_a_fault_is_stored(value):
+def test_what_only_looks_like_a_fault_is_stored(value: Any) -> None:
     assert decode(encode(value)) == value
 
 
-def test_models_dataclasses_dates_and_enums_are_stored_by_their_values():
+def test_models_dataclasses_dates_and_enums_are_stored_by_their_values() -> None:
     value = {
         "line": Line(Price(amount=1.5)),
         "at": datetime(2026, 1, 2, tzinfo=UTC),
@@ -144,27 +157,31 @@ def test_models_dataclasses_dates_and_enums_are_stored_by_their_values():
     }
 
 
-@pytest.mark.parametrize("text", ['{"a": [NaN]}', '{"a": "\\u0000"}', '{"a": "\\ud800"}', "[99999999999999999999]", "[NaN"])
-def test_text_encoded_elsewhere_is_refused_for_the_same_faults(text):
+@pytest.mark.parametrize(
+    "text", ['{"a": [NaN]}', '{"a": "\\u0000"}', '{"a": "\\ud800"}', "[99999999999999999999]", "[NaN"]
+)
+def test_text_encoded_elsewhere_is_refused_for_the_same_faults(text: Any) -> None:
     for form in (text, text.encode()):
-        with pytest.raises(NotSerializable, match="^input"):
+        with pytest.raises(NotSerializable, match=r"^input"):
             check_json(form, what="input")
 
 
 @pytest.mark.parametrize("text", ['{"a": "\\ud83d\\ude00"}', '{"a": "\\\\u0000 NaN"}', "1e19", "[]"])
-def test_text_encoded_elsewhere_without_fault_passes(text):
+def test_text_encoded_elsewhere_without_fault_passes(text: Any) -> None:
     check_json(text)
 
 
 @pytest.mark.parametrize("text", ["", "{", "{'a': 1}", "NaN", "[1,]", "nul"])
-def test_what_is_not_json_is_refused_with_the_position(text):
+def test_what_is_not_json_is_refused_with_the_position(text: Any) -> None:
     with pytest.raises(NotSerializable, match=r"input is not JSON: .*line \d+ column \d+"):
         decode(text, what="input")
 
 
-def test_a_value_over_the_limit_is_refused_naming_its_largest_part():
+def test_a_value_over_the_limit_is_refused_naming_its_largest_part() -> None:
     text = encode({"id": 7, "body": {"html": "x" * 2_000_000, "text": "y"}})
-    with pytest.raises(TooLarge, match=r"input is 1\.9 MiB, more than the 1 MiB .* input\.body\.html") as caught:
+    with pytest.raises(
+        TooLarge, match=r"input is 1\.9 MiB, more than the 1 MiB .* input\.body\.html"
+    ) as caught:
         check_size(text, 1024 * 1024, what="input")
     assert caught.value.path == "input.body.html"
     assert caught.value.limit == 1024 * 1024
@@ -172,7 +189,7 @@ def test_a_value_over_the_limit_is_refused_naming_its_largest_part():
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=50), st.integers(2, 100))
-def test_size_is_counted_in_bytes(text, limit):
+def test_size_is_counted_in_bytes(text: Any, limit: Any) -> None:
     encoded = json.dumps(text, ensure_ascii=False)
     fits = len(encoded.encode()) <= limit
     for form in (encoded, encoded.encode()):
@@ -183,7 +200,7 @@ def test_size_is_counted_in_bytes(text, limit):
             assert not fits
 
 
-def test_sizes_are_written_for_people():
+def test_sizes_are_written_for_people() -> None:
     assert [format_size(n) for n in (512, 1024, 1536, 1024 * 1024, 2_500_000)] == [
         "512 bytes",
         "1 KiB",

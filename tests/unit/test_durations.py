@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from math import inf, nan
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -36,45 +38,60 @@ from openqueue.errors import InvalidOption
         (timedelta(hours=3), timedelta(hours=3)),
     ],
 )
-def test_a_duration_is_read_as_meant(written, meant):
+def test_a_duration_is_read_as_meant(written: Any, meant: Any) -> None:
     assert parse_duration(written, field="delay") == meant
 
 
 @pytest.mark.parametrize(
     "written",
-    ["", " ", "5", "5 minutes", "m5", "1m1h", "5m5m", "P", "PT", "P1Y", "P1M", "-5m", "-1", "nan", "inf", "1e9", "٣s"],
+    [
+        "",
+        " ",
+        "5",
+        "5 minutes",
+        "m5",
+        "1m1h",
+        "5m5m",
+        "P",
+        "PT",
+        "P1Y",
+        "P1M",
+        "-5m",
+        "-1",
+        "nan",
+        "inf",
+        "1e9",
+        "٣s",
+    ],
 )
-def test_what_is_no_duration_is_refused_with_the_field_and_an_example(written):
-    if written == "5":
-        assert parse_duration(written, field="delay") == timedelta(seconds=5)
-        return
+def test_what_is_no_duration_is_refused_with_the_field_and_an_example(written: Any) -> None:
     with pytest.raises(InvalidOption, match=r"^delay: .*'30s'") as caught:
         parse_duration(written, field="delay")
     assert caught.value.option == "delay"
 
 
-@pytest.mark.parametrize("written", [nan, inf, -inf, -1, True, None, [], 1e30, 10**400, "99999999999d", timedelta.max])
-def test_numbers_and_others_that_are_no_durations_are_refused(written):
+@pytest.mark.parametrize(
+    "written", [nan, inf, -inf, -1, True, None, [], 1e30, 10**400, "99999999999d", timedelta.max]
+)
+def test_numbers_and_others_that_are_no_durations_are_refused(written: Any) -> None:
     with pytest.raises(InvalidOption, match="delay"):
         parse_duration(written, field="delay")
 
 
-def test_zero_is_refused_where_it_means_nothing():
+def test_zero_is_refused_where_it_means_nothing() -> None:
     with pytest.raises(InvalidOption, match="longer than zero"):
         parse_duration("0s", field="timeout", allow_zero=False)
 
 
 @given(st.timedeltas(min_value=timedelta(0), max_value=LONGEST))
-def test_what_is_written_is_read_back_exactly(duration):
+def test_what_is_written_is_read_back_exactly(duration: Any) -> None:
     assert parse_duration(format_duration(duration), field="x") == duration
 
 
 @given(st.text())
-def test_any_text_is_a_duration_or_an_invalid_option(text):
-    try:
+def test_any_text_is_a_duration_or_an_invalid_option(text: Any) -> None:
+    with suppress(InvalidOption):
         assert timedelta(0) <= parse_duration(text, field="x") <= LONGEST
-    except InvalidOption:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -89,5 +106,5 @@ def test_any_text_is_a_duration_or_an_invalid_option(text):
         (-timedelta(seconds=5), "-5s"),
     ],
 )
-def test_a_duration_is_written_as_people_would(duration, written):
+def test_a_duration_is_written_as_people_would(duration: Any, written: Any) -> None:
     assert format_duration(duration) == written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ class Other(Event):
     pass
 
 
-def test_a_subscriber_hears_events_of_its_class_and_of_subclasses_only():
+def test_a_subscriber_hears_events_of_its_class_and_of_subclasses_only() -> None:
     bus, heard = Events(), []
     bus.subscribe(Happened, heard.append)
     bus.emit(Happened("a"))
@@ -34,7 +35,7 @@ def test_a_subscriber_hears_events_of_its_class_and_of_subclasses_only():
     assert heard == [Happened("a"), Worse("b")]
 
 
-def test_a_subscriber_to_everything_hears_everything():
+def test_a_subscriber_to_everything_hears_everything() -> None:
     bus, heard = Events(), []
     bus.subscribe(None, heard.append)
     bus.emit(Happened("a"))
@@ -42,7 +43,7 @@ def test_a_subscriber_to_everything_hears_everything():
     assert heard == [Happened("a"), Other()]
 
 
-def test_subscribers_are_called_in_the_order_they_came():
+def test_subscribers_are_called_in_the_order_they_came() -> None:
     bus, heard = Events(), []
     bus.subscribe(Other, lambda event: heard.append("first"))
     bus.subscribe(None, lambda event: heard.append("second"))
@@ -50,7 +51,7 @@ def test_subscribers_are_called_in_the_order_they_came():
     assert heard == ["first", "second"]
 
 
-def test_who_unsubscribed_hears_no_more_and_may_do_so_twice():
+def test_who_unsubscribed_hears_no_more_and_may_do_so_twice() -> None:
     bus, heard = Events(), []
     unsubscribe = bus.subscribe(Other, heard.append)
     bus.emit(Other())
@@ -60,7 +61,7 @@ def test_who_unsubscribed_hears_no_more_and_may_do_so_twice():
     assert heard == [Other()]
 
 
-def test_the_same_function_may_subscribe_twice_and_leave_once():
+def test_the_same_function_may_subscribe_twice_and_leave_once() -> None:
     bus, heard = Events(), []
     leave = bus.subscribe(Other, heard.append)
     bus.subscribe(Other, heard.append)
@@ -69,7 +70,7 @@ def test_the_same_function_may_subscribe_twice_and_leave_once():
     assert len(heard) == 1
 
 
-def test_wants_is_true_while_somebody_would_hear():
+def test_wants_is_true_while_somebody_would_hear() -> None:
     bus = Events()
     assert not bus.wants(Worse)
     unsubscribe = bus.subscribe(Happened, lambda event: None)
@@ -79,7 +80,7 @@ def test_wants_is_true_while_somebody_would_hear():
     assert not bus.wants(Worse)
 
 
-def test_a_failing_subscriber_stops_nobody_and_is_reported_once(caplog):
+def test_a_failing_subscriber_stops_nobody_and_is_reported_once(caplog: Any) -> None:
     bus, heard = Events(), []
 
     def fail(event):
@@ -95,6 +96,6 @@ def test_a_failing_subscriber_stops_nobody_and_is_reported_once(caplog):
     assert "my own fault" in caplog.text
 
 
-def test_an_event_cannot_be_changed():
+def test_an_event_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Happened("a").what = "b"  # type: ignore[misc]

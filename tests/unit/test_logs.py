@@ -60,10 +60,14 @@ def written(*events: Event, look: Any = "json", level: str = "info") -> str:
 
 
 def kinds_of_events() -> set[type[Event]]:
-    for module in pkgutil.walk_packages(openqueue.__path__, "openqueue."):
-        if module.name.endswith(".events"):
-            import_module(module.name)
-    return {kind for kind in Event.__subclasses__() if kind.__module__.startswith("openqueue.")}
+    names = (module.name for module in pkgutil.walk_packages(openqueue.__path__, "openqueue."))
+    modules = [import_module(name) for name in names if name.endswith(".events")]
+    return {
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
+    }
 
 
 def test_every_event_has_its_words() -> None:
@@ -133,7 +137,7 @@ def test_an_outcome_that_could_not_be_stored_is_logged_in_full() -> None:
 def test_no_local_variable_is_shown_in_a_traceback(look: Any) -> None:
     stream = io.StringIO()
     configure_logging(look, "info", stream)
-    payload = "-".join(["payload", "of", "a", "customer"])
+    payload = str(b"payload-of-a-customer", "ascii")
     try:
         raise ValueError(len(payload))
     except ValueError:
@@ -177,7 +181,11 @@ def test_passwords_in_text_are_masked_and_nothing_else(text: str, masked: str) -
     assert masked_text(text) == masked
 
 
-@given(st.text(st.characters(exclude_characters="@"), min_size=1).filter(lambda text: not any(map(str.isspace, text))))
+@given(
+    st.text(st.characters(exclude_characters="@"), min_size=1).filter(
+        lambda text: not any(map(str.isspace, text))
+    )
+)
 def test_whatever_the_password_is_it_is_masked(password: str) -> None:
     assert masked_text(f"postgresql://user:{password}@host/db") == "postgresql://user:***@host/db"
 
@@ -219,7 +227,9 @@ def test_a_program_with_a_logging_of_its_own_gets_whole_sentences(caplog: pytest
         bus.emit(WorkerStarted(RUN, "w1", 3, ("mail",), 100))
     (record,) = caplog.records
     assert record.name == "openqueue"
-    assert record.getMessage() == f"worker started worker={RUN} name=w1 tasks=3 queues=['mail'] concurrency=100"
+    assert (
+        record.getMessage() == f"worker started worker={RUN} name=w1 tasks=3 queues=['mail'] concurrency=100"
+    )
 
 
 def test_a_value_that_json_has_no_words_for_is_written_as_text() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,14 +15,14 @@ from openqueue.errors import InvalidOption
 from openqueue.tasks.options import NO_OPTIONS, EnqueueOptions, TaskOptions
 
 
-def test_a_task_without_options_has_the_documented_defaults():
+def test_a_task_without_options_has_the_documented_defaults() -> None:
     options = TaskOptions.of()
     assert (options.queue, options.priority, options.max_attempts) == ("default", 0, 25)
     assert options.backoff == Exponential()
     assert (options.timeout, options.deadline, options.tags, dict(options.meta)) == (None, None, (), {})
 
 
-def test_task_options_are_read_into_one_form():
+def test_task_options_are_read_into_one_form() -> None:
     options = TaskOptions.of(
         queue="mail",
         timeout="30s",
@@ -41,7 +42,7 @@ def test_task_options_are_read_into_one_form():
     assert options.aliases == ("old",)
 
 
-def test_a_function_is_a_backoff():
+def test_a_function_is_a_backoff() -> None:
     assert isinstance(TaskOptions.of(backoff=lambda attempt, error: 1).backoff, Custom)
 
 
@@ -83,7 +84,7 @@ WRONG_FOR_TASKS = [
 
 
 @pytest.mark.parametrize(("option", "value"), WRONG_FOR_TASKS)
-def test_a_wrong_option_of_a_task_is_refused_by_name(option, value):
+def test_a_wrong_option_of_a_task_is_refused_by_name(option: Any, value: Any) -> None:
     with pytest.raises(InvalidOption, match=f"^{option}") as caught:
         TaskOptions.of(**{option: value})
     assert caught.value.option.startswith(option)
@@ -111,15 +112,19 @@ WRONG_FOR_ENQUEUES = [
 
 
 @pytest.mark.parametrize(("option", "value"), WRONG_FOR_ENQUEUES)
-def test_a_wrong_option_of_an_enqueue_is_refused_by_name(option, value):
+def test_a_wrong_option_of_an_enqueue_is_refused_by_name(option: Any, value: Any) -> None:
     with pytest.raises(InvalidOption, match=f"^{option}") as caught:
         EnqueueOptions.of(**{option: value})
     assert caught.value.option.startswith(option)
 
 
-def test_enqueue_options_are_read_into_one_form():
+def test_enqueue_options_are_read_into_one_form() -> None:
     options = EnqueueOptions.of(
-        delay="5m", key="welcome:42", meta={"tenant": 42}, tags=["vip"], id="00000000-0000-0000-0000-000000000001"
+        delay="5m",
+        key="welcome:42",
+        meta={"tenant": 42},
+        tags=["vip"],
+        id="00000000-0000-0000-0000-000000000001",
     )
     assert options.delay == timedelta(minutes=5)
     assert options.tags == ("vip",)
@@ -127,67 +132,80 @@ def test_enqueue_options_are_read_into_one_form():
     assert options.priority is None
 
 
-def test_a_moment_may_be_text_with_an_offset_and_a_deadline_a_moment():
+def test_a_moment_may_be_text_with_an_offset_and_a_deadline_a_moment() -> None:
     options = EnqueueOptions.of(run_at="2026-01-01T00:00:00+00:00", deadline=datetime(2027, 1, 1, tzinfo=UTC))
     assert options.run_at == datetime(2026, 1, 1, tzinfo=UTC)
     assert options.deadline == datetime(2027, 1, 1, tzinfo=UTC)
 
 
-def test_no_options_are_always_the_same_object():
+def test_no_options_are_always_the_same_object() -> None:
     assert EnqueueOptions.of() is NO_OPTIONS
 
 
-def test_none_is_as_if_left_out():
+def test_none_is_as_if_left_out() -> None:
     assert EnqueueOptions.of(delay=None, run_at=None, key=None) == NO_OPTIONS
     assert TaskOptions.of(timeout=None, name=None) == TaskOptions.of()
 
 
-def test_delay_and_run_at_together_are_refused():
+def test_delay_and_run_at_together_are_refused() -> None:
     with pytest.raises(InvalidOption, match="cannot be combined with run_at"):
         EnqueueOptions.of(delay="5m", run_at=datetime.now(UTC))
 
 
-def test_a_key_mode_without_a_key_is_refused():
+def test_a_key_mode_without_a_key_is_refused() -> None:
     with pytest.raises(InvalidOption, match="nothing without a key"):
         EnqueueOptions.of(key_mode="skip")
 
 
 @pytest.mark.parametrize("mode", ["keep_time", "merge", "REPLACE", 1])
-def test_a_key_mode_that_does_not_exist_yet_is_refused_naming_those_that_do(mode):
+def test_a_key_mode_that_does_not_exist_yet_is_refused_naming_those_that_do(mode: Any) -> None:
     with pytest.raises(InvalidOption, match="must be 'replace' or 'skip'"):
         EnqueueOptions.of(key="k", key_mode=mode)
 
 
 @pytest.mark.parametrize(
     "option",
-    ["cron", "every", "timezone", "overlap", "catch_up", "concurrency", "concurrency_key", "rate", "batch", "executor"],
+    [
+        "cron",
+        "every",
+        "timezone",
+        "overlap",
+        "catch_up",
+        "concurrency",
+        "concurrency_key",
+        "rate",
+        "batch",
+        "executor",
+    ],
 )
-def test_an_option_of_a_later_version_is_refused_and_never_ignored(option):
+def test_an_option_of_a_later_version_is_refused_and_never_ignored(option: Any) -> None:
     with pytest.raises(InvalidOption, match=f"^{option}: not available yet in this version") as caught:
         TaskOptions.of(**{option: "x"})
     assert caught.value.option == option
 
 
 @pytest.mark.parametrize("option", ["idempotency", "unique", "group", "concurrency_key"])
-def test_an_enqueue_option_of_a_later_version_is_refused_and_never_ignored(option):
+def test_an_enqueue_option_of_a_later_version_is_refused_and_never_ignored(option: Any) -> None:
     with pytest.raises(InvalidOption, match=f"^{option}: not available yet in this version"):
         EnqueueOptions.of(**{option: "x"})
 
 
-def test_an_unknown_option_is_refused_with_the_nearest_ones():
+def test_an_unknown_option_is_refused_with_the_nearest_ones() -> None:
     with pytest.raises(InvalidOption, match=r"^quee: @task has no such option\. Did you mean 'queue'\?"):
         TaskOptions.of(quee="mail")
-    with pytest.raises(InvalidOption, match=r"^dleay: an enqueue has no such option\. Did you mean 'delay'\?"):
+    with pytest.raises(
+        InvalidOption, match=r"^dleay: an enqueue has no such option\. Did you mean 'delay'\?"
+    ):
         EnqueueOptions.of(dleay="5m")
 
 
-def test_an_unknown_option_like_no_other_is_refused_with_all_of_them():
+def test_an_unknown_option_like_no_other_is_refused_with_all_of_them() -> None:
     with pytest.raises(InvalidOption, match="There are: aliases, backoff"):
         TaskOptions.of(zzz=1)
 
 
 @given(st.integers())
-def test_a_priority_is_a_smallint(number):
+def test_a_priority_is_a_smallint(number: Any) -> None:
     try:
         assert TaskOptions.of(priority=number).priority == number
         assert -32768 <= number <= 32767
@@ -196,7 +214,7 @@ def test_a_priority_is_a_smallint(number):
 
 
 @given(st.text(st.characters()))
-def test_a_key_is_taken_as_it_is_or_refused(text):
+def test_a_key_is_taken_as_it_is_or_refused(text: Any) -> None:
     try:
         assert EnqueueOptions.of(key=text).key == text
         assert text.strip()
@@ -207,7 +225,7 @@ def test_a_key_is_taken_as_it_is_or_refused(text):
         assert error.option == "key"  # noqa: PT017
 
 
-def test_task_options_describe_themselves_for_the_catalogue():
+def test_task_options_describe_themselves_for_the_catalogue() -> None:
     described = TaskOptions.of(timeout="30s", retry_on=OSError, tags=["a"], meta={"b": 1}).describe()
     assert described["timeout"] == 30.0
     assert described["retry_on"] == ["OSError"]
@@ -216,6 +234,6 @@ def test_task_options_describe_themselves_for_the_catalogue():
     assert described["meta"] == {"b": 1}
 
 
-def test_options_cannot_be_changed():
+def test_options_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         TaskOptions.of().queue = "x"  # type: ignore[misc]

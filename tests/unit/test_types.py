@@ -30,9 +30,9 @@ def marked(file: str) -> dict[int, list[str]]:
     return {number: sorted(codes.split()) for number, codes in marks if codes}
 
 
-def test_mypy_knows_the_arguments_and_results_of_tasks():
+def test_mypy_knows_the_arguments_and_results_of_tasks() -> None:
     assert errors_of("ok_tasks.py") == {}
 
 
-def test_mypy_refuses_wrong_arguments_options_and_results():
+def test_mypy_refuses_wrong_arguments_options_and_results() -> None:
     assert errors_of("bad_tasks.py") == marked("bad_tasks.py")

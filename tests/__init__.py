@@ -1,0 +1,1 @@
+"""The suite: unit, service, rules and the rest, by what each needs."""

@@ -1,0 +1,77 @@
+"""Fixtures of all tests: a server for the session, a fresh database for each test that asks for one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+
+import asyncpg
+import pytest
+
+from tests.support.databases import Databases
+from tests.support.own_server import OwnServer
+from tests.support.servers import SESSION, chosen_binaries, reserved, session_server
+
+_SESSION = pytest.StashKey[ExitStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Reserve the session's server before xdist starts its workers, which inherit the environment."""
+    os.environ.pop("OPENQUEUE_DATABASE_URL", None)  # no test touches a developer's database
+    if not hasattr(config, "workerinput"):
+        stack = ExitStack()
+        stack.enter_context(reserved())
+        config.stash[_SESSION] = stack
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what the session leaves; by now the last worker has stopped the server."""
+    if stack := config.stash.get(_SESSION, None):
+        stack.close()
+
+
+@pytest.fixture(scope="session")
+def server_dsn() -> Iterator[str]:
+    """The session's server, shared by all xdist workers: its maintenance database."""
+    with session_server() as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def databases(server_dsn: str) -> Iterator[Databases]:
+    """Where this process makes its databases, for tests that need more than one."""
+    maker = Databases(server_dsn, os.environ[SESSION], os.environ.get("PYTEST_XDIST_WORKER", "main"))
+    yield maker
+    maker.close()
+
+
+@pytest.fixture
+def dsn(databases: Databases) -> Iterator[str]:
+    """A fresh database with openqueue's schema."""
+    made = databases.create()
+    yield made
+    databases.drop(made)
+
+
+@pytest.fixture
+def empty_dsn(databases: Databases) -> Iterator[str]:
+    """A fresh database with nothing in it."""
+    made = databases.create(migrated=False)
+    yield made
+    databases.drop(made)
+
+
+@pytest.fixture
+async def db(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the test's database `dsn`."""
+    connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close(timeout=5)
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    """A server of the test's own, with fsync, to be stopped, killed and started again."""
+    with OwnServer.temporary(chosen_binaries()) as server:
+        yield server

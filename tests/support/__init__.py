@@ -1,0 +1,1 @@
+"""What several tests need: servers, databases, a wire that can be cut."""

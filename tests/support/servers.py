@@ -1,0 +1,104 @@
+"""The PostgreSQL that a test session runs against.
+
+Embedded by default; OPENQUEUE_TEST_PG_BIN names the programs of another version. The process that pytest
+was started in only reserves a directory; each xdist worker that needs a database becomes a user of the
+server in it, and the last one stops it. OPENQUEUE_TEST_DATABASE_URL names a server that runs anyway (its
+user must be allowed to create databases), OPENQUEUE_TEST_CONTAINERS=1 has testcontainers start one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from openqueue.dev.embedded import EmbeddedPostgres
+from openqueue.dev.locks import FileLock
+
+DIRECTORY = "OPENQUEUE_TEST_DIRECTORY"
+SESSION = "OPENQUEUE_TEST_SESSION"
+URL = "OPENQUEUE_TEST_DATABASE_URL"
+BIN = "OPENQUEUE_TEST_PG_BIN"
+CONTAINERS = "OPENQUEUE_TEST_CONTAINERS"
+IMAGE = "OPENQUEUE_TEST_IMAGE"
+
+# Tests end databases, not machines: nothing has to reach the disk.
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "256MB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "1h",
+    "autovacuum_naptime": "10s",
+    "max_connections": "400",
+    "max_prepared_transactions": "10",
+}
+_PREFIX = "openqueue-tests-"
+
+
+@contextmanager
+def reserved() -> Iterator[None]:
+    """For the process that pytest was started in: say where the session's server is, clean up at the end."""
+    os.environ[SESSION] = uuid4().hex[:12]
+    if os.environ.get(CONTAINERS) == "1" and not os.environ.get(URL):
+        with _container():
+            yield
+        return
+    _remove_abandoned()
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    directory.chmod(0o755)  # the server's account may be another one
+    os.environ[DIRECTORY] = str(directory)
+    reservation = FileLock(directory / "session.lock")
+    reservation.take()
+    try:
+        yield
+    finally:
+        del os.environ[DIRECTORY]
+        shutil.rmtree(directory, ignore_errors=True)
+        reservation.release()
+
+
+@contextmanager
+def session_server() -> Iterator[str]:
+    """For a process that runs tests: the address of the session's server, as its superuser or creator."""
+    if url := os.environ.get(URL):
+        yield url
+        return
+    with EmbeddedPostgres(_directory(), settings=FAST, binaries=chosen_binaries()) as server:
+        yield server.dsn()
+
+
+def chosen_binaries() -> Path | None:
+    """The programs of the version under test, if one was chosen."""
+    given = os.environ.get(BIN)
+    return Path(given) if given else None
+
+
+def _directory() -> Path:
+    return Path(os.environ[DIRECTORY]) / "server"
+
+
+@contextmanager
+def _container() -> Iterator[None]:
+    from testcontainers.postgres import PostgresContainer
+
+    image = os.environ.get(IMAGE, "postgres:18")
+    with PostgresContainer(image, driver=None) as container:
+        os.environ[URL] = container.get_connection_url()
+        try:
+            yield
+        finally:
+            del os.environ[URL]
+
+
+def _remove_abandoned() -> None:
+    """Remove what a killed session left; its server has stopped by itself."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        lock = directory / "session.lock"
+        if lock.exists() and lock.stat().st_uid == os.geteuid() and FileLock(lock).is_free():
+            shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,37 @@
+"""The front door: public names, imported when asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import openqueue
+
+
+def test_everything_public_says_where_it_lives_or_is_an_error() -> None:
+    from openqueue import errors
+
+    for name in openqueue.__all__:
+        assert name == "__version__" or name in openqueue._HOME or name in errors.__all__
+
+
+def test_every_error_is_public() -> None:
+    from openqueue import errors
+
+    kinds = {name for name in errors.__all__ if name[0].isupper()}
+    assert kinds <= set(openqueue.__all__)
+
+
+def test_what_there_is_not_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'openqueue' has no attribute 'tsak'"):
+        openqueue.tsak  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_opening_the_door_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, openqueue; print(*(m for m in ('pydantic', 'asyncpg', 'asyncio') if m in sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""

@@ -1,0 +1,112 @@
+"""The log of a run: bounded, always storable, never in the task's way."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openqueue.codec import encode
+from openqueue.tasks.runlog import LONGEST_LINE, MOST_LINES, RunLog
+
+
+def new_log() -> tuple[RunLog, list[tuple[str, str, dict]]]:
+    lines: list[tuple[str, str, dict]] = []
+    return RunLog(lambda *line: lines.append(line)), lines
+
+
+def test_each_level_is_a_method_and_fields_are_keywords() -> None:
+    log, lines = new_log()
+    for level in ("debug", "info", "warning", "error", "critical"):
+        getattr(log, level)("hello", to="a@b.c")
+    assert [line[0] for line in lines] == ["debug", "info", "warning", "error", "critical"]
+    assert {line[1:][0] for line in lines} == {"hello"}
+    assert lines[0][2] == {"to": "a@b.c"}
+
+
+def test_bound_fields_are_on_each_line_and_the_line_s_own_win() -> None:
+    log, lines = new_log()
+    bound = log.bind(tenant=1, user=2)
+    bound.info("a", user=3)
+    log.info("b")
+    assert [line[2] for line in lines] == [{"tenant": 1, "user": 3}, {}]
+
+
+def test_places_in_the_message_are_filled_and_a_misfit_is_shown() -> None:
+    log, lines = new_log()
+    log.info("sent %d of %s", 1, "two")
+    log.info("sent %d", "x")
+    assert lines[0][1] == "sent 1 of two"
+    assert lines[1][1] == "sent %d ('x',)"
+
+
+def test_an_exception_brings_its_traceback() -> None:
+    log, lines = new_log()
+    try:
+        raise KeyError("missing")
+    except KeyError as error:
+        log.exception("failed")
+        kept = error
+    log.error("later", exc_info=kept)
+    log.info("none", exc_info=True)
+    assert "KeyError: 'missing'" in lines[0][2]["exception"]
+    assert "KeyError: 'missing'" in lines[1][2]["exception"]
+    assert lines[2][2] == {}
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    "value", [object(), float("nan"), {"deep": [2**70]}, "nul \0", "\ud800", Unprintable(), {1, 2}]
+)
+def test_fields_that_json_has_no_words_for_are_kept_in_another_form(value: Any) -> None:
+    log, lines = new_log()
+    log.info("x", value=value)
+    assert encode(lines[0][2])
+    assert "value" in lines[0][2]
+
+
+@given(
+    st.text(st.characters()), st.dictionaries(st.text(), st.text(st.characters(), max_size=3000), max_size=5)
+)
+def test_a_line_can_always_be_stored_and_is_never_longer_than_allowed(message: Any, fields: Any) -> None:
+    fields.pop("exc_info", None)
+    log, lines = new_log()
+    log.bind(**fields).info(message * 1000)
+    _, text, kept = lines[0]
+    assert "\0" not in text
+    assert len(text.encode()) + len(encode(kept).encode()) <= LONGEST_LINE + 64
+
+
+def test_fields_that_do_not_fit_are_dropped_and_it_is_said() -> None:
+    log, lines = new_log()
+    log.info("x", small=1, large="y" * LONGEST_LINE)
+    assert lines[0][2] == {"small": 1, "truncated": True}
+
+
+def test_after_a_thousand_lines_one_more_says_that_the_rest_is_dropped() -> None:
+    log, lines = new_log()
+    bound = log.bind(a=1)
+    for number in range(MOST_LINES):
+        (log if number % 2 else bound).info("line")
+    assert len(lines) == MOST_LINES
+    for _ in range(10):
+        log.info("too many")
+    assert len(lines) == MOST_LINES + 1
+    assert lines[-1][:2] == ("warning", "the log is full: lines after the 1,000th are dropped")
+
+
+def test_threads_share_the_bound() -> None:
+    log, lines = new_log()
+    threads = [threading.Thread(target=lambda: [log.info("x") for _ in range(500)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(lines) == MOST_LINES + 1

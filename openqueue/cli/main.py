@@ -1,17 +1,17 @@
-"""The command `openqueue`: its groups, and what happens when something goes wrong."""
+"""The command `openqueue`: its groups, and what is said when something goes wrong."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from openqueue.cli import demo, dev, enqueue, health, migrate, runs, tasks, worker, workers
-from openqueue.cli.exits import EXITS, INTERRUPTED, exit_code, say
+from openqueue.cli import dev, enqueue, health, migrate, runs, tasks, worker, workers
+from openqueue.cli.exits import EXITS, INTERRUPTED, exit_code
+from openqueue.cli.output import say
 from openqueue.errors import OpenQueueError
 
 __all__ = ["app", "main"]
@@ -22,10 +22,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Durable background work for Python on nothing but PostgreSQL.",
-    epilog="Start with: openqueue dev\n\n\n\nExit codes: "
-    + " · ".join(f"{one.code} {one.name}" for one in EXITS),
+    epilog="[bold]Start with[/]  openqueue dev\n[bold]Exit codes[/]  "
+    + " · ".join(f"{one.code}={one.name}" for one in EXITS),
 )
+for module in (dev, worker, migrate, enqueue):
+    app.add_typer(module.group)
+app.add_typer(runs.group, name="runs")
+for module in (tasks, workers, health):
+    app.add_typer(module.group)
 
 
 def _version(wanted: bool) -> None:
@@ -45,7 +49,24 @@ def _root(
     """Durable background work for Python on nothing but PostgreSQL."""
 
 
-def _add(group: typer.Typer, name: str, command: Callable[..., Any], *examples: str, **more: Any) -> None:
-    """Add a command, with its examples below its help."""
-    shown = "\n\n".join(f"[bold]$[/] {one}" for one in examples)
-    group.command(name, epilog=f"[dim]Examples[/]\n\n{shown}", **more)(command)
+def main() -> None:
+    """Run the command line and end the process with one of the codes in `exits`."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # replaced by something that has no encoding
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        app(prog_name="openqueue")
+    except (OpenQueueError, TimeoutError) as error:
+        if os.environ.get("OPENQUEUE_DEBUG"):
+            raise
+        say(f"Error: {error}")
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read us has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  so that nothing is flushed into the pipe at exit
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

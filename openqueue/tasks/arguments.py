@@ -12,12 +12,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from openqueue.codec import check_size, strictly
-from openqueue.errors import InvalidArguments, UnexpectedResult
+from openqueue.errors import InvalidArguments, NotSerializable, UnexpectedResult
 from openqueue.tasks.contract import Contract, compile_contract, input_schema
 from openqueue.tasks.faults import invalid
 from openqueue.tasks.signature import check_shape, read
 
 __all__ = ["Arguments"]
+
+_MASK = '"**********"'
 
 
 class Arguments:
@@ -68,6 +70,8 @@ class Arguments:
         except ValidationError as error:
             raise invalid(contract.signature, error, stored=False) from None
         text = strictly(contract.write, valid, "input")
+        if _MASK in text:
+            _refuse_secrets(contract, text, valid)
         if max_bytes is not None:
             check_size(text, max_bytes, what="input")
         return text
@@ -112,6 +116,18 @@ class Arguments:
     def schema(self) -> dict[str, Any]:
         """The JSON schema of the input, for the catalogue; types without one are left open."""
         return input_schema(self.contract)
+
+
+def _refuse_secrets(contract: Contract, text: str, valid: dict[str, Any]) -> None:
+    """Refuse pydantic's secrets, which are written as asterisks: the task would get those."""
+    read = contract.validate_json(text)
+    for name, value in valid.items():
+        if read[name] != value:
+            raise NotSerializable(
+                f"input.{name} holds a secret, which would be stored as '**********'."
+                " Send a reference to it, or its text if it may stand in the database.",
+                path=f"input.{name}",
+            )
 
 
 def _by_name(contract: Contract, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

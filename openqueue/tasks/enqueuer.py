@@ -30,15 +30,21 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Item(Generic[R]):
-    """One run to be: the task's name, its input as JSON text, and the options of this enqueue.
+    """One run to be: what is run (a task, or the name of one), its input as JSON text, its options."""
 
-    `declared` is the task where it is known in this process; its options then win over the catalogue's.
-    """
-
-    task: str
+    what: Task[..., R] | str
     input: str
     options: EnqueueOptions = NO_OPTIONS
-    declared: Task[..., R] | None = None
+
+    @property
+    def task(self) -> str:
+        """The task's name, as it is now: the settings that are read with the first client may change it."""
+        return self.what if isinstance(self.what, str) else self.what.name
+
+    @property
+    def declared(self) -> Task[..., R] | None:
+        """The task where it is known in this process; its options win over the catalogue's."""
+        return None if isinstance(self.what, str) else self.what
 
     @staticmethod
     def named(task: str, payload: Mapping[str, Any] | None = None, /, **options: Any) -> Item[Any]:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from openqueue.runs.model import Run
-    from openqueue.tasks.context import Context
     from openqueue.tasks.decorator import task
     from openqueue.tasks.options import EnqueueWords
 
@@ -82,13 +81,6 @@ class Task(Generic[P, R]):
         """Call the function itself; nothing is enqueued."""
         return self.function(*args, **kwargs)
 
-    def run(self, arguments: Mapping[str, Any], context: Context) -> Any:
-        """Call the function for a run, with parsed arguments and its Context; for async ones, a coroutine."""
-        wanted = self.arguments.context_parameter
-        if wanted is None:
-            return self.function(**arguments)
-        return self.function(**arguments, **{wanted: context})
-
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Enqueue a run with these arguments.
 
@@ -106,7 +98,7 @@ class Task(Generic[P, R]):
 
     def item(self, *args: P.args, **kwargs: P.kwargs) -> Item[R]:
         """A run to be, for `enqueue_many`; the arguments are validated now."""
-        return Item(self.name, self.arguments.bind(args, kwargs), NO_OPTIONS, self)
+        return Item(self, self.arguments.bind(args, kwargs))
 
     @property
     def _source(self) -> Callable[..., Any]:
@@ -142,8 +134,7 @@ class Configured(Generic[P, R]):
                 "connection: an item has none of its own. Give it to the call that enqueues the item.",
                 option="connection",
             )
-        task = self._task
-        return Item(task.name, task.arguments.bind(args, kwargs), self._options, task)
+        return Item(self._task, self._task.arguments.bind(args, kwargs), self._options)
 
 
 async def _enqueue(
@@ -155,7 +146,7 @@ async def _enqueue(
 ) -> Run[R]:
     if "connection" in kwargs and not task.arguments.takes("connection"):
         connection = kwargs.pop("connection")
-    item = Item(task.name, task.arguments.bind(args, kwargs), options, task)
+    item = Item(task, task.arguments.bind(args, kwargs), options)
     taker = enqueuers.current.get() or await enqueuers.enqueuer()
     return await taker.enqueue(item, connection=connection)
 

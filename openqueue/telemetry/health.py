@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,8 +20,11 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from openqueue.errors import ConfigError
+from openqueue.events import Events
+from openqueue.worker.events import ServiceRecovered, ServiceStumbled
+from openqueue.worker.worker import Worker
 
-__all__ = ["DEAD_AFTER", "STUCK_AFTER", "Facts", "HealthServer", "Verdict", "judge"]
+__all__ = ["DEAD_AFTER", "STUCK_AFTER", "Facts", "HealthServer", "Verdict", "facts_of", "judge"]
 
 STUCK_AFTER: Final = 15.0
 """Seconds without progress of the event loop (a lease) after which a process is not ready."""
@@ -56,6 +60,28 @@ class Verdict:
 
     ok: bool
     faults: tuple[str, ...] = ()
+
+
+def facts_of(worker: Worker, bus: Events, *, heartbeat: float) -> Callable[[], Facts]:
+    """How to ask a worker; `heartbeat` is how often it beats, in seconds.
+
+    The database's last word is a good one while beats arrive; the first that fails is heard of at once.
+    """
+    failing: set[str] = set()
+    bus.subscribe(ServiceStumbled, lambda event: failing.add(event.service))
+    bus.subscribe(ServiceRecovered, lambda event: failing.discard(event.service))
+
+    def facts() -> Facts:
+        pulse, now = worker.pulse, time.monotonic()
+        return Facts(
+            state="draining" if pulse.draining else "running" if pulse.beaten else "starting",
+            database="heartbeat" not in failing and now - pulse.beaten < 2 * heartbeat + 5,
+            loop_idle=now - pulse.progress,
+            running=pulse.running(),
+            worker=worker.name,
+        )
+
+    return facts
 
 
 def judge(facts: Facts) -> tuple[Verdict, Verdict]:

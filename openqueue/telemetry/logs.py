@@ -130,7 +130,7 @@ def _fields(event: Event, hidden: tuple[str, ...]) -> dict[str, Any]:
     told = {name: _plain(getattr(event, name)) for name in names}
     if isinstance(event, worker.RunFinished) and "error" in told:
         told |= _error(event.error)
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in told.items() if value is not None and value != []}
 
 
 def _error(stored: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Secrets, masked wherever they might be printed. Pure."""
+"""What must not be printed as it is: secrets, and characters that command a terminal. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MASK", "masked", "masked_text"]
+__all__ = ["MASK", "masked", "masked_text", "printable"]
 
 MASK = "***"
 
@@ -21,6 +21,7 @@ _IN_PAIR = re.compile(
     re.IGNORECASE,
 )
 _DEEPEST = 8
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def masked_text(text: str) -> str:
@@ -44,3 +45,13 @@ def masked(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [masked(one, depth + 1) for one in value]
     return value
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """The text with control characters written as escapes, but for those in `keep`."""
+
+    def escaped(found: re.Match[str]) -> str:
+        character = found[0]
+        return character if character in keep else character.encode("unicode_escape").decode()
+
+    return _CONTROL.sub(escaped, text)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, Literal, TextIO
@@ -21,7 +20,7 @@ from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
 from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import Processor
 
-from openqueue.telemetry.redaction import masked
+from openqueue.telemetry.redaction import masked, printable
 
 __all__ = ["Line", "configure_logging", "is_plain"]
 
@@ -29,7 +28,6 @@ Format = Literal["auto", "console", "json"]
 Fields = MutableMapping[str, Any]
 
 _NOISY = ("asyncio", "watchfiles")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Line:
@@ -128,8 +126,8 @@ def _printable(_logger: Any, _method: str, fields: Fields) -> Fields:
     if fields.get("logger") == "openqueue":
         del fields["logger"]
     for key, value in fields.items():
-        if isinstance(value, str) and _CONTROL.search(value):
-            fields[key] = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
+        if isinstance(value, str):
+            fields[key] = printable(value, keep="\t\n")
     return fields
 
 

@@ -1,4 +1,10 @@
 -- Claiming. Theory: architecture.md, "Lanes" and "Claim"; the worker's half is openqueue/worker/lanes.py.
+--
+-- On plans. A queue table is often empty when its plan is made, and then a scan of a whole index costs as little as a look-up
+-- in it; the plan stays when the table has grown. So the engine leaves the planner no such choice: rows are found by
+-- `j.id = ANY (ARRAY[u.id])`, which cannot be merge-joined and so makes no ordered scan of the whole index worth having,
+-- or in a LATERAL subquery with OFFSET 0, where the key is a constant. By ctid only where a row that was changed
+-- meanwhile may be missed.
 
 -- Scheduled jobs, retries and snoozes whose time has come get their place in line, oldest first; answers how many.
 -- due_from: everything due before it has been moved already (NULL: look from the beginning).
@@ -20,7 +26,7 @@ BEGIN
             ORDER BY j.run_at LIMIT most FOR UPDATE SKIP LOCKED
         ), ready AS (
             UPDATE :schema.jobs j SET seq = nextval(:'schema.job_seq'::regclass), state = 'q'
-            FROM due WHERE j.id = due.id RETURNING j.queue, j.priority, j.seq
+            FROM due WHERE j.id = ANY (ARRAY[due.id]) RETURNING j.queue, j.priority, j.seq
         )
         SELECT count(*), :schema.announce(promote_due.namespace, array_agg(queue), array_agg(priority), array_agg(seq), NULL)
         INTO moved FROM ready HAVING count(*) > 0;
@@ -139,7 +145,9 @@ BEGIN
     )
     (SELECT c.id, c.task, c.queue, c.priority, c.seq, c.attempt, c.max_attempts, c.state = 'r', c.suspect, c.run_at,
         NULLIF(c.deadline, 'infinity'), r.input::text, r.meta::text, r.tags
-     FROM claimed c LEFT JOIN :schema.run_requests r ON r.id = c.id ORDER BY c.place)
+     FROM claimed c
+     LEFT JOIN LATERAL (SELECT r.input, r.meta, r.tags FROM :schema.run_requests r WHERE r.id = c.id OFFSET 0) r ON true
+     ORDER BY c.place)
     UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, json_build_object(
         'xmin', pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 'xmax', pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
@@ -163,7 +171,7 @@ BEGIN
     WITH begun AS (
         UPDATE :schema.jobs j SET state = 'r', claimed_at = statement_timestamp()
         FROM (SELECT u.id, u.claim FROM unnest(ids, claims) AS u (id, claim) ORDER BY 1) u
-        WHERE j.id = u.id AND j.worker = start_jobs.worker AND j.claim = u.claim RETURNING j.id
+        WHERE j.id = ANY (ARRAY[u.id]) AND j.worker = start_jobs.worker AND j.claim = u.claim RETURNING j.id
     ) SELECT array_agg(begun.id) INTO mine FROM begun;
     RETURN ARRAY(SELECT u.id FROM unnest(ids) AS u (id) WHERE u.id <> ALL (COALESCE(mine, '{}')));
 END $$;

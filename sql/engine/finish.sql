@@ -40,7 +40,7 @@ BEGIN
         USING (SELECT * FROM unnest(ids, claims, outcomes, outputs, started, finished)
                    AS u (id, claim, outcome, output, started, finished)
                WHERE COALESCE(u.outcome, one_outcome) = 'completed' ORDER BY u.id) u
-        WHERE j.id = u.id AND j.worker = finish_jobs.worker AND j.claim = COALESCE(u.claim, one_claim)
+        WHERE j.id = ANY (ARRAY[u.id]) AND j.worker = finish_jobs.worker AND j.claim = COALESCE(u.claim, one_claim)
         RETURNING j.id, j.claim, j.attempt, j.uncounted, j.awaited, j.claimed_at, u.output, u.started, u.finished
     ), history AS (
         INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, output)
@@ -87,12 +87,12 @@ DECLARE
 BEGIN
     PERFORM pg_current_xact_id();
     WITH held AS MATERIALIZED (
-        SELECT j.*, j.ctid AS place, u.error, u.delay, u.started, u.finished, u.outcome AS told
+        SELECT j.*, u.error, u.delay, u.started, u.finished, u.outcome AS told
         FROM (SELECT u.id, COALESCE(u.claim, claims[1 / cardinality(claims)]) AS claim,
                      COALESCE(u.outcome, outcomes[1 / cardinality(outcomes)]) AS outcome, u.error, u.delay, u.started, u.finished
               FROM unnest(ids, claims, outcomes, errors, delays, started, finished)
                   AS u (id, claim, outcome, error, delay, started, finished) ORDER BY u.id) u
-        JOIN :schema.jobs j ON j.id = u.id AND j.worker = finish_others.worker AND j.claim = u.claim
+        JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.worker = finish_others.worker AND j.claim = u.claim
         WHERE u.outcome <> 'completed'
         FOR UPDATE OF j
     ), decided AS MATERIALIZED (
@@ -103,14 +103,14 @@ BEGIN
             ELSE h.told END AS outcome
         FROM held h
     ), gone AS (
-        DELETE FROM :schema.jobs j USING decided d WHERE j.ctid = d.place AND d.outcome IN ('failed', 'cancelled') RETURNING j.id
+        DELETE FROM :schema.jobs j USING decided d WHERE j.id = ANY (ARRAY[d.id]) AND d.outcome IN ('failed', 'cancelled') RETURNING j.id
     ), again AS (
         UPDATE :schema.jobs j SET worker = :schema.nobody(), claim = 0,
             uncounted = j.uncounted + CASE WHEN d.outcome = 'retry' THEN 0 ELSE 1 END,
             run_at = CASE WHEN d.outcome = 'released' THEN j.run_at ELSE d.again_at END,
             seq = CASE WHEN d.outcome = 'released' THEN j.seq WHEN COALESCE(d.delay, 0) <= 0 THEN nextval(:'schema.job_seq'::regclass) END,
             state = CASE WHEN d.outcome = 'released' OR COALESCE(d.delay, 0) <= 0 THEN 'q' WHEN d.outcome = 'snoozed' THEN 's' ELSE 't' END::"char"
-        FROM decided d WHERE j.ctid = d.place AND d.outcome IN ('retry', 'snoozed', 'released')
+        FROM decided d WHERE j.id = ANY (ARRAY[d.id]) AND d.outcome IN ('retry', 'snoozed', 'released')
         RETURNING j.namespace, j.queue, j.priority, j.seq, j.run_at, d.outcome
     ), history AS (
         INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, error)
@@ -142,10 +142,10 @@ DECLARE
     ended integer; waiters uuid[];
 BEGIN
     WITH held AS MATERIALIZED (
-        SELECT j.id FROM (SELECT u.id FROM unnest(ids) AS u (id) ORDER BY 1) u JOIN :schema.jobs j ON j.id = u.id
+        SELECT j.id FROM (SELECT u.id FROM unnest(ids) AS u (id) ORDER BY 1) u JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id])
         WHERE j.worker = :schema.nobody() FOR UPDATE OF j
     ), gone AS (
-        DELETE FROM :schema.jobs j USING held h WHERE j.id = h.id RETURNING j.id, j.attempt, j.uncounted, j.awaited
+        DELETE FROM :schema.jobs j USING held h WHERE j.id = ANY (ARRAY[h.id]) RETURNING j.id, j.attempt, j.uncounted, j.awaited
     ), history AS (
         INSERT INTO :schema.attempts (run_id, finished_at, attempt, counted, final, outcome, error)
         SELECT g.id, statement_timestamp(), g.attempt + 1, g.attempt - g.uncounted, true, end_waiting.outcome, end_waiting.error FROM gone g

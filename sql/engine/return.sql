@@ -8,9 +8,11 @@ SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 BEGIN
     RETURN ARRAY(
-        SELECT j.id FROM :schema.claims c
-        JOIN :schema.jobs j ON j.namespace = c.namespace AND j.queue = c.queue AND j.priority = c.priority
-            AND j.seq BETWEEN c.first_seq AND c.last_seq AND j.worker = c.worker AND j.claim = c.claim
+        SELECT j.id FROM :schema.claims c CROSS JOIN LATERAL (
+            SELECT j.id FROM :schema.jobs j
+            WHERE j.namespace = c.namespace AND j.queue = c.queue AND j.priority = c.priority
+              AND j.seq BETWEEN c.first_seq AND c.last_seq AND j.worker = c.worker AND j.claim = c.claim OFFSET 0
+        ) j
         WHERE c.worker = held_jobs.worker AND (claims IS NULL OR c.claim = ANY (claims)));
 END $$;
 
@@ -28,21 +30,21 @@ BEGIN
     WITH held AS MATERIALIZED (
         SELECT u.id FROM unnest(ids) AS u (id) ORDER BY 1
     ), locked AS MATERIALIZED (
-        SELECT j.*, j.ctid AS place, CASE
+        SELECT j.*, CASE
             WHEN j.cancelled THEN 'cancelled'
             WHEN lost AND j.state = 'r' AND j.rescues + 1 >= most_losses THEN 'failed'
             ELSE 'ready' END AS verdict
-        FROM held h JOIN :schema.jobs j ON j.id = h.id
+        FROM held h JOIN :schema.jobs j ON j.id = ANY (ARRAY[h.id])
         WHERE j.worker = put_back.worker FOR UPDATE OF j
     ), gone AS (
-        DELETE FROM :schema.jobs j USING locked l WHERE j.ctid = l.place AND l.verdict <> 'ready' RETURNING j.id
+        DELETE FROM :schema.jobs j USING locked l WHERE j.id = ANY (ARRAY[l.id]) AND l.verdict <> 'ready' RETURNING j.id
     ), again AS (
         UPDATE :schema.jobs j SET worker = :schema.nobody(), claim = 0, state = 'q',
             attempt = j.attempt - CASE l.state WHEN 'r' THEN 0 ELSE 1 END,
             uncounted = j.uncounted + CASE l.state WHEN 'r' THEN 1 ELSE 0 END,
             rescues = j.rescues + CASE WHEN lost AND l.state = 'r' THEN 1 ELSE 0 END,
             suspect = j.suspect OR lost
-        FROM locked l WHERE j.ctid = l.place AND l.verdict = 'ready'
+        FROM locked l WHERE j.id = ANY (ARRAY[l.id]) AND l.verdict = 'ready'
         RETURNING j.namespace, j.queue, j.priority, j.seq
     ), history AS (
         INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, error)

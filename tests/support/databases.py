@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from itertools import count
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -39,9 +38,7 @@ class Databases:
         self._execute(f'DROP DATABASE IF EXISTS "{urlsplit(dsn).path[1:]}" WITH (FORCE)')
 
     def close(self) -> None:
-        """Drop the template, unless others still copy from it, and disconnect."""
-        with suppress(psycopg.errors.ObjectInUse):
-            self._execute(f'DROP DATABASE IF EXISTS "{self._template}"')
+        """Disconnect; the template stays, as other processes of the session may need it."""
         self._admin.close()
 
     def _ensure_template(self) -> None:
@@ -66,6 +63,15 @@ class Databases:
 
     def _execute(self, statement: str, *args: object) -> None:
         self._admin.execute(statement.encode(), args or None)
+
+
+def drop_all(dsn: str, session: str) -> None:
+    """Drop what a session leaves on a server that goes on without it."""
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        pattern = f"openqueue\\_test\\_{session}\\_%"
+        rows = admin.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", [pattern]).fetchall()
+        for (name,) in rows:
+            admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
 
 def with_database(dsn: str, name: str) -> str:

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from openqueue.dev.embedded import EmbeddedPostgres
 from openqueue.dev.locks import FileLock
+from tests.support.databases import drop_all
 
 DIRECTORY = "OPENQUEUE_TEST_DIRECTORY"
 SESSION = "OPENQUEUE_TEST_SESSION"
@@ -45,22 +46,14 @@ _PREFIX = "openqueue-tests-"
 def reserved() -> Iterator[None]:
     """For the process that pytest was started in: say where the session's server is, clean up at the end."""
     os.environ[SESSION] = uuid4().hex[:12]
-    if os.environ.get(CONTAINERS) == "1" and not os.environ.get(URL):
-        with _container():
+    with _directory():
+        if os.environ.get(CONTAINERS) == "1" and not os.environ.get(URL):
+            with _container():
+                yield
+        else:
             yield
-        return
-    _remove_abandoned()
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    directory.chmod(0o755)  # the server's account may be another one
-    os.environ[DIRECTORY] = str(directory)
-    reservation = FileLock(directory / "session.lock")
-    reservation.take()
-    try:
-        yield
-    finally:
-        del os.environ[DIRECTORY]
-        shutil.rmtree(directory, ignore_errors=True)
-        reservation.release()
+            if url := os.environ.get(URL):
+                drop_all(url, os.environ[SESSION])
 
 
 @contextmanager
@@ -69,7 +62,8 @@ def session_server() -> Iterator[str]:
     if url := os.environ.get(URL):
         yield url
         return
-    with EmbeddedPostgres(_directory(), settings=FAST, binaries=chosen_binaries()) as server:
+    directory = Path(os.environ[DIRECTORY]) / "server"
+    with EmbeddedPostgres(directory, settings=FAST, binaries=chosen_binaries()) as server:
         yield server.dsn()
 
 
@@ -79,8 +73,23 @@ def chosen_binaries() -> Path | None:
     return Path(given) if given else None
 
 
-def _directory() -> Path:
-    return Path(os.environ[DIRECTORY]) / "server"
+@contextmanager
+def _directory() -> Iterator[None]:
+    """A temporary directory for all that this session makes, which the server's account may enter."""
+    _remove_abandoned()
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    directory.chmod(0o755)
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = tempfile.tempdir = os.environ[DIRECTORY] = str(directory)
+    reservation = FileLock(directory / "session.lock")
+    reservation.take()
+    try:
+        yield
+    finally:
+        tempfile.tempdir = None
+        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
+        shutil.rmtree(directory, ignore_errors=True)
+        reservation.release()
 
 
 @contextmanager

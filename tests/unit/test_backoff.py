@@ -56,8 +56,13 @@ def test_a_fixed_one_is_always_the_same() -> None:
 
 def test_a_custom_one_sees_attempt_and_error() -> None:
     error = OSError()
-    seen = []
-    backoff = Custom(lambda *given: seen.append(given) or "5s")
+    seen: list[Any] = []
+
+    def rule(*seen_now: Any) -> str:
+        seen.append(seen_now)
+        return "5s"
+
+    backoff = Custom(rule)
     assert backoff.delay(3, error) == timedelta(seconds=5)
     assert seen == [(3, error)]
 
@@ -90,4 +95,4 @@ def test_each_describes_itself_for_the_catalogue() -> None:
         "cap": 60.0,
         "jitter": 0.25,
     }
-    assert Custom(middle).describe()["kind"] == "custom"
+    assert Custom(lambda attempt, error: 1).describe()["kind"] == "custom"

@@ -34,15 +34,15 @@ class Line:
     count: int = 1
 
 
-def nested(levels: int) -> list:
-    value: list = []
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
     for _ in range(levels):
         value = [value]
     return value
 
 
-def circular() -> dict:
-    value: dict = {}
+def circular() -> dict[str, Any]:
+    value: dict[str, Any] = {}
     value["self"] = [value]
     return value
 

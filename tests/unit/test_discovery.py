@@ -241,9 +241,7 @@ def test_a_broken_package_off_the_path_is_told_as_well(tmp_path_factory: Any) ->
 
 
 def test_a_directory_that_does_not_exist_is_refused_unless_that_is_allowed() -> None:
-    with pytest.raises(
-        ConfigError, match=r"the task directory tasks does not exist .*Create it, or set `dirs`"
-    ):
+    with pytest.raises(ConfigError, match=r"directory tasks does not exist .*Create it, or set `dirs`"):
         discover(["tasks"])
     assert len(discover(["tasks"], allow_missing=True)) == 0
     write("tasks", "a file")

@@ -26,7 +26,7 @@ def test_every_error_is_public() -> None:
 
 def test_what_there_is_not_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'openqueue' has no attribute 'tsak'"):
-        openqueue.tsak  # type: ignore[attr-defined]  # noqa: B018
+        openqueue.tsak  # noqa: B018
 
 
 def test_opening_the_door_imports_nothing_heavy() -> None:

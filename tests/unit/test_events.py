@@ -27,7 +27,8 @@ class Other(Event):
 
 
 def test_a_subscriber_hears_events_of_its_class_and_of_subclasses_only() -> None:
-    bus, heard = Events(), []
+    bus = Events()
+    heard: list[Any] = []
     bus.subscribe(Happened, heard.append)
     bus.emit(Happened("a"))
     bus.emit(Other())
@@ -36,7 +37,8 @@ def test_a_subscriber_hears_events_of_its_class_and_of_subclasses_only() -> None
 
 
 def test_a_subscriber_to_everything_hears_everything() -> None:
-    bus, heard = Events(), []
+    bus = Events()
+    heard: list[Any] = []
     bus.subscribe(None, heard.append)
     bus.emit(Happened("a"))
     bus.emit(Other())
@@ -44,7 +46,8 @@ def test_a_subscriber_to_everything_hears_everything() -> None:
 
 
 def test_subscribers_are_called_in_the_order_they_came() -> None:
-    bus, heard = Events(), []
+    bus = Events()
+    heard: list[Any] = []
     bus.subscribe(Other, lambda event: heard.append("first"))
     bus.subscribe(None, lambda event: heard.append("second"))
     bus.emit(Other())
@@ -52,7 +55,8 @@ def test_subscribers_are_called_in_the_order_they_came() -> None:
 
 
 def test_who_unsubscribed_hears_no_more_and_may_do_so_twice() -> None:
-    bus, heard = Events(), []
+    bus = Events()
+    heard: list[Any] = []
     unsubscribe = bus.subscribe(Other, heard.append)
     bus.emit(Other())
     unsubscribe()
@@ -62,7 +66,8 @@ def test_who_unsubscribed_hears_no_more_and_may_do_so_twice() -> None:
 
 
 def test_the_same_function_may_subscribe_twice_and_leave_once() -> None:
-    bus, heard = Events(), []
+    bus = Events()
+    heard: list[Any] = []
     leave = bus.subscribe(Other, heard.append)
     bus.subscribe(Other, heard.append)
     leave()
@@ -81,9 +86,10 @@ def test_wants_is_true_while_somebody_would_hear() -> None:
 
 
 def test_a_failing_subscriber_stops_nobody_and_is_reported_once(caplog: Any) -> None:
-    bus, heard = Events(), []
+    bus = Events()
+    heard: list[Any] = []
 
-    def fail(event):
+    def fail(event: Event) -> None:
         raise RuntimeError("my own fault")
 
     bus.subscribe(None, fail)

@@ -93,6 +93,6 @@ def test_a_script_is_named_as_a_worker_would_import_it(
 ) -> None:
     main = ModuleType("__main__")
     main.__file__ = file
-    main.__spec__ = type("Spec", (), {"name": spec})() if spec else None  # type: ignore[assignment]
+    main.__spec__ = type("Spec", (), {"name": spec})() if spec else None
     monkeypatch.setitem(sys.modules, "__main__", main)
     assert naming.task_name(function_in(Path(file or "?"), "__main__")) == f"{name}.send"

@@ -40,9 +40,7 @@ def test_names_are_in_order_with_and_without_aliases() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(
-        UnknownTask, match=r"there is no task 'mail\.sent'\. Did you mean 'mail\.send'"
-    ) as caught:
+    with pytest.raises(UnknownTask, match=r"'mail\.sent'\. Did you mean 'mail\.send'") as caught:
         Registry([send, receive]).get("mail.sent")
     assert caught.value.task == "mail.sent"
 
@@ -58,7 +56,7 @@ def test_two_tasks_of_one_name_are_refused_naming_both_places() -> None:
     @task(name="mail.send")
     def other() -> None: ...
 
-    with pytest.raises(InvalidTask, match="two tasks are called 'mail.send'") as caught:
+    with pytest.raises(InvalidTask, match=r"two tasks are called 'mail\.send'") as caught:
         Registry([send, other])
     assert send.place in str(caught.value)
     assert other.place in str(caught.value)
@@ -73,12 +71,12 @@ def test_an_alias_must_be_free_too() -> None:
 
     with pytest.raises(InvalidTask, match="two tasks are called 'send'"):
         Registry([send, by_name])
-    with pytest.raises(InvalidTask, match="two tasks are called 'mail.receive'"):
+    with pytest.raises(InvalidTask, match=r"two tasks are called 'mail\.receive'"):
         Registry([receive, by_alias])
 
 
 def test_the_same_function_of_the_same_file_may_come_twice() -> None:
-    def declare():
+    def declare() -> Any:
         @task(name="twice")
         def twice() -> None: ...
 
@@ -91,7 +89,7 @@ def test_the_same_function_of_the_same_file_may_come_twice() -> None:
 
 
 def test_a_module_s_tasks_are_those_it_declares_and_those_it_imported(monkeypatch: Any) -> None:
-    module = ModuleType("some_module")
+    module: Any = ModuleType("some_module")
     exec("from openqueue import task\n@task(name='own')\ndef own() -> None: ...", vars(module))
     module.imported = send
     monkeypatch.setitem(sys.modules, "some_module", module)

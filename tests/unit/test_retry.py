@@ -74,5 +74,5 @@ def test_a_backoff_function_that_fails_is_noted_and_the_default_takes_its_place(
 
 def test_a_snooze_has_a_delay() -> None:
     assert Snooze("5m").delay == timedelta(minutes=5)
-    with pytest.raises(ValueError, match="^delay: 'soon' is not a duration"):
+    with pytest.raises(ValueError, match=r"^delay: 'soon' is not a duration"):
         Snooze("soon")

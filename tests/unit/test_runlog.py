@@ -13,8 +13,8 @@ from openqueue.codec import encode
 from openqueue.tasks.runlog import LONGEST_LINE, MOST_LINES, RunLog
 
 
-def new_log() -> tuple[RunLog, list[tuple[str, str, dict]]]:
-    lines: list[tuple[str, str, dict]] = []
+def new_log() -> tuple[RunLog, list[tuple[str, str, dict[str, Any]]]]:
+    lines: list[tuple[str, str, dict[str, Any]]] = []
     return RunLog(lambda *line: lines.append(line)), lines
 
 
@@ -51,7 +51,7 @@ def test_an_exception_brings_its_traceback() -> None:
         log.exception("failed")
         kept = error
     log.error("later", exc_info=kept)
-    log.info("none", exc_info=True)
+    log.info("none", exc_info=True)  # noqa: LOG014
     assert "KeyError: 'missing'" in lines[0][2]["exception"]
     assert "KeyError: 'missing'" in lines[1][2]["exception"]
     assert lines[2][2] == {}
@@ -104,7 +104,12 @@ def test_after_a_thousand_lines_one_more_says_that_the_rest_is_dropped() -> None
 
 def test_threads_share_the_bound() -> None:
     log, lines = new_log()
-    threads = [threading.Thread(target=lambda: [log.info("x") for _ in range(500)]) for _ in range(4)]
+
+    def say() -> None:
+        for _ in range(500):
+            log.info("x")
+
+    threads = [threading.Thread(target=say) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

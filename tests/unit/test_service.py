@@ -70,14 +70,14 @@ async def test_the_system_clock_goes_on_and_yields_for_no_time() -> None:
 class Waiting:
     def __init__(self) -> None:
         self.started = asyncio.Event()
-        self.stopped = False
+        self.stopped = asyncio.Event()
 
     async def run(self) -> None:
         self.started.set()
         try:
             await asyncio.Event().wait()
         finally:
-            self.stopped = True
+            self.stopped.set()
 
 
 class Failing:
@@ -95,9 +95,9 @@ async def test_services_run_beside_the_body_and_have_ended_after_it() -> None:
     async with running(first, second):
         await first.started.wait()
         await second.started.wait()
-        assert not first.stopped
-    assert first.stopped
-    assert second.stopped
+        assert not first.stopped.is_set()
+    assert first.stopped.is_set()
+    assert second.stopped.is_set()
 
 
 async def test_a_service_that_dies_ends_the_body_with_its_own_exception() -> None:
@@ -109,7 +109,7 @@ async def test_a_service_that_dies_ends_the_body_with_its_own_exception() -> Non
 
     with pytest.raises(OSError, match="gone"):
         await body()
-    assert other.stopped
+    assert other.stopped.is_set()
 
 
 async def test_an_exception_of_the_body_leaves_as_itself_and_the_services_are_ended() -> None:
@@ -122,7 +122,7 @@ async def test_an_exception_of_the_body_leaves_as_itself_and_the_services_are_en
 
     with pytest.raises(KeyError, match="mine"):
         await body()
-    assert service.stopped
+    assert service.stopped.is_set()
 
 
 async def test_a_service_that_returns_has_simply_ended() -> None:
@@ -142,4 +142,4 @@ async def test_a_ring_that_is_cancelled_ends_its_services() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert service.stopped
+    assert service.stopped.is_set()

@@ -193,9 +193,7 @@ def test_an_enqueue_option_of_a_later_version_is_refused_and_never_ignored(optio
 def test_an_unknown_option_is_refused_with_the_nearest_ones() -> None:
     with pytest.raises(InvalidOption, match=r"^quee: @task has no such option\. Did you mean 'queue'\?"):
         TaskOptions.of(quee="mail")
-    with pytest.raises(
-        InvalidOption, match=r"^dleay: an enqueue has no such option\. Did you mean 'delay'\?"
-    ):
+    with pytest.raises(InvalidOption, match=r"^dleay: an enqueue has no such .* mean 'delay'\?"):
         EnqueueOptions.of(dleay="5m")
 
 

@@ -1,0 +1,1 @@
+"""What index_directory.py needs besides openqueue: somewhere to run, something to read, and a page to print."""

@@ -1,0 +1,112 @@
+"""The tasks of ../index_directory.py: what is done with a file, and with what became of all of them."""
+
+import ast
+import asyncio
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from openqueue import Context, GiveUp, task
+
+warnings.simplefilter("ignore", SyntaxWarning)  # what the files of others are told when they are parsed
+
+
+@dataclass(frozen=True)
+class File:
+    """What is known of a file; `lines` is 0 for what is not text, `imports` are top-level modules."""
+
+    path: str
+    kind: str
+    size: int
+    sha256: str
+    lines: int
+    imports: list[str]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts of files and lines by kind, and how many files import a module."""
+
+    files: dict[str, int]
+    lines: dict[str, int]
+    imports: dict[str, int]
+
+
+class Busy(Exception):
+    """The file could not be read just now (in truth: it could; the demo wants to show a retry)."""
+
+
+def is_busy_at_first(digest: str) -> bool:
+    """One file in sixteen, always the same ones."""
+    return digest.startswith("7")
+
+
+@task(queue="files", max_attempts=3, backoff="1s", timeout="30s")
+def index(ctx: Context, path: str) -> File:
+    """Read a file. A plain function: it runs in a thread, because reading and parsing block."""
+    file = Path(path)
+    if not file.exists():
+        raise GiveUp(f"there is no file {path}")  # no use in trying again
+    content = file.read_bytes()
+    digest = sha256(content).hexdigest()
+    if is_busy_at_first(digest) and ctx.attempt == 1:
+        raise Busy(f"{file.name} is busy")
+    kind = _kind(file, content)
+    lines = 0 if kind == "binary" else len(content.splitlines())
+    imports = _imports(content, ctx) if kind == "python" else []
+    return File(path, kind, len(content), digest, lines, imports)
+
+
+@task(queue="files")
+async def is_unchanged(path: str, digest: str) -> bool:
+    """Look at a file again, some time later."""
+    content = await asyncio.to_thread(Path(path).read_bytes)
+    return sha256(content).hexdigest() == digest
+
+
+@task(queue="reports")
+def summarise(files: list[File]) -> Summary:
+    """Count. The input is what other runs returned, validated again when this one starts."""
+    kinds: Counter[str] = Counter()
+    lines: Counter[str] = Counter()
+    imports: Counter[str] = Counter()
+    for file in files:
+        kinds[file.kind] += 1
+        lines[file.kind] += file.lines
+        imports.update(file.imports)
+    return Summary(kinds, lines, imports)
+
+
+@task(queue="reports", timeout="5m")
+async def watch(ctx: Context, directory: str) -> None:
+    """Count the entries of a directory every second, until somebody cancels the run."""
+    looks = 0
+    while True:
+        looks += 1
+        ctx.progress({"looks": looks, "entries": sum(1 for _ in Path(directory).iterdir())})
+        await asyncio.sleep(1)
+
+
+def _kind(file: Path, content: bytes) -> str:
+    if file.suffix == ".py":
+        return "python"
+    if b"\0" in content[:8192]:
+        return "binary"
+    return file.suffix.lower().removeprefix(".") or "other"
+
+
+def _imports(source: bytes, ctx: Context) -> list[str]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        ctx.log.warning("cannot be parsed", error=str(error))
+        return []
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return sorted(found)

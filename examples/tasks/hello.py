@@ -1,0 +1,6 @@
+from openqueue import task
+
+
+@task
+async def greet(name: str) -> str:
+    return f"Hello, {name}!"

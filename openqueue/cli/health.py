@@ -1,0 +1,87 @@
+"""`openqueue health`: is all well? For containers and for people."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openqueue.cli.exits import FAILED
+from openqueue.cli.options import AsJson, DatabaseUrl, Schema, examples
+from openqueue.cli.output import show_json
+from openqueue.cli.session import run_async, settings_of, with_database
+
+if TYPE_CHECKING:
+    from openqueue.settings import Settings
+
+__all__ = ["group"]
+
+group = typer.Typer()
+
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what listens everywhere is asked here
+
+
+@group.command(
+    "health",
+    epilog=examples("openqueue health", "openqueue health --address 127.0.0.1:9464 --live"),
+)
+def health(
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Ask the worker there; by default where the settings say."),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask whether it is alive, not whether it is ready.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 5.0,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+) -> None:
+    """Say whether all is well, by the exit code too.
+
+    Asks a worker's health endpoint where one is configured (OPENQUEUE_HEALTH), else the database.
+    """
+    settings = settings_of(database_url=database_url, schema_name=schema, health=address)
+    path = "/live" if live else "/ready"
+    found = _ask(settings, path, timeout) if settings.health else run_async(_check_database(settings))
+    if as_json:
+        show_json(found)
+    else:
+        print("; ".join(found["faults"]) or f"{found['asked']}: well")
+    if not found["ok"]:
+        raise typer.Exit(FAILED)
+
+
+def _ask(settings: Settings, path: str, timeout: float) -> dict[str, Any]:
+    from http.client import HTTPConnection, HTTPException
+
+    assert settings.health is not None
+    host, port = settings.health
+    connection = HTTPConnection(_ANYWHERE.get(host, host), port, timeout=timeout)
+    asked = f"http://{settings.health}{path}"
+    try:
+        connection.request("GET", path)
+        answer: dict[str, Any] = json.loads(connection.getresponse().read(65_536))
+    except (OSError, HTTPException, ValueError) as error:
+        return {"asked": asked, "ok": False, "faults": [f"{asked} does not answer: {error}"]}
+    finally:
+        connection.close()
+    return {"asked": asked, "ok": False, "faults": [], **answer}
+
+
+async def _check_database(settings: Settings) -> dict[str, Any]:
+    """Whether the database can be reached and its schema used; raises as every command does if not."""
+    from openqueue.db.migrations import require
+
+    url = with_database(settings).database_url
+    assert url is not None
+    status = await require(url.get_secret_value(), settings.schema_name)
+    return {
+        "asked": "database",
+        "ok": True,
+        "faults": [],
+        "schema": status.schema,
+        "state": str(status.state),
+    }

@@ -1,0 +1,94 @@
+"""`openqueue migrate`: create the schema, or bring it up to date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openqueue.cli.exits import SCHEMA
+from openqueue.cli.options import AsJson, DatabaseUrl, Schema, examples
+from openqueue.cli.output import say, show_json
+from openqueue.cli.session import run_async, settings_of, with_database
+
+if TYPE_CHECKING:
+    from openqueue.db.migrations import Report, Status
+    from openqueue.events import Event
+
+__all__ = ["group"]
+
+group = typer.Typer()
+
+
+@group.command(
+    "migrate",
+    epilog=examples(
+        "openqueue migrate",
+        "openqueue migrate --check || echo 'not up to date'",
+        "openqueue migrate --sql > changes.sql",
+    ),
+)
+def migrate(
+    check: Annotated[
+        bool, typer.Option("--check", help=f"Change nothing; exit code {SCHEMA} if it is not up to date.")
+    ] = False,
+    sql: Annotated[bool, typer.Option("--sql", help="Change nothing; print the SQL that would run.")] = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create the schema, or bring it up to date.
+
+    Safe to run everywhere at once, also while workers run.
+    """
+    from openqueue.db import migrations
+
+    settings = with_database(settings_of(database_url=database_url, schema_name=schema))
+    assert settings.database_url is not None
+    url, name = settings.database_url.get_secret_value(), settings.schema_name
+    if sql:
+        print(run_async(migrations.plan_sql(url, name)))
+    elif check:
+        _show_status(run_async(migrations.check(url, name)), as_json=as_json)
+    else:
+        report = run_async(migrations.migrate(url, name, emit=_tell))
+        _show_report(report, as_json=as_json)
+
+
+def _show_status(status: Status, *, as_json: bool) -> None:
+    if as_json:
+        show_json({**_facts(status), "pending": status.pending, "changed": status.changed})
+    else:
+        print(status)
+    raise typer.Exit(0 if status.usable else SCHEMA)
+
+
+def _show_report(report: Report, *, as_json: bool) -> None:
+    if as_json:
+        done = {"applied": report.applied, "engine": report.engine, "partitions": report.partitions}
+        show_json({**_facts(report.status), "done": done})
+        return
+    for file in report.applied:
+        print(f"Applied {file}.")
+    if report.engine:
+        print("Replaced the engine's functions and views.")
+    if report.partitions:
+        print(f"Made {len(report.partitions)} partitions of the history.")
+    print(report.status)
+
+
+def _facts(status: Status) -> dict[str, Any]:
+    return {
+        "schema": status.schema,
+        "state": str(status.state),
+        "migration": status.applied,
+        "wanted": status.wanted,
+        "usable": status.usable,
+    }
+
+
+def _tell(event: Event) -> None:
+    from openqueue.db.events import MigrationWaiting
+
+    if isinstance(event, MigrationWaiting):
+        say(f"Waiting since {event.seconds:.0f} s: {event.why}.")

@@ -1,0 +1,138 @@
+"""`openqueue worker`: run tasks until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from contextlib import ExitStack
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openqueue.cli.options import DatabaseUrl, Namespace, Schema, examples
+from openqueue.cli.session import run_async, settings_of
+
+if TYPE_CHECKING:
+    from openqueue.events import Events
+    from openqueue.settings import Settings
+    from openqueue.worker.worker import Worker
+
+__all__ = ["group"]
+
+group = typer.Typer()
+
+_TASKS, _LOAD, _LOGS = "Tasks", "Load", "Logs and health"
+
+
+@group.command(
+    "worker",
+    epilog=examples(
+        "openqueue worker --concurrency 200",
+        "openqueue worker --queue mail:5 --queue reports --health 0.0.0.0:9464",
+        "openqueue worker --once",
+    ),
+)
+def worker(
+    *,
+    dirs: Annotated[
+        list[str] | None, typer.Option("--dir", help="Where tasks are (tasks).", rich_help_panel=_TASKS)
+    ] = None,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option("--module", help="Modules with tasks, by import name.", rich_help_panel=_TASKS),
+    ] = None,
+    queues: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--queue",
+            metavar="NAME[:N]",
+            help="Only these queues, at most N of its runs at a time.",
+            rich_help_panel=_LOAD,
+        ),
+    ] = None,
+    concurrency: Annotated[
+        str | None, typer.Option(metavar="N", help="Async tasks at a time (100).", rich_help_panel=_LOAD)
+    ] = None,
+    threads: Annotated[
+        str | None, typer.Option(metavar="N", help="Sync tasks at a time (16).", rich_help_panel=_LOAD)
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Its name in lists.")] = None,
+    grace: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="How long running tasks may take to end at shutdown (30s)."),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Run what is ready, then exit.")] = False,
+    health: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Serve /live and /ready there.", rich_help_panel=_LOGS),
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(metavar="auto|console|json", help="How logs look.", rich_help_panel=_LOGS)
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning, error.", rich_help_panel=_LOGS)
+    ] = None,
+    stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    namespace: Namespace = None,
+) -> None:
+    """Run tasks until told to stop.
+
+    Ctrl-C or SIGTERM lets what runs finish (see --grace), a second one leaves at once. Tasks are those of
+    the files in tasks/, or where --dir and --module say.
+    """
+    settings = settings_of(
+        dirs=dirs or None,
+        modules=modules or None,
+        queues=queues or None,
+        concurrency=concurrency,
+        threads=threads,
+        name=name,
+        grace=grace,
+        health=health,
+        log_format=log_format,
+        log_level=log_level,
+        database_url=database_url,
+        schema_name=schema,
+        namespace=namespace,
+    )
+    if stop_with_stdin:
+        Thread(target=_stop_with_stdin, daemon=True).start()
+    raise typer.Exit(_run(settings, once=once))
+
+
+def _run(settings: Settings, *, once: bool) -> int:
+    from openqueue.app import run_worker, url_of
+    from openqueue.events import Events
+    from openqueue.telemetry.logs import Logs
+    from openqueue.telemetry.rendering import configure_logging
+
+    url_of(settings)
+    configure_logging(settings.log_format, settings.log_level)
+    bus = Events()
+    Logs(logging.getLevelName(settings.log_level.upper())).subscribe(bus)
+    with ExitStack() as stack:
+
+        def started(running: Worker) -> None:
+            if settings.health:
+                stack.enter_context(_health_server(settings, running, bus))
+
+        return run_async(run_worker(settings, once=once, bus=bus, started=started))
+
+
+def _health_server(settings: Settings, running: Worker, bus: Events) -> Any:
+    from openqueue.telemetry.health import HealthServer, facts_of
+
+    assert settings.health is not None
+    facts = facts_of(running, bus, heartbeat=settings.heartbeat.total_seconds())
+    return HealthServer(*settings.health, facts)
+
+
+def _stop_with_stdin() -> None:
+    """End as with SIGTERM once standard input does, that is when whoever started this process is gone."""
+    while os.read(0, 1024):  # not through sys.stdin, whose lock the interpreter wants at its end
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

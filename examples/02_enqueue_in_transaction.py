@@ -4,9 +4,9 @@ import asyncio
 import os
 
 import asyncpg
-from tasks.orders import thank
 
 from openqueue import RunNotFound
+from tasks.orders import thank
 
 
 async def main() -> None:

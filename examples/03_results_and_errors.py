@@ -2,9 +2,8 @@
 
 import asyncio
 
-from tasks.numbers import divide
-
 from openqueue import InvalidArguments, RunCancelled, RunFailed
+from tasks.numbers import divide
 
 
 async def main() -> None:

@@ -3,9 +3,8 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from tasks.errands import deliver, fetch, wait_for
-
 from openqueue import Run, RunFailed
+from tasks.errands import deliver, fetch, wait_for
 
 
 async def show(run: Run[str]) -> None:

@@ -23,6 +23,7 @@ from openqueue.settings import Settings, load_settings
 from openqueue.tasks import enqueuer as enqueuers
 from openqueue.tasks.discovery import discover
 from openqueue.tasks.enqueuer import Item
+from openqueue.tasks.naming import set_roots
 from openqueue.tasks.registry import Registry
 from openqueue.worker.stopping import stopping_on_signals
 from openqueue.worker.worker import Limits, Worker
@@ -31,6 +32,7 @@ __all__ = [
     "Client",
     "connect",
     "default_enqueuer",
+    "discover_tasks",
     "enqueue",
     "enqueue_many",
     "open_client",
@@ -61,6 +63,7 @@ async def open_client(settings: Settings, bus: Events | None = None) -> AsyncIte
     Raises ConfigError without a database; ConnectionFailed; SchemaError when the schema is missing or too old.
     """
     bus = bus or Events()
+    set_roots(settings.dirs)
     async with _database(settings, bus, "openqueue client") as database:
         listener = _listener(settings, database, bus, "openqueue client listener")
         async with Client(
@@ -135,13 +138,20 @@ async def enqueue_many(items: Iterable[Item[Any]], *, connection: object | None 
     return await (await enqueuers.enqueuer()).enqueue_many(items, connection=connection)
 
 
+def discover_tasks(settings: Settings) -> Registry:
+    """The tasks that the settings name; the default directory may be missing where modules are given."""
+    only_default = "dirs" not in settings.model_fields_set
+    return discover(settings.dirs, settings.modules, allow_missing=only_default and bool(settings.modules))
+
+
 @asynccontextmanager
 async def open_worker(
     settings: Settings, *, registry: Registry | None = None, bus: Events | None = None
 ) -> AsyncIterator[Worker]:
     """A worker, assembled but not running yet; its tasks are those of `registry`, else those found by the settings."""
     bus = bus or Events()
-    found = registry or discover(settings.dirs, settings.modules)
+    set_roots(settings.dirs)
+    found = registry or discover_tasks(settings)
     async with _database(settings, bus, "openqueue worker") as database:
         client = Client(
             database,

@@ -13,6 +13,7 @@ from tests.support.databases import Databases
 from tests.support.own_server import OwnServer
 from tests.support.servers import SESSION, chosen_binaries, reserved, session_server
 
+_SERVERS = {"server_dsn", "own_server"}
 _SESSION = pytest.StashKey[ExitStack]()
 
 
@@ -29,6 +30,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove what the session leaves; by now the last worker has stopped the server."""
     if stack := config.stash.get(_SESSION, None):
         stack.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what depends on PostgreSQL: `-m database` is what another version of it is tested with."""
+    for item in items:
+        if not _SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.database)
 
 
 @pytest.fixture(scope="session")

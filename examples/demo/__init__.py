@@ -1,1 +1,1 @@
-"""What index_directory.py needs besides openqueue: somewhere to run, something to read, and a page to print."""
+"""What index_directory.py needs besides openqueue: where to run, what to read, how to print."""

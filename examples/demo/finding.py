@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 
-from tasks.files import is_busy_at_first
-
 from openqueue import RunInfo
+from tasks.files import digest_of, is_busy_at_first
 
 LARGEST_FILE = 64 * 1024 * 1024
 MOST_BYTES = 256 * 1024 * 1024
@@ -47,7 +45,7 @@ def _mistake(run: RunInfo, file: Path, started: float) -> str | None:
     try:
         if file.stat().st_mtime > started:
             return None  # changed meanwhile: who knows which version was indexed
-        digest = sha256(file.read_bytes()).hexdigest()
+        digest = digest_of(file)
     except OSError:
         return None  # gone meanwhile
     if run.status != "completed":

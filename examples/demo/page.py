@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from openqueue import RunInfo
 from openqueue.runs.model import RunEvent
 
 
@@ -31,9 +30,7 @@ def table(title: str, rows: Iterable[Sequence[str]]) -> None:
         return
     widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
     for first, *others in cells:
-        numbers = "".join(
-            f"  {text:>{width}}" for text, width in zip(others, widths[1:], strict=True)
-        )
+        numbers = "".join(f"  {text:>{width}}" for text, width in zip(others, widths[1:], strict=True))
         say(f"  {first:<{widths[0]}}{numbers}")
 
 
@@ -44,12 +41,7 @@ def timeline(title: str, events: Sequence[RunEvent]) -> None:
         attempt = f"attempt {event.attempt}" if event.attempt else ""
         error = event.data.get("error") or {}
         why = f"{error['type']}: {error['message']}" if error else event.data.get("message", "")
-        say(f"  {took(event.at - events[0].at):>10}  {event.event:<10} {attempt:<10} {why}".rstrip())
-
-
-def biggest(runs: Sequence[RunInfo], count: int) -> list[RunInfo]:
-    """The runs with the biggest files."""
-    return sorted(runs, key=lambda run: int(run.output["size"]), reverse=True)[:count]
+        say(f"  {duration(event.at - events[0].at):>10}  {event.event:<10} {attempt:<10} {why}".rstrip())
 
 
 def most_common(counts: dict[str, int], count: int) -> str:
@@ -66,7 +58,7 @@ def size(number: float) -> str:
     return f"{number:,.1f} GB"
 
 
-def took(duration: timedelta) -> str:
+def duration(given: timedelta) -> str:
     """A short time, for people."""
-    seconds = duration.total_seconds()
+    seconds = given.total_seconds()
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"

@@ -25,11 +25,16 @@ def database() -> Iterator[str]:
             yield server.dsn()
 
 
+def forget_settings() -> None:
+    """Nothing that the environment says about openqueue is meant for the demo."""
+    for name in [name for name in os.environ if name.startswith("OPENQUEUE_") and name != "OPENQUEUE_PG_BIN"]:
+        del os.environ[name]
+
+
 def openqueue(dsn: str, *command: str) -> None:
     """Run a command of openqueue to its end; what it says is shown only when it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "openqueue", *command], env=_environment(dsn), capture_output=True, text=True
-    )
+    line = [sys.executable, "-m", "openqueue", *command]
+    done = subprocess.run(line, env=_environment(dsn), capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise SystemExit(f"openqueue {' '.join(command)} failed:\n{done.stderr or done.stdout}")
 
@@ -75,12 +80,13 @@ class Workers:
 
 
 def _start(dsn: str, log: Path) -> subprocess.Popen[bytes]:
+    # A worker stops on SIGTERM. With the last option it also does when its standard input ends, so that it is
+    # not left behind should we be killed.
+    line = [sys.executable, "-m", "openqueue", "worker", "--name", log.stem, "--stop-with-stdin"]
     with log.open("wb") as output:
-        return subprocess.Popen(
-            # A worker stops on SIGTERM. With this option it does so too when its standard input ends, so
-            # that it is not left behind if we are killed.
-            [sys.executable, "-m", "openqueue", "worker", "--name", log.stem, "--stop-with-stdin"],
-            env=_environment(dsn) | {"OPENQUEUE_THREADS": "2", "OPENQUEUE_GRACE": "5s"},
+        return subprocess.Popen(  # noqa: S603
+            line,
+            env=_environment(dsn) | {"OPENQUEUE_THREADS": "4", "OPENQUEUE_GRACE": "5s"},
             cwd=EXAMPLES,
             stdin=subprocess.PIPE,
             stdout=output,
@@ -90,6 +96,4 @@ def _start(dsn: str, log: Path) -> subprocess.Popen[bytes]:
 
 
 def _environment(dsn: str) -> dict[str, str]:
-    """Ours, with settings that are for the demo only."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("OPENQUEUE_")}
-    return own | {"OPENQUEUE_DATABASE_URL": dsn, "OPENQUEUE_DIRS": str(EXAMPLES / "tasks")}
+    return os.environ | {"OPENQUEUE_DATABASE_URL": dsn}

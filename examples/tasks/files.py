@@ -1,8 +1,7 @@
 """The tasks of ../index_directory.py: what is done with a file, and with what became of all of them."""
 
-import ast
 import asyncio
-import warnings
+import re
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from openqueue import Context, GiveUp, task
 
-warnings.simplefilter("ignore", SyntaxWarning)  # what the files of others are told when they are parsed
+IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)[\w.]*[ \t]+import|import[ \t]+(\w+))\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,10 @@ class Busy(Exception):
     """The file could not be read just now (in truth: it could; the demo wants to show a retry)."""
 
 
+def digest_of(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()
+
+
 def is_busy_at_first(digest: str) -> bool:
     """One file in sixteen, always the same ones."""
     return digest.startswith("7")
@@ -45,7 +48,7 @@ def is_busy_at_first(digest: str) -> bool:
 
 @task(queue="files", max_attempts=3, backoff="1s", timeout="30s")
 def index(ctx: Context, path: str) -> File:
-    """Read a file. A plain function: it runs in a thread, because reading and parsing block."""
+    """Read a file. A plain function: it runs in a thread, because reading blocks."""
     file = Path(path)
     if not file.exists():
         raise GiveUp(f"there is no file {path}")  # no use in trying again
@@ -54,16 +57,17 @@ def index(ctx: Context, path: str) -> File:
     if is_busy_at_first(digest) and ctx.attempt == 1:
         raise Busy(f"{file.name} is busy")
     kind = _kind(file, content)
+    if kind == "binary":
+        ctx.log.info("not text: its lines are not counted", size=len(content))
     lines = 0 if kind == "binary" else len(content.splitlines())
-    imports = _imports(content, ctx) if kind == "python" else []
+    imports = _imports(content) if kind == "python" else []
     return File(path, kind, len(content), digest, lines, imports)
 
 
 @task(queue="files")
 async def is_unchanged(path: str, digest: str) -> bool:
     """Look at a file again, some time later."""
-    content = await asyncio.to_thread(Path(path).read_bytes)
-    return sha256(content).hexdigest() == digest
+    return await asyncio.to_thread(digest_of, Path(path)) == digest
 
 
 @task(queue="reports")
@@ -85,8 +89,12 @@ async def watch(ctx: Context, directory: str) -> None:
     looks = 0
     while True:
         looks += 1
-        ctx.progress({"looks": looks, "entries": sum(1 for _ in Path(directory).iterdir())})
+        ctx.progress({"looks": looks, "entries": await asyncio.to_thread(_count_entries, Path(directory))})
         await asyncio.sleep(1)
+
+
+def _count_entries(directory: Path) -> int:
+    return sum(1 for _ in directory.iterdir())
 
 
 def _kind(file: Path, content: bytes) -> str:
@@ -97,16 +105,6 @@ def _kind(file: Path, content: bytes) -> str:
     return file.suffix.lower().removeprefix(".") or "other"
 
 
-def _imports(source: bytes, ctx: Context) -> list[str]:
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        ctx.log.warning("cannot be parsed", error=str(error))
-        return []
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found.update(alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
-    return sorted(found)
+def _imports(source: bytes) -> list[str]:
+    """The modules named by lines that look like imports."""
+    return sorted({(one or other).decode() for one, other in IMPORT.findall(source)})

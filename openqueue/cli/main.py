@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from openqueue.cli import dev, enqueue, health, migrate, runs, tasks, worker, workers
+from openqueue.cli import demo, dev, enqueue, health, migrate, runs, tasks, worker, workers
 from openqueue.cli.exits import EXITS, INTERRUPTED, exit_code
 from openqueue.cli.output import say
 from openqueue.errors import OpenQueueError
@@ -28,7 +29,7 @@ app = typer.Typer(
 for module in (dev, worker, migrate, enqueue):
     app.add_typer(module.group)
 app.add_typer(runs.group, name="runs")
-for module in (tasks, workers, health):
+for module in (tasks, workers, health, demo):
     app.add_typer(module.group)
 
 
@@ -49,23 +50,30 @@ def _root(
     """Durable background work for Python on nothing but PostgreSQL."""
 
 
-def main() -> None:
-    """Run the command line and end the process with one of the codes in `exits`."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line (that of the process) and end the process with one of the codes in `exits`."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # replaced by something that has no encoding
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        app(prog_name="openqueue")
-    except (OpenQueueError, TimeoutError) as error:
-        if os.environ.get("OPENQUEUE_DEBUG"):
+        app(arguments, prog_name="openqueue")
+    except (OpenQueueError, TimeoutError, ExceptionGroup) as error:
+        ours = _ours(error)
+        if not ours or os.environ.get("OPENQUEUE_DEBUG"):
             raise
-        say(f"Error: {error}")
-        sys.exit(exit_code(error))
+        for one in ours:
+            say(f"Error: {one}")
+        sys.exit(exit_code(ours[0]))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # whoever read us has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  so that nothing is flushed into the pipe at exit
-        sys.exit(0)
+
+
+def _ours(error: Exception) -> list[Exception]:
+    """The errors that need no traceback; none if there is any other among them."""
+    if not isinstance(error, ExceptionGroup):
+        return [error] if isinstance(error, OpenQueueError | TimeoutError) else []
+    found = [_ours(one) for one in error.exceptions]
+    return [one for some in found for one in some] if all(found) else []
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ __all__ = [
     "Column",
     "console",
     "error_line",
+    "heading",
     "plain",
     "say",
     "show_json",
@@ -142,6 +143,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     return str(value) if isinstance(value, UUID) else value
+
+
+def heading(title: str) -> None:
+    """Print the title of what follows."""
+    from rich.text import Text
+
+    console().print(Text(f"\n{title}", style="bold"))
 
 
 def say(*lines: str) -> None:

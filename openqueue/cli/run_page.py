@@ -6,7 +6,18 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from openqueue.cli.output import STYLES, Column, console, error_line, plain, show_json, show_table, took, when
+from openqueue.cli.output import (
+    STYLES,
+    Column,
+    console,
+    error_line,
+    heading,
+    plain,
+    show_json,
+    show_table,
+    took,
+    when,
+)
 from openqueue.cli.timeline import show_timeline
 from openqueue.telemetry.redaction import printable
 
@@ -30,12 +41,12 @@ def show_run(
     if run.progress:
         _show_value("Progress", run.progress)
     if run.error and run.status != "cancelled":
-        _heading("Error")
+        heading("Error")
         _print_indented(run.error.get("traceback") or error_line(run.error))
     if len(attempts) > 1:
-        _heading("Attempts")
+        heading("Attempts")
         show_table(attempts, _ATTEMPTS, empty="")
-    _heading("Timeline")
+    heading("Timeline")
     show_timeline(events)
 
 
@@ -76,7 +87,7 @@ def _facts(run: RunInfo) -> Iterator[tuple[str, str]]:
 
 
 def _show_value(title: str, value: Any) -> None:
-    _heading(title)
+    heading(title)
     text = json.dumps(value, indent=2, ensure_ascii=False)
     _print_indented(text if len(text) > 60 else json.dumps(value, ensure_ascii=False))
 
@@ -84,12 +95,6 @@ def _show_value(title: str, value: Any) -> None:
 def _print_indented(text: str) -> None:
     for line in text.rstrip().splitlines():
         print(f"  {printable(line, keep=chr(9))}")
-
-
-def _heading(title: str) -> None:
-    from rich.text import Text
-
-    console().print(Text(f"\n{title}", style="bold"))
 
 
 _ATTEMPTS: tuple[Column[Attempt], ...] = (

@@ -68,7 +68,7 @@ class Rescuer:
                 if not self._failing:
                     self._emit(DutyFailed("rescue", str(error)))
                 self._failing = True
-            await asyncio.sleep(self._pause(again))
+            await self._wait(again)
 
     async def once(self) -> Rescued:
         """One look; an event for each run rescued and each worker newly suspected."""
@@ -86,8 +86,13 @@ class Rescuer:
                 )
         return Rescued(tuple(runs), min(again, default=None))
 
-    def _pause(self, again: float | None) -> float:
+    async def _wait(self, again: float | None) -> None:
+        """Until a suspect should be looked at again, or for a while: longer as long as no other worker is known."""
         if again is not None:
-            return again + 0.05
-        usual = self._every if self._others() else max(self._every, ALONE)
-        return usual * random.uniform(0.9, 1.1)
+            await asyncio.sleep(again + 0.05)
+            return
+        waited = 0.0
+        while waited == 0.0 or (not self._others() and waited < ALONE):
+            pause = self._every * random.uniform(0.9, 1.1)
+            await asyncio.sleep(pause)
+            waited += pause

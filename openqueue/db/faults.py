@@ -10,9 +10,12 @@ import asyncpg
 
 from openqueue.errors import ConnectionFailed, InvalidOption, OpenQueueError, SchemaError
 
-__all__ = ["is_conflict", "mapped", "sqlstate"]
+__all__ = ["is_conflict", "is_refused_value", "mapped", "sqlstate"]
 
 _CONFLICTS = frozenset({"40P01", "40001"})
+_REFUSED_VALUES = ("21", "22", "23", "54")
+"""Classes of SQLSTATE: cardinality, data, integrity, program limits (too deep, too large)."""
+
 _MISSING = {
     "3F000": "the schema is missing",
     "42P01": "a table is missing",
@@ -56,6 +59,15 @@ def sqlstate(error: BaseException) -> str:
 def is_conflict(error: BaseException) -> bool:
     """Whether the statement lost against others (deadlock, serialization) and may simply be repeated."""
     return sqlstate(error) in _CONFLICTS
+
+
+def is_refused_value(error: BaseException) -> bool:
+    """Whether a value in the statement is at fault, so that to send the same again is of no use.
+
+    Given the error as it was mapped, or as the driver raised it.
+    """
+    first = error.__cause__ if isinstance(error, OpenQueueError) and error.__cause__ else error
+    return sqlstate(first)[:2] in _REFUSED_VALUES or isinstance(first, asyncpg.DataError | ValueError)
 
 
 def mapped(

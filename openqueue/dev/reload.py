@@ -105,9 +105,18 @@ def can_watch() -> bool:
 
 
 async def changes(root: Path) -> AsyncIterator[Sequence[str]]:
-    """Yield the Python files below `root` that changed, as paths from there, each time some did."""
-    from watchfiles import PythonFilter, awatch
+    """Yield the Python files below `root` that changed, as paths from there, each time some did.
 
-    only = PythonFilter(ignore_paths=[root / name for name in IGNORED])
-    async for found in awatch(root, watch_filter=only):
+    So does a new directory that has some: they may have been written before it could be watched.
+    """
+    from watchfiles import Change, DefaultFilter, awatch
+
+    passes = DefaultFilter(ignore_paths=[root / name for name in IGNORED])
+
+    def counts(change: Change, path: str) -> bool:
+        if not passes(change, path):
+            return False
+        return path.endswith(".py") or (change is Change.added and any(Path(path).glob("*.py")))
+
+    async for found in awatch(root, watch_filter=counts):
         yield sorted({str(Path(path).relative_to(root)) for _, path in found})

@@ -1,7 +1,9 @@
 """Stores how attempts ended: a flush at once when none is under way, else what gathered meanwhile together.
 
 A flush whose reply is lost is sent again until its fate is known: the engine says `repeated` for what it had
-stored already. `lost` means that the lease was gone; then nothing was written, and that is an event.
+stored already. `lost` means that the lease was gone; then nothing was written, and that is an event. What an attempt
+said is written before its end is, as its lease ends with it. Where the database refuses a value, the rest of the
+batch is stored without it, and the attempt it belongs to fails with the reason.
 """
 
 from __future__ import annotations
@@ -10,14 +12,17 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from openqueue.db.faults import is_refused_value
 from openqueue.db.pool import Database
 from openqueue.errors import OpenQueueError
 from openqueue.events import Events
-from openqueue.runs.outcomes import Outcome
+from openqueue.runs.outcomes import Outcome, describe_error
+from openqueue.service import running
 from openqueue.worker.events import LeaseWasLost, OutcomeUnsaved, RunFinished
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal, entries_of
@@ -26,9 +31,20 @@ from openqueue.worker.stumbling import Stumbling
 __all__ = ["Completer"]
 
 LARGEST_FLUSH: Final = 1_000
+LARGEST_BYTES: Final = 16 * 1024 * 1024
+"""Of one flush, in outcomes and in characters of JSON: it has to pass within a statement's timeout."""
+
 JOURNAL_EVERY: Final = 0.5
+"""Seconds after which what attempts say is written, while none ends."""
 
 Ended = tuple[Job, Outcome]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal(Outcome):
+    """An attempt that failed since its outcome cannot be stored."""
+
+    instead_of: Outcome
 
 
 class Completer:
@@ -46,7 +62,7 @@ class Completer:
         bus: Events,
         *,
         last_flush: float = 10.0,
-        lost: Callable[[UUID], None] = lambda run_id: None,
+        lost: Callable[[Job], None] = lambda job: None,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -88,11 +104,9 @@ class Completer:
     async def run(self) -> None:
         """Flush whenever there is something, until cancelled."""
         while True:
-            try:
-                async with asyncio.timeout(JOURNAL_EVERY if len(self._journal) else None):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(JOURNAL_EVERY):
                     await self._arrived.wait()
-            except TimeoutError:
-                pass
             self._arrived.clear()
             try:
                 await self.once()
@@ -102,34 +116,64 @@ class Completer:
             else:
                 self._stumbling.recover()
 
-    def nudge(self) -> None:
-        """Look at the journal: something was written into it."""
-        self._arrived.set()
-
     async def once(self) -> int:
         """One flush of everything that is there; answers how many outcomes were stored."""
-        await self._write_journal()
         stored = 0
-        while self._ended:
-            batch, self._ended = self._ended[:LARGEST_FLUSH], self._ended[LARGEST_FLUSH:]
-            try:
-                verdicts = await self._finish(batch)
-            except BaseException:
-                self._ended = batch + self._ended
-                raise
-            self._account(batch, verdicts)
+        while batch := self._take():
             stored += len(batch)
+            await self._store(batch)
+        await self._write_journal()
         return stored
+
+    def _take(self) -> list[Ended]:
+        """The next batch: what has ended by now, bounded in number and bytes."""
+        size = 0
+        for place, (_, outcome) in enumerate(self._ended):
+            size += len(outcome.output or "") + len(outcome.error or "")
+            if place and (place == LARGEST_FLUSH or size > LARGEST_BYTES):
+                batch, self._ended = self._ended[:place], self._ended[place:]
+                return batch
+        batch, self._ended = self._ended, []
+        return batch
+
+    async def _store(self, batch: list[Ended]) -> None:
+        """Store a batch; if a value in it is refused, by halves, until only what is refused is left."""
+        parts = [batch]
+        try:
+            await self._write_journal()
+            while parts:
+                part = parts[-1]
+                try:
+                    verdicts = await self._finish(part)
+                except OpenQueueError as error:
+                    if not is_refused_value(error):
+                        raise
+                    parts[-1:] = self._divided(part, error)
+                else:
+                    parts.pop()
+                    self._account(part, verdicts)
+        finally:
+            self._ended = [one for part in reversed(parts) for one in part] + self._ended
+
+    def _divided(self, part: list[Ended], error: OpenQueueError) -> list[list[Ended]]:
+        """What to try instead, last first: the halves; of one alone, to store why it is refused; then nothing."""
+        if len(part) > 1:
+            middle = len(part) // 2
+            return [part[middle:], part[:middle]]
+        job, outcome = part[0]
+        if isinstance(outcome, _Refusal):
+            self._lose_outcome(job, outcome.instead_of)
+            return []
+        reason = describe_error(error, retryable=False)
+        return [[(job, _Refusal("failed", error=reason, instead_of=outcome))]]
 
     @asynccontextmanager
     async def storing(self) -> AsyncIterator[None]:
         """Flush beside the body; on leaving it, store what is left, within the last flush's bound."""
-        flushing = asyncio.create_task(self.run(), name="openqueue:completer")
         try:
-            yield
+            async with running(self):
+                yield
         finally:
-            flushing.cancel()
-            await asyncio.wait([flushing])
             await self._flush_last()
 
     async def _flush_last(self) -> None:
@@ -141,21 +185,37 @@ class Completer:
                     except OpenQueueError as error:
                         await asyncio.sleep(self._stumbling.stumble(error))
         except TimeoutError:
-            self.unsaved = len(self._ended)
+            pass
+        finally:
             for job, outcome in self._ended:
-                self._bus.emit(OutcomeUnsaved(job.id, job.task, outcome.kind, outcome.output, outcome.error))
+                self._lose_outcome(job, outcome)
+
+    def _lose_outcome(self, job: Job, outcome: Outcome) -> None:
+        self.unsaved += 1
+        self._bus.emit(OutcomeUnsaved(job.id, job.task, outcome.kind, outcome.output, outcome.error))
 
     async def _write_journal(self) -> None:
+        """Write what was said until now."""
+        now = time.monotonic()
         while entries := self._journal.take():
             try:
                 lost = await self._database.fetchval(
                     "log_runs", self._worker, *entries_of(entries, time.monotonic())
                 )
+            except OpenQueueError as error:
+                if not is_refused_value(error):
+                    self._journal.give_back(entries)
+                    raise
+                self._journal.divide(entries)
+                continue
             except BaseException:
                 self._journal.give_back(entries)
                 raise
-            for run_id in lost:
-                self._lost(run_id)
+            for job in {entry.job for entry in entries}:
+                if job.id in lost:
+                    self._lost(job)
+            if entries[-1].at > now:
+                return
 
     async def _finish(self, batch: list[Ended]) -> list[str]:
         now = time.monotonic()

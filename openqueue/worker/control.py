@@ -46,20 +46,10 @@ class Control:
                 else:
                     job.interrupt()
 
-    def lose(self, run_id: UUID) -> None:
-        """The lease of this run is gone: stop its attempt, and write nothing of it."""
+    def lose(self, job: Job) -> None:
+        """The lease of this job is gone: stop its attempt, if it is still under way, and write nothing of it."""
         for pool in self._pools:
-            job = pool.find(run_id)
-            if job is not None:
-                self._lose(pool, job)
-
-    def lose_all(self) -> None:
-        """Every lease is gone."""
-        for pool in self._pools:
-            for job in pool.take_waiting():
-                job.lost = True
-                self._completer.gone(job)
-            for job in list(pool.running):
+            if pool.find(job.id) is job:
                 self._lose(pool, job)
 
     def stop(self) -> None:

@@ -124,10 +124,9 @@ class Doorbell:
         self._emit(BellChanged(wanted, self._rate))
         return wanted
 
-    async def again(self) -> None:
-        """The row may be gone (the worker had been given up): write it anew."""
+    def doubt(self) -> None:
+        """The row may be gone (the worker had been given up): it is written anew, within a second."""
         self.on = False
-        await self.once()
 
     async def _sweep_after_on(self) -> None:
         waited = 0.0

@@ -1,16 +1,17 @@
 """Runs one attempt: a job in, an outcome out. No database in it.
 
 Every way a task can leave ends in `runs.outcomes.decide`. Synchronous tasks run in threads, with the context
-variables of the caller; a thread cannot be cancelled, so one that does not end in time is left behind and reported.
+variables of the caller; a thread cannot be cancelled, so one that does not end soon after it was told to is left behind
+and reported.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Final, Protocol
 
 from openqueue.codec import decode
 from openqueue.errors import OpenQueueError, RunNotFound
@@ -23,8 +24,12 @@ from openqueue.tasks.registry import Registry
 from openqueue.tasks.task import Task
 from openqueue.worker.events import RunStarted, ThreadAbandoned
 from openqueue.worker.job import Job
+from openqueue.worker.threads import Call, Threads
 
 __all__ = ["Executor", "Journal"]
+
+THREAD_PATIENCE: Final = 0.5
+"""Seconds that a thread may take to end once it was told that its run is cancelled, or its worker stops."""
 
 
 class Journal(Protocol):
@@ -63,12 +68,16 @@ class Executor:
         self._bus = bus or Events()
         self._emit = emit or self._bus.emit
         self._before = before
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="openqueue-task")
-        self.abandoned = 0
+        self._threads = Threads(most_left_behind=threads)
+
+    @property
+    def abandoned(self) -> int:
+        """Threads that did not end when told to, and have not since."""
+        return self._threads.left_behind
 
     def close(self) -> None:
         """Take no more threads; those left behind are not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     async def execute(self, job: Job) -> Outcome:
         """Run one attempt. Whatever leaves the task, a SystemExit too, is an outcome."""
@@ -84,9 +93,9 @@ class Executor:
                 raise RequestMissing(f"the request of run {job.id} is missing", run_id=job.id)
             value = await self._call(task, job)
             return completed(task.arguments.dump_output(value, max_bytes=self._largest_output))
-        except GeneratorExit:  # the event loop is gone
-            raise
-        except BaseException as error:  # noqa: BLE001  every end is an outcome
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) and _is_thrown_away(job):
+                raise
             return self._ended(options, job, error)
 
     async def _may_begin(self, job: Job) -> bool:
@@ -99,7 +108,13 @@ class Executor:
             return False
 
     def _ended(self, options: TaskOptions, job: Job, error: BaseException) -> Outcome:
-        outcome = decide(options, job.row["attempt"], job.row["max_attempts"], error, job.asked)
+        try:
+            outcome = decide(options, job.row["attempt"], job.row["max_attempts"], error, job.asked)
+        except Exception as failure:  # noqa: BLE001  an error that cannot be described is still an end
+            strange = RuntimeError(
+                f"{type(error).__qualname__}, which cannot be described ({type(failure).__qualname__})"
+            )
+            outcome = decide(options, job.row["attempt"], job.row["max_attempts"], strange, job.asked)
         runner = asyncio.current_task()
         if job.asked is not None and isinstance(error, asyncio.CancelledError) and runner is not None:
             while runner.cancelling():
@@ -134,19 +149,25 @@ class Executor:
     async def _in_thread(self, function: Callable[..., Any], arguments: dict[str, Any], job: Job) -> Any:
         context = copy_context()
         job.cancellation()
-        future = self._threads.submit(context.run, lambda: function(**arguments))
+        call = await self._threads.start(partial(context.run, partial(function, **arguments)))
         try:
-            return await asyncio.wrap_future(future)
+            await asyncio.shield(call.ended)
         except asyncio.CancelledError:
             job.cancellation().set()
-            if not future.cancel() and not future.done():
-                self.abandoned += 1
-                future.add_done_callback(self._found_again)
-                self._emit(ThreadAbandoned(job.id, job.task, job.asked or "timeout"))
-            raise
+            if not await self._ends_soon(call, job):
+                raise
+        return call.result()
 
-    def _found_again(self, _: object) -> None:
-        self.abandoned -= 1
+    async def _ends_soon(self, call: Call, job: Job) -> bool:
+        """Wait a little for a thread that was told to end, unless its time is over anyway; else leave it behind."""
+        try:
+            if job.asked is not None:
+                await asyncio.wait([call.ended], timeout=THREAD_PATIENCE)
+        finally:
+            if not call.ended.done():
+                self._threads.leave_behind(call)
+                self._emit(ThreadAbandoned(job.id, job.task, "lost" if job.lost else job.asked or "timeout"))
+        return call.ended.done()
 
     def _context(self, job: Job) -> Context:
         row, journal = job.row, self._journal
@@ -166,6 +187,14 @@ class Executor:
             cancelled=job.cancellation(),
             loop=asyncio.get_running_loop(),
         )
+
+
+def _is_thrown_away(job: Job) -> bool:
+    """Whether the attempt is not run by its runner, but closed because the event loop is gone."""
+    try:
+        return asyncio.current_task() is not job.runner
+    except RuntimeError:
+        return True
 
 
 class RequestMissing(RunNotFound):

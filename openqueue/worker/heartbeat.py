@@ -16,12 +16,9 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
 from openqueue.db.faults import mapped
 from openqueue.db.statements import Statements
 from openqueue.db.target import Connection, Target, connect
-from openqueue.errors import OpenQueueError
 from openqueue.events import Emit
 from openqueue.worker.stumbling import Stumbling
 
@@ -36,7 +33,7 @@ class Pulse:
 
     progress    monotonic seconds at which the event loop last turned
     beaten      monotonic seconds of the last beat that was stored; 0.0: none yet
-    others      how many other workers there are
+    others      how many other workers there are; until a beat has told, at least one is assumed
     """
 
     claims: Callable[[], Collection[int]]
@@ -44,7 +41,7 @@ class Pulse:
     draining: bool = False
     progress: float = field(default_factory=time.monotonic)
     beaten: float = 0.0
-    others: int = 0
+    others: int = 1
 
     def state(self, lease: float) -> str:
         """running, draining, or stuck."""
@@ -112,11 +109,16 @@ class Heartbeat:
             await asyncio.sleep(min(1.0, self._lease / 4))
 
     def _live(self, ended: asyncio.Future[None]) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            self._stop = asyncio.Event()
-            runner.run(self._beat_until_stopped())
-        self._call(lambda: None if ended.done() else ended.set_result(None))
+        """In the thread. What it dies of ends the worker: one that does not beat is taken for dead."""
+        died: BaseException | None = None
+        try:
+            with asyncio.Runner() as runner:
+                self._loop = runner.get_loop()
+                self._stop = asyncio.Event()
+                runner.run(self._beat_until_stopped())
+        except BaseException as error:  # noqa: BLE001  it is raised in the worker's event loop
+            died = error
+        self._call(lambda: _settle(ended, died))
 
     async def _beat_until_stopped(self) -> None:
         assert self._stop is not None
@@ -128,7 +130,7 @@ class Heartbeat:
                     connection = await self._connect()
                 await self._once(connection)
                 self._stumbling.recover()
-            except (OpenQueueError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  a beat that failed is followed by the next one, whatever it was
                 if connection is not None:
                     connection.terminate()
                 connection = None
@@ -177,3 +179,12 @@ class Heartbeat:
 
     def _from_thread(self, emit: Emit) -> Emit:
         return lambda event: self._call(lambda: emit(event))
+
+
+def _settle(ended: asyncio.Future[None], died: BaseException | None) -> None:
+    if ended.done():
+        return
+    if died is None:
+        ended.set_result(None)
+    else:
+        ended.set_exception(died)

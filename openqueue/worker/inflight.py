@@ -37,8 +37,8 @@ class Inflight:
         self._execute = execute
         self._ended = ended
         self._waiting: deque[Job] = deque()
-        self._running: dict[UUID, Job] = {}
-        self._abandoned: set[UUID] = set()
+        self._running: set[Job] = set()
+        self._abandoned: set[Job] = set()
         self._runners: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._turn_ends = 0.0
@@ -49,7 +49,12 @@ class Inflight:
     @property
     def running(self) -> Collection[Job]:
         """The attempts under way."""
-        return self._running.values()
+        return self._running
+
+    @property
+    def held(self) -> list[Job]:
+        """Everything that is here, running or not."""
+        return [*self._waiting, *self._running]
 
     @property
     def waiting(self) -> int:
@@ -66,13 +71,12 @@ class Inflight:
         return bool(self._waiting or self._running)
 
     def find(self, run_id: UUID) -> Job | None:
-        """The job of this run, if it is here."""
-        running = self._running.get(run_id)
-        return running or next((job for job in self._waiting if job.id == run_id), None)
+        """The job of this run, if it is here; not one whose lease is gone and that is only on its way out."""
+        return next((job for job in self.held if job.id == run_id and not job.lost), None)
 
     def in_queue(self, queue: str) -> int:
         """How many jobs of a queue are here."""
-        return sum(1 for job in (*self._waiting, *self._running.values()) if job.row["queue"] == queue)
+        return sum(1 for job in self.held if job.row["queue"] == queue)
 
     def room(self) -> tuple[int, int]:
         """How many jobs to claim now, and how many of them would start at once; nothing while there is enough.
@@ -121,12 +125,14 @@ class Inflight:
 
     def abandon(self) -> Sequence[Job]:
         """Stop waiting for attempts that do not end: they count as released, and may write nothing more."""
-        left = list(self._running.values())
+        left = list(self._running)
         self._running.clear()
         for job in left:
-            self._abandoned.add(job.id)
+            self._abandoned.add(job)
             job.finished_at = time.monotonic()
             self._ended(job, RELEASED)
+            if job.runner is not None:
+                _forget(job.runner)
         self._changed.set()
         return left
 
@@ -153,16 +159,16 @@ class Inflight:
             job = self._waiting.popleft()
             job.runner = me
             job.started_at = now
-            self._running[job.id] = job
+            self._running.add(job)
             try:
                 outcome = await self._execute(job)
             finally:
                 job.runner = None
                 job.finished_at = time.monotonic()
                 self._finished += 1
-                self._running.pop(job.id, None)
+                self._running.discard(job)
                 self._changed.set()
-            if job.id not in self._abandoned:
+            if job not in self._abandoned:
                 self._ended(job, outcome)
             if me.cancelling() or copy_context() != clean:
                 return
@@ -177,3 +183,9 @@ class Inflight:
             self._rate += weight * (rate - self._rate)
             self._measured = (now, self._finished)
         return self._rate
+
+
+def _forget(runner: asyncio.Task[None]) -> None:
+    """Make the event loop forget a task that swallows its cancellation: the loop would wait for it for ever at its end."""
+    asyncio.tasks._unregister_task(runner)
+    runner._log_destroy_pending = False  # type: ignore[attr-defined]

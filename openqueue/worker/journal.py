@@ -16,6 +16,9 @@ __all__ = ["Entry", "RunJournal", "entries_of"]
 MOST_ENTRIES: Final = 50_000
 """Entries kept in memory while the database is away; the oldest log lines go first."""
 
+MOST_AT_ONCE: Final = 1_000
+LARGEST_BYTES: Final = 8 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -32,31 +35,46 @@ class RunJournal:
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque(maxlen=MOST_ENTRIES)
+        self._most = MOST_AT_ONCE
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def log(self, job: Job, level: str, message: str, fields: dict[str, Any]) -> None:
-        """Keep a log line with the run."""
+        """Keep a log line with the run; what a thread that was left behind says is dropped."""
+        if job.finished_at:
+            return
         data = encode({"level": level, "message": message, **({"fields": fields} if fields else {})})
         self._entries.append(Entry(job, "log", time.monotonic(), data))
 
     def progress(self, job: Job, patch: dict[str, Any]) -> None:
         """Merge a patch into the run's progress."""
+        if job.finished_at:
+            return
         self._entries.append(Entry(job, "progress", time.monotonic(), encode(patch, what="progress")))
 
-    def take(self, most: int = 1_000) -> list[Entry]:
+    def take(self) -> list[Entry]:
         """The oldest entries, which are no longer here; those of lost jobs are left out."""
         taken: list[Entry] = []
-        while self._entries and len(taken) < most:
+        size = 0
+        while self._entries and len(taken) < self._most and size < LARGEST_BYTES:
             entry = self._entries.popleft()
             if not entry.job.lost:
                 taken.append(entry)
+                size += len(entry.data)
+        if not self._entries:
+            self._most = MOST_AT_ONCE
         return taken
 
     def give_back(self, entries: list[Entry]) -> None:
         """They could not be written: they come first next time."""
         self._entries.extendleft(reversed(entries))
+
+    def divide(self, entries: list[Entry]) -> None:
+        """One of them is refused for what it says: they are taken by ones until it is found, and dropped."""
+        self._most = 1
+        if len(entries) > 1:
+            self.give_back(entries)
 
 
 def entries_of(

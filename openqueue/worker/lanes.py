@@ -1,6 +1,6 @@
 """Where to read on in each lane. Pure: the worker's half of engine/claim.sql.
 
-A lane is one (queue, priority); its jobs are ordered by `seq`. Three marks are kept for each:
+A lane is one (queue, priority); its jobs are ordered by `seq`. Three places are kept for each:
 
     0 ······ floor ······ sweep ▸ ······ cursor ────────▶ new jobs
              nothing can   being          the last claim
@@ -8,9 +8,14 @@ A lane is one (queue, priority); its jobs are ordered by `seq`. Three marks are 
 
 A claim reads on from the cursor, so that running rows and dead rows behind it cost nothing. What commits late
 appears behind the cursor; a sweep reads there, a bounded stretch at a time, and where it finds work the cursor
-moves back, so that the late ones go first, as their seq says. The floor is where sweeps begin. It rises to a seq once
-a sweep that began after every transaction of that moment had ended (`xmin` has passed the `xmax` noted with it) found
-nothing more below it. What comes back with an old seq (a release, a rescue) raises the lane's `returns`: the floor is then 0.
+moves back, so that the late ones go first, as their seq says.
+
+The floor is where sweeps begin. Who takes a seq has a transaction id by then. So a mark is set: this far the lane
+was read, and every transaction that may still bring a lower seq has an id below `xid`. That is the id of a
+*later* claim: the end of a snapshot (`xmax`) will not do, it says nothing of ids that were given out and have
+not ended. Once `xmin` has come to a mark's xid, a whole pass that begins then raises the floor to it.
+
+What comes back with an old seq (a release, a rescue) raises the lane's `returns`: the floor is then 0.
 """
 
 from __future__ import annotations
@@ -45,15 +50,46 @@ class Plan:
 
 
 class _Lane:
-    __slots__ = ("cursor", "floor", "marks", "returns", "sweep", "target")
+    """The places in one lane, the marks (seq, xid) of how far it was read, and the mark that has no xid yet."""
+
+    __slots__ = ("cursor", "floor", "marks", "returns", "sweep", "target", "unsigned", "until")
 
     def __init__(self) -> None:
         self.cursor = 0
         self.floor = 0
         self.sweep: int | None = None
         self.target = 0
+        self.until = 0
         self.marks: deque[tuple[int, int]] = deque()
+        self.unsigned: int | None = None
         self.returns: int | None = None
+
+    def back_to(self, seq: int) -> None:
+        """Read on from here, though it was read further once."""
+        self.cursor = min(self.cursor, seq)
+        self.floor = min(self.floor, self.cursor)
+        self.sweep = None
+        self.forget(self.cursor)
+
+    def forget(self, above: int) -> None:
+        """Drop the marks above a seq."""
+        while self.marks and self.marks[-1][0] > above:
+            self.marks.pop()
+        if self.unsigned is not None and self.unsigned > above:
+            self.unsigned = None
+
+    def sign(self, xid: int) -> None:
+        """Whatever was open when the lane was read has an id below this one."""
+        if self.unsigned is not None:
+            if len(self.marks) == MOST_MARKS:
+                self.marks.pop()
+            self.marks.append((self.unsigned, xid))
+            self.unsigned = None
+
+    def doubt(self) -> None:
+        """Anything may be anywhere behind the cursor."""
+        self.floor, self.sweep = 0, None
+        self.forget(-1)
 
 
 class Lanes:
@@ -61,6 +97,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: dict[Key, _Lane] = {}
+        self._heard: dict[Key, int] = {}
         self._window = FIRST_WINDOW
         self._xmin = 0
 
@@ -71,6 +108,7 @@ class Lanes:
 
     def forward(self) -> Plan:
         """Read on from every cursor."""
+        self._heard.clear()
         keys = list(self._lanes)
         return Plan(
             [queue for queue, _ in keys],
@@ -86,16 +124,19 @@ class Lanes:
         for place, lane in enumerate(self._lanes.values()):
             if lane.floor < lane.cursor:
                 if lane.sweep is None:
-                    lane.sweep = lane.floor
+                    lane.sweep, lane.until = lane.floor, lane.cursor
                     lane.target = self._settled(lane)
                 plan.cursors[place] = lane.sweep
-                plan.uptos[place] = min(lane.sweep + self._window, lane.cursor)
+                plan.uptos[place] = min(lane.sweep + self._window, lane.until)
         return Plan(plan.queues, plan.priorities, plan.cursors, plan.uptos, sweep=True)
 
     def learn(self, plan: Plan, claimed: Iterable[Any], position: Mapping[str, Any], seconds: float) -> bool:
         """Take in the answer to a claim made by `plan` that took so long; says whether to sweep soon."""
         returned = False
         self._xmin = position["xmin"]
+        if position["xid"] is not None:
+            for lane in self._lanes.values():
+                lane.sign(position["xid"])
         last: dict[Key, int] = {}
         for row in claimed:
             last[(row["queue"], row["priority"])] = row["seq"]
@@ -105,14 +146,15 @@ class Lanes:
             lane = self._lanes.setdefault(key, _Lane())
             upto = swept.get(key)
             if upto is None:
-                self._read_on(lane, last.get(key), ended, position["xmax"])
+                self._read_on(lane, last.get(key), ended)
             else:
                 self._swept(lane, last.get(key), ended, upto)
             if lane.returns is not None and returns != lane.returns:
-                lane.floor, lane.sweep = 0, None
-                lane.marks.clear()
+                lane.doubt()
                 returned = True
             lane.returns = returns
+            if key in self._heard:  # while the claim was under way
+                lane.back_to(self._heard[key] - 1)
         if plan.sweep and any(upto is not None for upto in plan.uptos):
             self._pace(seconds)
         return returned
@@ -120,19 +162,21 @@ class Lanes:
     def hear(self, ready: Sequence[Sequence[Any]]) -> None:
         """Jobs appeared, as a bell says: [queue, priority, smallest seq]. One behind a cursor moves it back."""
         for queue, priority, seq in ready:
-            lane = self._lanes.get((queue, priority))
+            key = (queue, priority)
+            self._heard[key] = min(seq, self._heard.get(key, seq))
+            lane = self._lanes.get(key)
             if lane is not None and seq <= lane.cursor:
-                lane.cursor = seq - 1
-                lane.floor = min(lane.floor, lane.cursor)
-                lane.sweep = None
-                lane.marks.clear()
+                lane.back_to(seq - 1)
 
-    def _read_on(self, lane: _Lane, taken: int | None, ended: int | None, xmax: int) -> None:
+    def doubt(self) -> None:
+        """The database was away and may have gone back in time: look through everything again."""
+        for lane in self._lanes.values():
+            lane.back_to(0)
+
+    def _read_on(self, lane: _Lane, taken: int | None, ended: int | None) -> None:
         cursor = max(lane.cursor, taken or 0, ended or 0)
         if cursor > lane.cursor or (lane.floor < cursor and not lane.marks):
-            if len(lane.marks) == MOST_MARKS:
-                lane.marks.pop()
-            lane.marks.append((cursor, xmax))
+            lane.unsigned = cursor
         lane.cursor = cursor
 
     def _swept(self, lane: _Lane, taken: int | None, ended: int | None, upto: int) -> None:
@@ -140,18 +184,14 @@ class Lanes:
         if lane.sweep is None:  # a bell moved the cursor meanwhile
             return
         if taken is not None:
-            lane.cursor = min(lane.cursor, taken)
-            lane.floor = min(lane.floor, taken)
-            lane.sweep = None
-            lane.marks = deque(mark for mark in lane.marks if mark[0] <= taken)
+            lane.back_to(taken)
             return
         if ended is None:  # not reached: the claim was full before it
             return
-        lane.sweep = ended
-        if ended < upto:  # somebody has locked the next one: the pass ends here
-            lane.floor = max(lane.floor, min(ended, lane.target))
-            lane.sweep = None
-        elif lane.sweep >= lane.cursor:
+        # Where somebody has locked a job it may yet be left behind: the floor stays below it.
+        lane.target = min(lane.target, ended)
+        lane.sweep = upto
+        if lane.sweep >= lane.until:
             lane.floor = max(lane.floor, lane.target)
             lane.sweep = None
 

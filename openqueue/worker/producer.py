@@ -32,8 +32,14 @@ __all__ = ["Claims", "Producer"]
 
 BUSY_POLL: Final = (0.002, 0.01)
 SWEEP_EVERY: Final = 1.0
+"""Seconds between sweeps while claims come back full; otherwise the first follows soon, and then ever more seldom."""
+
+SWEEP_SOON: Final = 0.02
 SWEEP_SHARE: Final = 20
 """Sweeping takes at most a twentieth of the time: after one of n seconds none for twenty times n."""
+
+OVERDUE: Final = (0.01, 0.25)
+"""Seconds until the next look for a scheduled job that is due and could not be moved, since somebody has it locked."""
 
 HOARD: Final = 0.5
 """Seconds after which jobs claimed ahead that still wait go back: the next ones are slower than the last."""
@@ -88,8 +94,12 @@ class Producer:
         self._last_queue = ""
         self._due_at: float | None = None
         self._promote_at = 0.0
+        self._overdue = OVERDUE[0]
         self._sweep_at = 0.0
+        self._swept_at = 0.0
+        self._sweep_pause = SWEEP_SOON
         self._sweep_soon = False
+        self._looked_behind = False
         self._pause = BUSY_POLL[0]
         doorbell.join(self.hear, lambda: self._inflight.room()[0] <= 0)
 
@@ -115,11 +125,12 @@ class Producer:
                 got = await self.once(room, starting)
             except OpenQueueError as error:
                 await asyncio.sleep(self._stumbling.stumble(error))
+                self._lanes.doubt()
                 self._sweep_soon = True
                 continue
             self._stumbling.recover()
-            if got:
-                self._pause = BUSY_POLL[0]
+            if got or self._looked_behind:  # behind nothing was found: what lies ahead is still to be read
+                self._pause = BUSY_POLL[0] if got else self._pause
                 await asyncio.sleep(0)
             else:
                 await self._wait_work()
@@ -130,6 +141,7 @@ class Producer:
             room, starting = self._inflight.room()
             if not self._inflight.busy:
                 self._lanes = Lanes()  # the last look begins at the beginning
+                self._promote_at = 0.0
                 if not await self.once(room, starting):
                     return
             elif room <= 0 or not await self.once(room, starting):
@@ -141,6 +153,7 @@ class Producer:
         sweep = self._sweep_soon or (now >= self._sweep_at and not self._lanes.swept)
         self._sweep_soon = False
         plan = self._lanes.sweep() if sweep else self._lanes.forward()
+        self._looked_behind = any(upto is not None for upto in plan.uptos)
         promote = sweep or now >= self._promote_at or (self._due_at is not None and now >= self._due_at)
         claim = self._claims.next()
         try:
@@ -168,14 +181,31 @@ class Producer:
         position = json.loads(last["input"])
         if self._lanes.learn(plan, rows, position, taken):
             self._sweep_soon = True
-        if plan.sweep:
-            self._sweep_at = now + max(SWEEP_EVERY, SWEEP_SHARE * taken)
+        self._plan_sweep(plan.sweep, len(rows), len(rows) >= room, now, taken)
         if promote:
             self._promote_at = now + self._poll
         self._doorbell.note(position["newest"])
-        due = position["due"]
-        self._due_at = None if due is None else now + taken + max(0.0, due)
+        self._due_at = self._next_due(position["due"], promote and not rows, now + taken)
         return len(rows)
+
+    def _plan_sweep(self, swept: bool, got: int, full: bool, now: float, taken: float) -> None:
+        """Sweep soon after jobs came, for one may have committed late; then ever more seldom; seldom under backlog."""
+        if swept:
+            self._swept_at = now + SWEEP_SHARE * taken
+            self._sweep_pause = min(self._sweep_pause * 2, SWEEP_EVERY)
+        if full:
+            self._sweep_pause = SWEEP_EVERY
+        elif got:
+            self._sweep_pause = SWEEP_SOON
+        self._sweep_at = self._swept_at + self._sweep_pause
+
+    def _next_due(self, due: float | None, in_vain: bool, now: float) -> float | None:
+        """When the next scheduled job is due; a little later, and later again, for one that somebody has locked."""
+        if due is not None and due <= 0 and in_vain:
+            pause, self._overdue = self._overdue, min(self._overdue * 2, OVERDUE[1])
+            return now + pause
+        self._overdue = OVERDUE[0]
+        return None if due is None else now + max(0.0, due)
 
     def _take(self, claim: int, rows: Sequence[Any]) -> None:
         if rows:
@@ -221,7 +251,9 @@ class Producer:
 
     async def _put_back(self, jobs: list[Job], why: str) -> None:
         if jobs:
-            await self._database.fetch("put_back", self._worker, [job.id for job in jobs])
+            await self._database.fetch(
+                "put_back", self._worker, [job.id for job in jobs], [job.claim for job in jobs]
+            )
             for job in jobs:
                 self._completer.gone(job)
             self._emit(JobsReleased(len(jobs), why))
@@ -235,7 +267,7 @@ class Producer:
         if self._due_at is not None:
             wait = min(wait, max(0.0, self._due_at - now))
         if not self._lanes.swept:
-            wait = min(wait, max(0.0, self._sweep_at - now) + 0.05)
+            wait = min(wait, max(0.0, self._sweep_at - now))
         try:
             async with asyncio.timeout(wait):
                 await self._woken.wait()

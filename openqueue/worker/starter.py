@@ -30,7 +30,7 @@ class Starter:
         database: Database,
         worker: UUID,
         running: Callable[[], Iterable[Job]],
-        lost: Callable[[UUID], None],
+        lost: Callable[[Job], None],
         emit: Emit,
     ) -> None:
         self._database = database
@@ -68,5 +68,5 @@ class Starter:
         )
         for job in jobs:
             job.started = True
-        for run_id in lost:
-            self._lost(run_id)
+            if job.id in lost:
+                self._lost(job)

@@ -46,6 +46,7 @@ from openqueue.worker.heartbeat import Heartbeat, Pulse
 from openqueue.worker.inflight import Inflight
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal
+from openqueue.worker.leases import Leases
 from openqueue.worker.producer import Claims, Producer
 from openqueue.worker.starter import Starter
 
@@ -154,7 +155,7 @@ class Worker:
                 self._registered(),
                 running(self._heartbeat()),
                 self._completer.storing(),
-                running(self._listener, self._starter),
+                running(self._listener, self._starter, self._leases),
                 self._draining(),
                 running(*producers, self._doorbell, self._rescuer, self._partitions),
             ):
@@ -177,6 +178,7 @@ class Worker:
             self._database, self.id, journal, bus, last_flush=limits.last_flush, lost=self._lose
         )
         self._starter = Starter(self._database, self.id, self._running, self._lose, bus.emit)
+        self._leases = Leases(self._database, self.id, self._held, self._lose, bus.emit)
         self._executor = Executor(
             self._registry,
             journal=journal,
@@ -197,7 +199,7 @@ class Worker:
         self._add_pool([name for name in is_async if is_async[name]], limits.concurrency)
         self._add_pool([name for name in is_async if not is_async[name]], limits.threads)
         self._control = Control(self.id, self._pools, self._completer, bus.emit)
-        self.pulse = Pulse(claims=self._claims_in_flight, running=lambda: sum(1 for _ in self._running()))
+        self.pulse = Pulse(claims=self._claims_in_flight, running=self._count_running)
         self._rescuer = Rescuer(
             self._database,
             self.id,
@@ -269,7 +271,7 @@ class Worker:
             yield
         finally:
             self.pulse.draining = True
-            running_now = sum(1 for _ in self._running())
+            running_now = self._count_running()
             self._bus.emit(WorkerDraining(self.id, running_now, self._limits.grace))
             for producer in self._producers:
                 await producer.stop()
@@ -298,17 +300,19 @@ class Worker:
     def _claims_in_flight(self) -> list[int]:
         return [*self._claims.pending.copy(), *self._completer.claims()]
 
-    def _lose(self, run_id: UUID) -> None:
-        self._control.lose(run_id)
+    def _count_running(self) -> int:
+        return sum(len(pool.running) for pool in self._pools)  # also asked from the heartbeat's thread
+
+    def _held(self) -> list[Job]:
+        return [job for pool in self._pools for job in pool.held]
+
+    def _lose(self, job: Job) -> None:
+        self._control.lose(job)
 
     def _given_up(self) -> None:
-        self._bus.emit(WorkerGivenUp(self.id, len(self._running())))
-        self._control.lose_all()
-        self._again = asyncio.ensure_future(self._ring_again())
-
-    async def _ring_again(self) -> None:
-        with suppress(OpenQueueError):  # the poll floor stands behind
-            await self._doorbell.again()
+        self._bus.emit(WorkerGivenUp(self.id, self._count_running()))
+        self._leases.doubt()
+        self._doorbell.doubt()
 
     def _row(self) -> tuple[Any, ...]:
         """The arguments of `register_worker` behind the id."""

@@ -1,14 +1,18 @@
 -- Enqueue. One implementation (add_batch) under every door: add_job for one, add_jobs for many, Python with arrays.
 
--- The first fault of a batch as (field, place, problem, remedy), or nothing; place is 0-based, as the client counts.
+-- The first fault of a batch as (field, problem, remedy, place), or nothing; place is 0-based, as the client counts.
+-- Times have to fit into a client's, too: one that it cannot read would break whoever claims or lists the run.
 CREATE OR REPLACE FUNCTION :schema.find_fault(
     tasks text[], inputs jsonb[], queues text[], priorities integer[], max_attempts integer[], run_ats timestamptz[],
-    delays double precision[], keys text[], key_modes text[], metas jsonb[], tags jsonb[], ids uuid[], lifetimes double precision[], max_bytes integer
+    delays double precision[], deadlines timestamptz[], keys text[], key_modes text[], metas jsonb[], tags jsonb[], ids uuid[],
+    lifetimes double precision[], max_bytes integer, namespace text
 ) RETURNS text[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 BEGIN
     RETURN (SELECT fault || (i - 1)::text FROM (
         SELECT u.i, CASE
+            WHEN i = 1 AND (find_fault.namespace IS NULL OR find_fault.namespace = '' OR length(find_fault.namespace) > 200)
+                THEN ARRAY['namespace', 'must be a name of 1 to 200 characters', 'leave it out for the default one']
             WHEN (i = 1 OR cardinality(tasks) > 1) AND (task IS NULL OR task = '' OR length(task) > 200)
                 THEN ARRAY['task', 'must be a name of 1 to 200 characters', 'a task is named module.function']
             WHEN input IS NULL OR jsonb_typeof(input) <> 'object'
@@ -26,8 +30,10 @@ BEGIN
                 THEN ARRAY['delay', format('is %s seconds', delay), 'a delay is not negative, and ends before the year 8000']
             WHEN lifetime < 0 OR lifetime > 2e11 OR lifetime = 'NaN'
                 THEN ARRAY['deadline', format('is %s seconds from now', lifetime), 'give a time to come']
-            WHEN NOT isfinite(run_at)
-                THEN ARRAY['run_at', format('is %s', run_at), 'give a finite time']
+            WHEN run_at NOT BETWEEN '0001-01-02 00:00+00' AND '9998-12-31 00:00+00'
+                THEN ARRAY['run_at', format('is %s', run_at), 'give a time before the year 9999']
+            WHEN deadline NOT BETWEEN '0001-01-02 00:00+00' AND '9998-12-31 00:00+00'
+                THEN ARRAY['deadline', format('is %s', deadline), 'give a time before the year 9999, or leave it out for none']
             WHEN key = '' OR length(key) > 500
                 THEN ARRAY['key', 'must have 1 to 500 characters', 'leave it out for a job without a key']
             WHEN key_mode NOT IN ('replace', 'skip')
@@ -42,8 +48,9 @@ BEGIN
                            format('the clock of the database says %s: check the clock that made the id, or leave the id out',
                                   statement_timestamp())]
             END AS fault
-        FROM unnest(inputs, tasks, queues, priorities, max_attempts, run_ats, delays, keys, key_modes, metas, tags, ids, lifetimes) WITH ORDINALITY
-            AS u (input, task, queue, priority, tries, run_at, delay, key, key_mode, meta, tag, id, lifetime, i)
+        FROM unnest(inputs, tasks, queues, priorities, max_attempts, run_ats, delays, deadlines, keys, key_modes, metas, tags, ids,
+                    lifetimes) WITH ORDINALITY
+            AS u (input, task, queue, priority, tries, run_at, delay, deadline, key, key_mode, meta, tag, id, lifetime, i)
     ) AS checked WHERE fault IS NOT NULL LIMIT 1);
 END $$;
 
@@ -88,8 +95,8 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
-    fault text[] := :schema.find_fault(tasks, inputs, queues, priorities, max_attempts, run_ats, delays, keys, key_modes,
-                                       metas, tags, ids, lifetimes, max_bytes);
+    fault text[] := :schema.find_fault(tasks, inputs, queues, priorities, max_attempts, run_ats, delays, deadlines, keys,
+                                       key_modes, metas, tags, ids, lifetimes, max_bytes, namespace);
     one_task text := CASE cardinality(tasks) WHEN 1 THEN tasks[1] END;
     one_queue text := CASE cardinality(queues) WHEN 1 THEN queues[1] END;
     one_priority integer := CASE cardinality(priorities) WHEN 1 THEN priorities[1] END;
@@ -165,30 +172,36 @@ DECLARE
     new_queues text[] := '{}'; new_priorities smallint[] := '{}'; new_seqs bigint[] := '{}'; new_run_ats timestamptz[] := '{}';
 BEGIN
     FOR item IN
-        -- An index of 1 / cardinality is 1 where one element stands for all, and 0 (nothing) otherwise.
+        -- Subscript 1 / cardinality is 1 where one element stands for all, and 0 (nothing) otherwise.
         SELECT u.i::integer AS i, n.task, u.input, COALESCE(u.key_mode, 'replace') AS key_mode, u.key, u.id,
             COALESCE(u.deadline, statement_timestamp() + u.lifetime * interval '1 second') AS deadline,
             COALESCE(u.run_at, statement_timestamp() + u.delay * interval '1 second', statement_timestamp()) AS run_at,
-            COALESCE(u.queue, queues[1 / cardinality(queues)], d.queue, 'default') AS queue,
-            COALESCE(u.priority, priorities[1 / cardinality(priorities)], d.priority, 0)::smallint AS priority,
-            COALESCE(u.tries, max_attempts[1 / cardinality(max_attempts)], d.max_attempts, 25)::smallint AS tries,
+            COALESCE(u.queue, queues[1 / NULLIF(cardinality(queues), 0)], d.queue, 'default') AS queue,
+            COALESCE(u.priority, priorities[1 / NULLIF(cardinality(priorities), 0)], d.priority, 0)::smallint AS priority,
+            COALESCE(u.tries, add_keyed.max_attempts[1 / NULLIF(cardinality(add_keyed.max_attempts), 0)], d.max_attempts, 25)::smallint AS tries,
             NULLIF(u.meta, '{}') AS meta, (SELECT array_agg(t) FROM jsonb_array_elements_text(u.tag) t) AS tags,
             pg_column_size(u.input) AS size
-        FROM unnest(inputs, tasks, queues, priorities, max_attempts, run_ats, delays, deadlines, keys, key_modes, metas, tags, ids, lifetimes)
+        FROM unnest(inputs, tasks, queues, priorities, add_keyed.max_attempts, run_ats, delays, deadlines, keys, key_modes, metas,
+                    add_keyed.tags, ids, lifetimes)
             WITH ORDINALITY AS u (input, task, queue, priority, tries, run_at, delay, deadline, key, key_mode, meta, tag, id, lifetime, i)
-        CROSS JOIN LATERAL (SELECT COALESCE(u.task, tasks[1 / cardinality(tasks)]) AS task) n
+        CROSS JOIN LATERAL (SELECT COALESCE(u.task, tasks[1 / NULLIF(cardinality(tasks), 0)]) AS task) n
         LEFT JOIN LATERAL :schema.task_defaults(add_keyed.namespace, n.task) d ON true
-        ORDER BY n.task, u.key, u.i
+        ORDER BY n.task, u.key, u.id, u.i
     LOOP
         LOOP
-            IF item.id IS NOT NULL AND EXISTS (SELECT FROM :schema.run_requests r WHERE r.id = item.id) THEN
+            IF item.id IS NOT NULL AND (EXISTS (SELECT FROM :schema.run_requests r WHERE r.id = item.id)
+                                        OR EXISTS (SELECT FROM :schema.jobs j WHERE j.id = item.id)) THEN
                 answers := answers || jsonb_build_object('i', item.i, 'id', item.id, 'outcome', 'existing');
                 EXIT;
             END IF;
             live := NULL;
             IF item.key IS NOT NULL THEN
                 SELECT * INTO live FROM :schema.jobs j
-                WHERE j.namespace = add_keyed.namespace AND j.task = item.task AND j.key = item.key FOR UPDATE;
+                WHERE j.namespace = add_keyed.namespace AND j.task = item.task AND j.key = item.key;
+            END IF;
+            IF live.id IS NOT NULL AND item.key_mode <> 'skip' THEN  -- to skip is no reason to hold the job up
+                SELECT * INTO live FROM :schema.jobs j WHERE j.id = live.id AND j.key = item.key FOR UPDATE;
+                CONTINUE WHEN NOT FOUND;
             END IF;
             IF live.id IS NOT NULL AND item.key_mode = 'skip' THEN
                 answers := answers || jsonb_build_object('i', item.i, 'id', live.id, 'outcome', 'existing');

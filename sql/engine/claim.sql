@@ -44,7 +44,7 @@ DECLARE
         SELECT j.id FROM :schema.jobs j
         WHERE j.namespace = expire_due.namespace AND j.deadline <= statement_timestamp() AND j.deadline < 'infinity'
           AND j.worker = :schema.nobody()
-        ORDER BY j.deadline LIMIT most);
+        ORDER BY j.deadline LIMIT most FOR UPDATE SKIP LOCKED);
 BEGIN
     IF cardinality(late) > 0 THEN
         RETURN :schema.end_waiting(late, 'expired',
@@ -62,7 +62,8 @@ END $$;
 --   lane_*     for each lane known to the caller: read only seq in (cursor, upto]; a lane not named is read from its beginning
 --   promote    also move due jobs into line first, from due_from on
 -- One row a job. A last row without id carries in input where reading ended, as JSON:
---   {"xmin", "xmax": of this snapshot, "newest": the last seq given out, "due": seconds until the next scheduled job,
+--   {"xmin": of this snapshot, "xid": of this transaction if it has one, "newest": the last seq given out,
+--    "due": seconds until the next scheduled job,
 --    "lanes": [[queue, priority, returns, end: read up to here, or null: up to the last job taken], …]}
 CREATE OR REPLACE FUNCTION :schema.claim_jobs(
     worker uuid, claim bigint, n integer, starting integer DEFAULT NULL, tasks text[] DEFAULT NULL,
@@ -78,6 +79,9 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 BEGIN
+    IF cardinality(array_remove(lane_uptos, NULL)) > 0 THEN
+        PERFORM pg_current_xact_id();  -- a sweep has one even if it finds nothing: floors could not rise otherwise
+    END IF;
     IF promote THEN
         PERFORM :schema.promote_due(namespace, due_from), :schema.expire_due(namespace);
     END IF;
@@ -93,9 +97,9 @@ BEGIN
         LEFT JOIN unnest(queues, limits) AS q (queue, most) ON q.queue = l.queue
         WHERE queues IS NULL OR q.queue IS NOT NULL
     ), picked AS MATERIALIZED (
-        SELECT lane.ord, lane.most, j.ctid, j.seq, j.size
+        SELECT lane.ord, lane.most, j.ctid, j.id, j.seq, j.size
         FROM (SELECT * FROM lane ORDER BY ord) lane CROSS JOIN LATERAL (
-            SELECT j.ctid, j.seq, j.size FROM :schema.jobs j
+            SELECT j.ctid, j.id, j.seq, j.size FROM :schema.jobs j
             WHERE j.namespace = claim_jobs.namespace AND j.queue = lane.queue AND j.priority = lane.priority
               AND j.seq > lane.cursor AND j.seq <= lane.upto
               AND j.worker = :schema.nobody() AND (claim_jobs.tasks IS NULL OR j.task = ANY (claim_jobs.tasks))
@@ -115,19 +119,29 @@ BEGIN
         SET worker = claim_jobs.worker, claim = claim_jobs.claim, claimed_at = statement_timestamp(), attempt = j.attempt + 1,
             state = CASE WHEN f.place <= COALESCE(starting, claim_jobs.n) THEN 'r' ELSE 'c' END::"char"
         FROM fitting f WHERE j.ctid = f.ctid AND j.worker = :schema.nobody()
-        RETURNING f.place, f.ord, j.id, j.task, j.queue, j.priority, j.seq, j.attempt - j.uncounted AS attempt, j.max_attempts,
+        RETURNING f.place, j.id, j.task, j.queue, j.priority, j.seq, j.attempt - j.uncounted AS attempt, j.max_attempts,
             j.state, j.suspect, j.run_at, j.deadline
+    ), moved AS (
+        -- A row that changed between the look and the lock (somebody began to wait for it) is at another place: by id, then.
+        UPDATE :schema.jobs j
+        SET worker = claim_jobs.worker, claim = claim_jobs.claim, claimed_at = statement_timestamp(), attempt = j.attempt + 1,
+            state = CASE WHEN f.place <= COALESCE(starting, claim_jobs.n) THEN 'r' ELSE 'c' END::"char"
+        FROM fitting f
+        WHERE (SELECT count(*) FROM claimed) < (SELECT count(*) FROM fitting) AND f.place NOT IN (SELECT c.place FROM claimed c)
+          AND j.id = ANY (ARRAY[f.id]) AND j.worker = :schema.nobody()
+        RETURNING f.place, j.id, j.task, j.queue, j.priority, j.seq, j.attempt - j.uncounted AS attempt, j.max_attempts,
+            j.state, j.suspect, j.run_at, j.deadline
+    ), taken AS (
+        SELECT * FROM claimed UNION ALL SELECT * FROM moved
     ), recorded AS (
         INSERT INTO :schema.claims (worker, claim, claimed_at, first_seq, last_seq, priority, namespace, queue)
         SELECT claim_jobs.worker, claim_jobs.claim, statement_timestamp(), min(c.seq), max(c.seq), c.priority, claim_jobs.namespace, c.queue
-        FROM claimed c GROUP BY c.queue, c.priority
+        FROM taken c GROUP BY c.queue, c.priority
     ), ended AS (
         SELECT lane.*, CASE
             -- Read to its end: nothing that this lane held in this snapshot is left for the caller.
-            WHEN COALESCE(t.taken, 0) < lane.most
-                 AND (lane.ord < (SELECT max(f.ord) FROM fitting f)
-                      OR (SELECT count(*) FROM fitting) < claim_jobs.n
-                         AND (SELECT count(*) FROM fitting) = (SELECT count(*) FROM picked))
+            WHEN COALESCE(p.picked, 0) < lane.most AND p.picked IS NOT DISTINCT FROM f.fitting
+                 AND (lane.ord < (SELECT max(picked.ord) FROM picked) OR (SELECT count(*) FROM picked) < claim_jobs.n)
             THEN CASE WHEN lane.upto < 9223372036854775807 THEN COALESCE((
                     -- A sweep ends before a job that somebody else has locked: it may yet be left behind.
                     SELECT j.seq - 1 FROM :schema.jobs j
@@ -141,16 +155,18 @@ BEGIN
                     WHERE j.namespace = claim_jobs.namespace AND j.queue = lane.queue AND j.priority = lane.priority
                       AND j.seq > lane.cursor ORDER BY j.seq DESC LIMIT 1), lane.cursor) END
             END AS ended
-        FROM lane LEFT JOIN (SELECT f.ord, count(*) AS taken FROM fitting f GROUP BY f.ord) t ON t.ord = lane.ord
+        FROM lane
+        LEFT JOIN (SELECT picked.ord, count(*) AS picked FROM picked GROUP BY 1) p ON p.ord = lane.ord
+        LEFT JOIN (SELECT fitting.ord, count(*) AS fitting FROM fitting GROUP BY 1) f ON f.ord = lane.ord
     )
     (SELECT c.id, c.task, c.queue, c.priority, c.seq, c.attempt, c.max_attempts, c.state = 'r', c.suspect, c.run_at,
         NULLIF(c.deadline, 'infinity'), r.input::text, r.meta::text, r.tags
-     FROM claimed c
+     FROM taken c
      LEFT JOIN LATERAL (SELECT r.input, r.meta, r.tags FROM :schema.run_requests r WHERE r.id = c.id OFFSET 0) r ON true
      ORDER BY c.place)
     UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, json_build_object(
-        'xmin', pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 'xmax', pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+        'xmin', pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 'xid', pg_current_xact_id_if_assigned()::text::bigint,
         'newest', COALESCE(pg_sequence_last_value(:'schema.job_seq'::regclass), 0),
         'due', (SELECT extract(epoch FROM j.run_at - clock_timestamp()) FROM :schema.jobs j
                 WHERE j.namespace = claim_jobs.namespace AND j.seq IS NULL AND j.run_at >= COALESCE(due_from, '-infinity')

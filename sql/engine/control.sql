@@ -36,7 +36,7 @@ BEGIN
     END IF;
     UPDATE :schema.jobs j SET cancelled = true WHERE j.id = cancel_run.id AND NOT j.cancelled;
     IF FOUND THEN
-        UPDATE :schema.workers w SET cancels = w.cancels || cancel_run.id WHERE w.id = held;
+        INSERT INTO :schema.cancels (worker, run_id) VALUES (held, cancel_run.id);
         PERFORM pg_notify(:'schema', jsonb_build_object('cancel', jsonb_build_array(id), 'worker', held)::text);
     END IF;
     RETURN 'cancelling';
@@ -82,22 +82,25 @@ BEGIN
     IF place = 'live' THEN
         RETURN :schema.promote_run(id);
     END IF;
-    SELECT * INTO asked FROM :schema.run_requests r WHERE r.id = retry_run.id;
+    SELECT * INTO asked FROM :schema.run_requests r WHERE r.id = retry_run.id FOR SHARE;
     IF NOT FOUND THEN
         RETURN 'unknown';
     END IF;
     PERFORM pg_current_xact_id();
-    INSERT INTO :schema.jobs AS j
-        (id, seq, run_at, size, priority, max_attempts, attempt, uncounted, namespace, queue, task, key)
-    SELECT asked.id, nextval(:'schema.job_seq'::regclass), statement_timestamp(), pg_column_size(asked.input), asked.priority,
-        asked.max_attempts, last.attempt, last.attempt, asked.namespace, asked.queue, asked.task,
-        CASE WHEN NOT EXISTS (SELECT FROM :schema.jobs o WHERE o.namespace = asked.namespace AND o.task = asked.task
-                              AND o.key = asked.key) THEN asked.key END
-    FROM (SELECT COALESCE(max(a.attempt), 0) AS attempt FROM :schema.attempts a WHERE a.run_id = asked.id) last
-    ON CONFLICT DO NOTHING RETURNING * INTO job;
-    IF NOT FOUND THEN
-        RETURN :schema.promote_run(id);
-    END IF;
+    LOOP
+        INSERT INTO :schema.jobs AS j
+            (id, seq, run_at, size, priority, max_attempts, attempt, uncounted, namespace, queue, task, key)
+        SELECT asked.id, nextval(:'schema.job_seq'::regclass), statement_timestamp(), pg_column_size(asked.input), asked.priority,
+            asked.max_attempts, last.attempt, last.attempt, asked.namespace, asked.queue, asked.task,
+            CASE WHEN NOT EXISTS (SELECT FROM :schema.jobs o WHERE o.namespace = asked.namespace AND o.task = asked.task
+                                  AND o.key = asked.key) THEN asked.key END
+        FROM (SELECT COALESCE(max(a.attempt), 0) AS attempt FROM :schema.attempts a WHERE a.run_id = asked.id) last
+        ON CONFLICT DO NOTHING RETURNING * INTO job;
+        EXIT WHEN FOUND;
+        IF EXISTS (SELECT FROM :schema.jobs j WHERE j.id = asked.id) THEN
+            RETURN :schema.promote_run(id);
+        END IF;
+    END LOOP;  -- another run took the key meanwhile: again, without it
     UPDATE :schema.attempts a SET final = false WHERE a.run_id = asked.id AND a.final;
     PERFORM :schema.announce(job.namespace, ARRAY[job.queue], ARRAY[job.priority], ARRAY[job.seq], NULL);
     RETURN 'ready';
@@ -117,6 +120,7 @@ COMMENT ON FUNCTION :schema.await_run(uuid) IS 'Ask for a notification when a ru
 -- DELETE FROM runs: a finished run goes with all its history; an unfinished one is refused.
 CREATE OR REPLACE FUNCTION :schema.delete_run() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
+    PERFORM FROM :schema.run_requests r WHERE r.id = OLD.id FOR UPDATE;  -- not retried meanwhile
     IF EXISTS (SELECT FROM :schema.jobs j WHERE j.id = OLD.id) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('run %s is not finished', OLD.id),
             HINT = 'cancel it first: SELECT cancel_run(id)';

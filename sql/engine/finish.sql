@@ -65,10 +65,15 @@ BEGIN
     END IF;
     SELECT array_agg(CASE
             WHEN u.id = ANY (applied) THEN 'applied'
+            -- What is history under this claim as lost, or as released though it went on, was not stored by this call.
             WHEN EXISTS (SELECT FROM :schema.attempts a WHERE a.run_id = u.id AND a.worker = finish_jobs.worker
-                         AND a.claim = COALESCE(u.claim, one_claim)) THEN 'repeated'
+                         AND a.claim = COALESCE(u.claim, one_claim) AND CASE COALESCE(u.outcome, one_outcome)
+                             WHEN 'retry' THEN a.outcome IN ('failed', 'cancelled')
+                             WHEN 'snoozed' THEN a.outcome IN ('snoozed', 'failed', 'cancelled')
+                             WHEN 'released' THEN a.outcome IN ('released', 'cancelled')
+                             ELSE a.outcome = COALESCE(u.outcome, one_outcome) END) THEN 'repeated'
             ELSE 'lost' END ORDER BY u.i) INTO verdicts
-    FROM unnest(ids, claims) WITH ORDINALITY AS u (id, claim, i);
+    FROM unnest(ids, claims, outcomes) WITH ORDINALITY AS u (id, claim, outcome, i);
     RETURN COALESCE(verdicts, '{}');
 END $$;
 COMMENT ON FUNCTION :schema.finish_jobs(uuid, uuid[], bigint[], text[], jsonb[], jsonb[], double precision[], double precision[], double precision[], bigint[]) IS
@@ -83,17 +88,20 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
+    one_claim   bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
+    one_outcome text := CASE cardinality(outcomes) WHEN 1 THEN outcomes[1] END;
     applied uuid[]; waiters uuid[]; lanes integer;
 BEGIN
     PERFORM pg_current_xact_id();
     WITH held AS MATERIALIZED (
         SELECT j.*, u.error, u.delay, u.started, u.finished, u.outcome AS told
-        FROM (SELECT u.id, COALESCE(u.claim, claims[1 / cardinality(claims)]) AS claim,
-                     COALESCE(u.outcome, outcomes[1 / cardinality(outcomes)]) AS outcome, u.error, u.delay, u.started, u.finished
-              FROM unnest(ids, claims, outcomes, errors, delays, started, finished)
-                  AS u (id, claim, outcome, error, delay, started, finished) ORDER BY u.id) u
+        FROM (SELECT DISTINCT ON (u.id) u.* FROM (  -- of two outcomes for one attempt the first counts
+                  SELECT u.id, COALESCE(u.claim, one_claim) AS claim, COALESCE(u.outcome, one_outcome) AS outcome,
+                      u.error, u.delay, u.started, u.finished, u.i
+                  FROM unnest(ids, claims, outcomes, errors, delays, started, finished)
+                      WITH ORDINALITY AS u (id, claim, outcome, error, delay, started, finished, i)) u
+              WHERE u.outcome <> 'completed' ORDER BY u.id, u.i) u
         JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.worker = finish_others.worker AND j.claim = u.claim
-        WHERE u.outcome <> 'completed'
         FOR UPDATE OF j
     ), decided AS MATERIALIZED (
         SELECT h.*, statement_timestamp() + COALESCE(h.delay, 0) * interval '1 second' AS again_at, CASE
@@ -116,7 +124,9 @@ BEGIN
         INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, error)
         SELECT d.id, finish_others.worker, d.claim, COALESCE(statement_timestamp() - d.started * interval '1 second', d.claimed_at),
             statement_timestamp() - COALESCE(d.finished, 0) * interval '1 second', d.attempt, d.attempt - d.uncounted,
-            d.outcome IN ('failed', 'cancelled'), CASE d.outcome WHEN 'retry' THEN 'failed' ELSE d.outcome END, d.error
+            d.outcome IN ('failed', 'cancelled'), CASE d.outcome WHEN 'retry' THEN 'failed' ELSE d.outcome END,
+            CASE WHEN d.told = 'snoozed' AND d.outcome = 'failed' THEN jsonb_build_object('type', 'DeadlinePassed',
+                'message', format('snoozed until after its deadline (%s)', d.deadline), 'retryable', false) ELSE d.error END
         FROM decided d
     ), announced AS MATERIALIZED (
         SELECT :schema.announce(a.namespace, array_agg(a.queue) FILTER (WHERE a.outcome <> 'released'),

@@ -15,8 +15,8 @@ BEGIN
         JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.worker = log_runs.worker AND j.claim = u.claim FOR SHARE OF j);
     INSERT INTO :schema.run_log (run_id, at, attempt, kind, data)
     SELECT u.id, statement_timestamp() - u.ago * interval '1 second', j.attempt, u.kind, u.data
-    FROM unnest(ids, kinds, ats, datas) WITH ORDINALITY AS u (id, kind, ago, data, i)
-    JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id])
+    FROM unnest(ids, claims, kinds, ats, datas) WITH ORDINALITY AS u (id, claim, kind, ago, data, i)
+    JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.claim = u.claim
     WHERE u.id = ANY (mine) ORDER BY u.i;
     RETURN ARRAY(SELECT DISTINCT u.id FROM unnest(ids) AS u (id) WHERE u.id <> ALL (mine));
 END $$;

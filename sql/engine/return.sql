@@ -19,7 +19,11 @@ END $$;
 -- Put back jobs that a worker holds. Those that had not started go back as if never claimed.
 -- lost: the worker died: an attempt that had started is history as lost; the third such loss fails the run.
 -- Otherwise it is history as released. Neither counts as an attempt. Answers one row a job: its id and what became of it.
-CREATE OR REPLACE FUNCTION :schema.put_back(worker uuid, ids uuid[], lost boolean, most_losses integer DEFAULT 3)
+-- claims: the claim of each job (NULL: any). A job that somebody has locked is waited for, but not when its worker is dead:
+-- the others need not wait.
+CREATE OR REPLACE FUNCTION :schema.put_back(
+    worker uuid, ids uuid[], lost boolean, most_losses integer DEFAULT 3, claims bigint[] DEFAULT NULL
+)
 RETURNS TABLE (id uuid, task text, verdict text) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
@@ -27,15 +31,18 @@ SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 DECLARE
     back jsonb;
 BEGIN
+    IF lost THEN
+        ids := ARRAY(SELECT j.id FROM :schema.jobs j WHERE j.id = ANY (ids) AND j.worker = put_back.worker FOR UPDATE SKIP LOCKED);
+    END IF;
     WITH held AS MATERIALIZED (
-        SELECT u.id FROM unnest(ids) AS u (id) ORDER BY 1
+        SELECT DISTINCT u.id, u.claim FROM unnest(ids, claims) AS u (id, claim) ORDER BY 1
     ), locked AS MATERIALIZED (
         SELECT j.*, CASE
             WHEN j.cancelled THEN 'cancelled'
             WHEN lost AND j.state = 'r' AND j.rescues + 1 >= most_losses THEN 'failed'
             ELSE 'ready' END AS verdict
         FROM held h JOIN :schema.jobs j ON j.id = ANY (ARRAY[h.id])
-        WHERE j.worker = put_back.worker FOR UPDATE OF j
+        WHERE j.worker = put_back.worker AND j.claim = COALESCE(h.claim, j.claim) FOR UPDATE OF j
     ), gone AS (
         DELETE FROM :schema.jobs j USING locked l WHERE j.id = ANY (ARRAY[l.id]) AND l.verdict <> 'ready' RETURNING j.id
     ), again AS (
@@ -66,6 +73,23 @@ BEGIN
     RETURN QUERY SELECT (b ->> 'id')::uuid, b ->> 'task', b ->> 'verdict' FROM jsonb_array_elements(COALESCE(back, '[]')) b;
 END $$;
 
+-- Forget claims of a worker (NULL: all) under which nothing is held any more; says whether none of them is left. In one
+-- statement: a claim that commits meanwhile keeps its row, or nobody would ever find its jobs.
+CREATE OR REPLACE FUNCTION :schema.drop_claims(worker uuid, claims bigint[] DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+BEGIN
+    DELETE FROM :schema.claims c
+    WHERE c.worker = drop_claims.worker AND (claims IS NULL OR c.claim = ANY (claims))
+      AND NOT EXISTS (SELECT FROM :schema.jobs j
+                      WHERE j.namespace = c.namespace AND j.queue = c.queue AND j.priority = c.priority
+                        AND j.seq BETWEEN c.first_seq AND c.last_seq AND j.worker = c.worker AND j.claim = c.claim);
+    RETURN NOT EXISTS (SELECT FROM :schema.claims c
+                       WHERE c.worker = drop_claims.worker AND (claims IS NULL OR c.claim = ANY (claims)));
+END $$;
+
 -- Give back every job of these claims of a worker (NULL: all of its claims), uncounted. Answers how many.
 CREATE OR REPLACE FUNCTION :schema.release_jobs(worker uuid, claims bigint[] DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
@@ -73,7 +97,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
 DECLARE
     freed integer := (SELECT count(*) FROM :schema.put_back(worker, :schema.held_jobs(worker, claims), false));
 BEGIN
-    DELETE FROM :schema.claims c WHERE c.worker = release_jobs.worker AND (claims IS NULL OR c.claim = ANY (claims));
+    PERFORM :schema.drop_claims(worker, claims);
     RETURN freed;
 END $$;
 COMMENT ON FUNCTION :schema.release_jobs(uuid, bigint[]) IS 'Give back the jobs that a worker holds (of some claims, or all); not counted as attempts.';
@@ -84,18 +108,24 @@ SET search_path = pg_catalog AS $$ SELECT hashtextextended(:'schema' || $1::text
 
 -- Look for dead workers, and rescue what they held. A worker is dead when its liveness lock has been free, with no beat, for
 -- `gone`; or when it has not beaten for `frozen` though its session lives. Safe to run by many at once: each dead worker is
--- taken by one. One row a rescued job; a row without id means: look again in that many milliseconds (in verdict).
+-- taken by one. Who holds its lock and beats is not touched: to look at the living writes nothing. One row a rescued job; a
+-- row without id means: look again in that many milliseconds (in verdict).
 CREATE OR REPLACE FUNCTION :schema.rescue(
     rescuer uuid, gone interval DEFAULT '3 seconds', frozen interval DEFAULT '60 seconds', most_losses integer DEFAULT 3
 ) RETURNS TABLE (id uuid, task text, verdict text, worker uuid, worker_name text)
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
-    w    record;
-    dead boolean;
+    w      record;
+    dead   boolean;
+    alive  bigint[] := ARRAY(SELECT (l.classid::bigint << 32) | l.objid::bigint FROM pg_locks l
+                             WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+                               AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()));
+    silent uuid[] := ARRAY(SELECT o.id FROM :schema.workers o
+                           WHERE o.id <> rescuer AND (o.beat_at < clock_timestamp() - LEAST(gone, frozen)
+                                                      OR :schema.liveness_key(o.id) <> ALL (alive)));
 BEGIN
-    FOR w IN SELECT o.* FROM :schema.workers o
-             WHERE o.id <> rescuer AND o.beat_at < clock_timestamp() - LEAST(gone, frozen) ORDER BY o.id FOR UPDATE SKIP LOCKED
+    FOR w IN SELECT o.* FROM :schema.workers o WHERE o.id = ANY (silent) ORDER BY o.id FOR UPDATE SKIP LOCKED
     LOOP
         dead := w.beat_at < clock_timestamp() - frozen;
         IF NOT dead AND pg_try_advisory_xact_lock(:schema.liveness_key(w.id)) THEN
@@ -113,20 +143,23 @@ BEGIN
         IF dead THEN
             RETURN QUERY SELECT b.id, b.task, b.verdict, w.id, w.name
                 FROM :schema.put_back(w.id, :schema.held_jobs(w.id), true, most_losses) b;
-            DELETE FROM :schema.claims c WHERE c.worker = w.id;
             DELETE FROM :schema.bells b WHERE b.worker = w.id;
-            DELETE FROM :schema.workers o WHERE o.id = w.id;
+            -- A job that somebody has locked is left for the next look, and with it the claims and the row.
+            IF :schema.drop_claims(w.id) THEN
+                DELETE FROM :schema.cancels c WHERE c.worker = w.id;
+                DELETE FROM :schema.workers o WHERE o.id = w.id;
+            END IF;
         END IF;
     END LOOP;
     -- Claims whose worker has no row at all (removed by hand, or a claim that committed after its worker was given up).
     FOR w IN SELECT DISTINCT c.worker AS id FROM :schema.claims c
-             WHERE c.claimed_at < clock_timestamp() - frozen AND NOT EXISTS (SELECT FROM :schema.workers o WHERE o.id = c.worker)
+             WHERE c.claimed_at < clock_timestamp() - LEAST(frozen, gone * 5) AND NOT EXISTS (SELECT FROM :schema.workers o WHERE o.id = c.worker)
              ORDER BY 1
     LOOP
         IF pg_try_advisory_xact_lock(:schema.liveness_key(w.id)) THEN
             RETURN QUERY SELECT b.id, b.task, b.verdict, w.id, NULL::text
                 FROM :schema.put_back(w.id, :schema.held_jobs(w.id), true, most_losses) b;
-            DELETE FROM :schema.claims c WHERE c.worker = w.id;
+            PERFORM :schema.drop_claims(w.id);
         END IF;
     END LOOP;
 END $$;

@@ -33,7 +33,7 @@ SELECT j.id, j.claimed_at, 0, 'started', j.attempt, j.worker, '{}' FROM :schema.
 UNION ALL
 SELECT l.run_id, l.at, l.n, l.kind, l.attempt, NULL, l.data FROM :schema.run_log l
 UNION ALL
-SELECT a.run_id, a.finished_at, 9223372036854775807, CASE WHEN a.outcome = 'failed' AND a.error ->> 'retryable' = 'true' AND NOT a.final THEN 'retried' ELSE a.outcome END,
+SELECT a.run_id, a.finished_at, 9223372036854775807, CASE WHEN a.outcome = 'failed' AND COALESCE(a.error ->> 'retryable', 'true') = 'true' AND NOT a.final THEN 'retried' ELSE a.outcome END,
     a.attempt, a.worker, jsonb_strip_nulls(jsonb_build_object('error', a.error, 'final', a.final)) FROM :schema.attempts a;
 COMMENT ON VIEW :schema.run_events IS 'The timeline of runs: order by attempt (null first), then n.';
 

@@ -41,27 +41,38 @@ CREATE OR REPLACE FUNCTION :schema.beat_worker(
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
 #variable_conflict use_variable
 DECLARE
-    told     uuid[];
     stranded bigint[];
     freed    integer := 0;
 BEGIN
-    SELECT w.cancels INTO told FROM :schema.workers w WHERE w.id = worker FOR UPDATE;
+    UPDATE :schema.workers w SET beat_at = clock_timestamp(), suspected_at = NULL, state = beat_worker.state,
+        running = beat_worker.running
+    WHERE w.id = worker;
     IF NOT FOUND THEN
         RETURN QUERY SELECT false, '{}'::uuid[], 0, 0;
         RETURN;
     END IF;
-    UPDATE :schema.workers w SET beat_at = clock_timestamp(), suspected_at = NULL, state = beat_worker.state,
-        running = beat_worker.running, cancels = '{}'
-    WHERE w.id = worker;
+    DELETE FROM :schema.cancels c WHERE c.worker = beat_worker.worker
+        AND NOT EXISTS (SELECT FROM :schema.jobs j WHERE j.id = c.run_id AND j.worker = c.worker);
     stranded := ARRAY(SELECT DISTINCT c.claim FROM :schema.claims c
                       WHERE c.worker = beat_worker.worker AND c.claim <> ALL (inflight)
                         AND c.claimed_at < clock_timestamp() - timeout);
     IF cardinality(stranded) > 0 THEN
         freed := :schema.release_jobs(worker, stranded);
     END IF;
-    RETURN QUERY SELECT true, told, (SELECT count(*)::integer - 1 FROM :schema.workers), freed;
+    RETURN QUERY SELECT true, ARRAY(SELECT DISTINCT c.run_id FROM :schema.cancels c WHERE c.worker = beat_worker.worker), (SELECT count(*)::integer - 1 FROM :schema.workers), freed;
 END $$;
 COMMENT ON FUNCTION :schema.beat_worker(uuid, text, integer, bigint[], interval) IS 'A worker says that it lives, and learns what it must know.';
+
+-- Of these jobs, the places (from 0) of those that the worker does not hold under that claim.
+CREATE OR REPLACE FUNCTION :schema.lost_jobs(worker uuid, ids uuid[], claims bigint[]) RETURNS integer[]
+LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN ARRAY(
+        SELECT u.i::integer - 1 FROM unnest(ids, claims) WITH ORDINALITY AS u (id, claim, i)
+        WHERE NOT EXISTS (SELECT FROM :schema.jobs j WHERE j.id = u.id AND j.worker = lost_jobs.worker AND j.claim = u.claim)
+        ORDER BY u.i);
+END $$;
 
 -- A worker leaves: what it still holds is released, its bells and its row go. Answers how many jobs were released.
 CREATE OR REPLACE FUNCTION :schema.leave_worker(worker uuid) RETURNS integer
@@ -73,6 +84,7 @@ BEGIN
     PERFORM FROM :schema.workers w WHERE w.id = worker FOR UPDATE;
     freed := :schema.release_jobs(worker);
     DELETE FROM :schema.bells b WHERE b.worker = leave_worker.worker;
+    DELETE FROM :schema.cancels c WHERE c.worker = leave_worker.worker;
     DELETE FROM :schema.workers w WHERE w.id = worker;
     RETURN freed;
 END $$;

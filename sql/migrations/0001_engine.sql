@@ -140,10 +140,17 @@ CREATE TABLE :schema.workers (
     running      integer NOT NULL DEFAULT 0,
     started_at   timestamptz NOT NULL DEFAULT now(),
     beat_at      timestamptz NOT NULL DEFAULT now(),
-    suspected_at timestamptz,
-    cancels      uuid[] NOT NULL DEFAULT '{}'
+    suspected_at timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE :schema.workers IS 'One row a live worker process.';
+
+-- Beside workers, not in it: an open transaction that cancels a run must not hold up a worker's beats.
+CREATE TABLE :schema.cancels (
+    worker uuid NOT NULL,
+    run_id uuid NOT NULL
+);
+CREATE INDEX cancels_worker ON :schema.cancels (worker);
+COMMENT ON TABLE :schema.cancels IS 'Running runs that are to be cancelled, until they have ended: their worker is told with each beat.';
 
 CREATE TABLE :schema.queues (
     namespace  text NOT NULL,

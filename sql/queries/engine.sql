@@ -33,8 +33,8 @@ SELECT :schema.finish_jobs($1::uuid, $2::uuid[], $3::bigint[], $4::text[], $5::t
 SELECT :schema.log_runs($1::uuid, $2::uuid[], $3::bigint[], $4::text[], $5::float8[], $6::text[]::jsonb[]);
 
 -- name: put_back
--- Give back jobs that never started.
-SELECT id, verdict FROM :schema.put_back($1::uuid, $2::uuid[], false);
+-- Give back jobs that never started: $1 worker · $2 ids · $3 the claim of each.
+SELECT id, verdict FROM :schema.put_back($1::uuid, $2::uuid[], false, claims => $3::bigint[]);
 
 -- name: register_worker
 SELECT :schema.register_worker($1::uuid, $2::text, $3::text, $4::text, $5::integer, $6::text, $7::text[], $8::integer);
@@ -53,6 +53,10 @@ SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives
 
 -- name: beat_worker
 SELECT known, cancels, others, released FROM :schema.beat_worker($1::uuid, $2::text, $3::integer, $4::bigint[], $5::interval);
+
+-- name: lost_jobs
+-- Places in the arrays ($2 ids, $3 claims) of the jobs that worker $1 no longer holds.
+SELECT :schema.lost_jobs($1::uuid, $2::uuid[], $3::bigint[]);
 
 -- name: leave_worker
 SELECT :schema.leave_worker($1::uuid);

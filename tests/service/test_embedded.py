@@ -29,6 +29,7 @@ from openqueue.errors import ConfigError, ConnectionFailed
 from tests.support.servers import chosen_binaries
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.database
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root drops to another account")
 
 USER = """

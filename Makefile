@@ -1,0 +1,74 @@
+# `make help` lists the targets. All of them use .venv, made from requirements.lock when it is missing or old.
+PYTHON ?= python3
+JOBS ?= 2
+ARGS ?=
+DIR ?=
+BENCH ?= ../shared/bench
+SCENARIOS ?= S1,S2,S3,S4,S5
+OLDEST ?= /usr/lib/postgresql/15/bin
+
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-oldest check lint types format bench examples wheel lock clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(STAMP) ## real work on real input, PostgreSQL included; DIR=path for another directory
+	$(BIN)/python examples/index_directory.py $(DIR)
+
+test: $(STAMP) ## the suite, in parallel; JOBS=n, ARGS="-k word"
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+test-oldest: $(STAMP) ## what needs a database, on the oldest PostgreSQL supported; OLDEST=path/bin
+	@if [ -x $(OLDEST)/postgres ]; then \
+		OPENQUEUE_TEST_PG_BIN=$(OLDEST) $(BIN)/python -m pytest -n $(JOBS) -m database $(ARGS); \
+	else echo "MISSING: not tested on PostgreSQL 15: no programs in $(OLDEST) (apt-get install postgresql-15)"; fi
+
+check: lint types test test-oldest examples wheel ## the whole gate
+	@command -v docker >/dev/null && docker info >/dev/null 2>&1 && echo "the image is built by: docker build ." \
+		|| echo "MISSING: the image was not built: no engine (its Dockerfile was checked by tests/rules)"
+
+lint: $(STAMP) ## format and lint, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## mypy --strict
+	$(BIN)/mypy
+
+format: $(STAMP) ## format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## the peers' benchmark; BENCH=path to it, SCENARIOS=S1,S3, ARGS="--peers raw,openqueue"
+	@test -f $(BENCH)/bench.py || { echo "There is no benchmark at $(BENCH): give its place with BENCH=path"; exit 1; }
+	BENCH_ADAPTER_DIR=$(CURDIR)/tests/bench/peer BENCH_OUT=$${BENCH_OUT:-$(CURDIR)/build/bench} \
+		PYTHONPATH=$(CURDIR) $(BIN)/python $(BENCH)/bench.py --quick --scenarios $(SCENARIOS) $(or $(ARGS),--peers raw,openqueue)
+
+examples: $(STAMP) ## the large example, on this project's own files (the numbered ones are part of the suite)
+	$(BIN)/python examples/index_directory.py openqueue
+
+wheel: $(STAMP) ## build the wheel and use it in an empty directory
+	$(BIN)/python -m tests.support.wheel
+
+lock: $(STAMP) ## resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+		--generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
+
+clean: ## remove what was made, except a development database
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "openqueue needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "making .venv (half a minute) …"
+	@rm -f $@
+	@$(PYTHON) -m venv --upgrade-deps .venv >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,150 @@
+"""A worker that dies, freezes or is cut off: its jobs run elsewhere, once, and what it says too late changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import asyncpg
+
+from openqueue import Client
+from tests.support import crash_tasks as tasks
+from tests.support.eventually import eventually
+from tests.support.worker_process import WorkerProcess, workers
+
+
+async def test_K1_the_jobs_of_a_killed_worker_run_in_another_within_five_seconds(
+    dsn: str, client: Client
+) -> None:
+    async with AsyncExitStack() as stack, WorkerProcess(dsn, name="victim") as victim:
+        await victim.started()
+        run = await tasks.until.enqueue("/nowhere")
+        await victim.wait_for("mark", what="begin")
+        heir = await stack.enter_async_context(WorkerProcess(dsn, name="heir"))
+        await heir.started()
+        killed = time.monotonic()
+        victim.signal(signal.SIGKILL)
+        await heir.wait_for("mark", what="begin", run=str(run.id))
+        seconds = time.monotonic() - killed
+        print(f"\nK1: rescued after {seconds:.1f} s")
+        assert seconds < 6
+        assert [one.outcome for one in await client.attempts(run.id)] == ["lost"]
+        assert (await run.info()).attempt == 1
+        await client.cancel(run.id)
+        await heir.wait_for("RunFinished", outcome="cancelled")
+
+
+async def test_K3_what_a_thawed_worker_says_too_late_is_refused_and_it_works_on(
+    dsn: str, db: asyncpg.Connection, client: Client, tmp_path: Path
+) -> None:
+    settings = {"heartbeat": "500ms", "lease": "2s"}
+    gate = tmp_path / "open"
+    async with AsyncExitStack() as stack, WorkerProcess(dsn, name="frozen", **settings) as frozen:
+        await frozen.started()
+        finishing, counting = await tasks.until.enqueue(str(gate)), await tasks.count.enqueue(60)
+        await frozen.wait_for("mark", what="begin", count=2)
+        heir = await stack.enter_async_context(WorkerProcess(dsn, name="heir", **settings))
+        await heir.started()
+        frozen.signal(signal.SIGSTOP)
+        await heir.wait_for("mark", what="begin", count=2)
+        gate.touch()
+        await heir.wait_for("mark", what="end", run=str(finishing.id))
+        lines = "SELECT count(*) FROM openqueue.run_log WHERE run_id = $1 AND attempt = 1"
+        before = await db.fetchval(lines, counting.id)
+        frozen.signal(signal.SIGCONT)
+        await frozen.wait_for("LeaseWasLost", run_id=str(counting.id))
+        await frozen.wait_for("WorkerGivenUp")
+        await frozen.wait_for("LeaseWasLost", run_id=str(finishing.id))
+        assert await finishing.result("5s") == "done"
+        assert [one.outcome for one in await client.attempts(finishing.id)] == ["lost", "completed"]
+        assert not frozen.heard("mark", what="end", run=str(counting.id))
+        # It works on: the heir goes, and the thawed one takes the rest.
+        await client.cancel(counting.id)
+        await heir.wait_for("RunFinished", run_id=str(counting.id), outcome="cancelled")
+        assert await db.fetchval(lines, counting.id) == before
+        assert await heir.stop() == 0
+        assert await (await tasks.quick.enqueue(7)).result("5s") == 7
+        assert await frozen.stop() == 0
+    assert await db.fetchval("SELECT count(*) FROM openqueue.claims") == 0
+    assert await db.fetchval("SELECT count(*) FROM openqueue.workers") == 0
+
+
+async def test_K3_jobs_claimed_between_the_thaw_and_the_new_registration_are_not_lost(
+    dsn: str, db: asyncpg.Connection, client: Client
+) -> None:
+    async with WorkerProcess(dsn, heartbeat="1s", lease="60s") as worker:
+        await worker.started()
+        await db.execute("DELETE FROM openqueue.workers")
+        runs = [await tasks.sleep.enqueue(3) for _ in range(3)]
+        await worker.wait_for("mark", what="begin", count=3)
+        await worker.wait_for("WorkerGivenUp")
+        for run in runs:
+            assert await run.result("30s") == "slept 3"
+            assert [one.outcome for one in await client.attempts(run.id)] == ["completed"]
+        assert await worker.stop() == 0
+    assert await db.fetchval("SELECT count(*) FROM openqueue.claims") == 0
+
+
+async def test_K4_a_task_that_blocks_the_event_loop_for_three_leases_runs_once(
+    dsn: str, db: asyncpg.Connection, client: Client
+) -> None:
+    settings = {"heartbeat": "300ms", "lease": "1s"}
+    async with workers(2, dsn, **settings) as both:
+        run = await tasks.block.enqueue(3.5)
+        await eventually(
+            lambda: db.fetchval("SELECT true FROM openqueue.workers WHERE state = 'stuck'"),
+            timeout=5,
+            what="stuck",
+        )
+        assert await run.result("10s") == "unblocked"
+        assert len([one for worker in both for one in worker.heard("mark", what="begin")]) == 1
+        assert [one.outcome for one in await client.attempts(run.id)] == ["completed"]
+        await eventually(
+            lambda: db.fetchval("SELECT bool_and(state = 'running') FROM openqueue.workers"),
+            what="well again",
+        )
+
+
+async def test_K5_a_job_that_kills_its_worker_ends_with_the_third(dsn: str, client: Client) -> None:
+    async with workers(4, dsn) as all_of_them:
+        run = await tasks.kill.enqueue()
+        beside = await tasks.quick.enqueue(1)
+        await eventually(lambda: _failed(run), timeout=60)
+        info = await run.info()
+        assert info.status == "failed"
+        assert info.error is not None
+        assert info.error["type"] == "WorkerLost"
+        assert [one.outcome for one in await client.attempts(run.id)] == ["lost", "lost", "failed"]
+        assert sum(worker.alive for worker in all_of_them) == 1
+        assert await beside.result("20s") == 1
+
+
+async def _failed(run: object) -> bool:
+    info = await run.info()  # type: ignore[attr-defined]
+    return bool(info.finished)
+
+
+async def test_K9_a_worker_whose_sessions_are_all_ended_again_and_again_loses_no_job(
+    dsn: str, db: asyncpg.Connection, client: Client
+) -> None:
+    async with WorkerProcess(dsn) as worker:
+        await worker.started()
+        runs = [await tasks.quick.enqueue(number) for number in range(200)]
+        for _ in range(5):
+            ended = await db.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                " AND datname = current_database() AND application_name <> 'openqueue client'"
+                " AND application_name <> 'openqueue client listener'"
+            )
+            assert ended
+            runs += [await tasks.quick.enqueue(number) for number in range(50)]
+            await asyncio.gather(*(run.result("20s") for run in runs))
+        for run in runs:
+            outcomes = [one.outcome for one in await client.attempts(run.id)]
+            assert outcomes[-1] == "completed"
+            assert "failed" not in outcomes
+            assert (await run.info()).attempt == 1
+        assert await worker.stop() == 0

@@ -1,0 +1,1 @@
+"""The engine's functions, called as any language would call them."""

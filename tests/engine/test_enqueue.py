@@ -1,0 +1,345 @@
+"""Enqueueing in SQL: visible with the commit, keys, ids, namespaces, and bad input."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from tests.engine.calls import Engine, blocked
+from tests.engine.conftest import Another
+
+NAMESPACES = ("default", "other")
+
+
+async def stored(engine: Engine) -> int:
+    (row,) = await engine.sql("SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM run_requests) AS n")
+    return int(row["n"])
+
+
+@pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])
+async def test_a_job_is_visible_after_the_commit_only(engine: Engine, another: Another, isolation: Any) -> None:
+    writer = await another()
+    transaction = writer.db.transaction(isolation=isolation)
+    await transaction.start()
+    run = await writer.add_one()
+    assert await engine.claim() == []
+    await transaction.commit()
+    assert [row["id"] for row in await engine.claim()] == [run]
+
+
+async def test_of_a_rolled_back_enqueue_nothing_is_left(engine: Engine) -> None:
+    transaction = engine.db.transaction()
+    await transaction.start()
+    await engine.add_one(job_key="k", meta={"a": 1}, tags=["x"])
+    await transaction.rollback()
+    assert await stored(engine) == 0
+    assert await engine.claim() == []
+
+
+async def test_a_savepoint_that_is_rolled_back_takes_its_job_and_no_other(engine: Engine) -> None:
+    async with engine.db.transaction():
+        kept = await engine.add_one()
+        with pytest.raises(ZeroDivisionError):
+            async with engine.db.transaction():
+                await engine.add_one(queue_name="another")
+                raise ZeroDivisionError
+    assert [row["id"] for row in await engine.claim()] == [kept]
+
+
+async def test_a_batch_answers_for_each_job_in_order_and_of_two_equal_keys_one_wins(engine: Engine) -> None:
+    rows = await engine.sql(
+        """SELECT * FROM add_jobs(ARRAY['{"task": "b", "job_key": "k", "payload": {"n": 1}}',
+            '{"task": "a"}', '{"task": "b", "job_key": "k", "payload": {"n": 2}}',
+            '{"task": "b", "job_key": "k", "job_key_mode": "skip", "payload": {"n": 3}}',
+            '{"task": "c", "job_key": "k", "payload": {"n": 4}}']::jsonb[])"""
+    )
+    assert [row["ordinal"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["outcome"] for row in rows] == ["added", "added", "replaced", "existing", "added"]
+    assert rows[0]["id"] == rows[2]["id"] == rows[3]["id"]
+    claimed = {row["id"]: row for row in await engine.claim()}
+    assert len(claimed) == 3
+    assert claimed[rows[0]["id"]]["input"] == '{"n": 2}'
+
+
+async def test_an_empty_batch_is_no_fault(engine: Engine) -> None:
+    assert await engine.sql("SELECT * FROM add_jobs('{}')") == []
+    assert await engine.sql("SELECT * FROM add_batch('{}', '{}')") == []
+    (row,) = await engine.sql(
+        "SELECT * FROM add_batch('{t}', '{\"{}\"}', queues => '{}', priorities => '{}', max_attempts => '{}', keys => '{k}')"
+    )
+    assert row["outcome"] == "added"
+
+
+async def test_ids_of_a_batch_are_in_its_order_and_so_are_the_places_in_line(engine: Engine) -> None:
+    ids = await engine.bulk(500)
+    assert ids == sorted(ids)
+    assert [row["id"] for row in await engine.claim()] == ids
+
+
+async def test_what_is_left_out_comes_from_the_catalogue(engine: Engine) -> None:
+    published = '[{"task": "t", "queue": "slow", "priority": 7, "max_attempts": 3}]'
+    await engine.call("publish_tasks", "default", "pool", published)
+    run = await engine.run(await engine.add_one())
+    assert (run["queue"], run["priority"], run["max_attempts"]) == ("slow", 7, 3)
+    run = await engine.run(await engine.add_one(queue_name="fast", priority=1, max_attempts=2))
+    assert (run["queue"], run["priority"], run["max_attempts"]) == ("fast", 1, 2)
+    run = await engine.run(await engine.add_one(job_key="k", priority=-4))
+    assert (run["queue"], run["priority"], run["max_attempts"]) == ("slow", -4, 3)
+    run = await engine.run(await engine.add_one(task="unknown"))
+    assert (run["queue"], run["priority"], run["max_attempts"]) == ("default", 0, 25)
+
+
+# Keys.
+
+
+async def test_skip_answers_the_live_job_and_changes_nothing(engine: Engine) -> None:
+    run = await engine.add_one(job_key="k", payload={"n": 1})
+    again = await engine.add_one(job_key="k", job_key_mode="skip", payload={"n": 2})
+    assert again == run
+    assert (await engine.run(run))["input"] == {"n": 1}
+
+
+async def test_replace_overwrites_a_waiting_job_but_for_its_id(engine: Engine) -> None:
+    run = await engine.add_one(job_key="k", payload={"n": 1}, queue_name="a", meta={"old": 1}, tags=["old"])
+    again = await engine.add_one(job_key="k", payload={"n": 2}, queue_name="b", priority=3, max_attempts=2)
+    assert again == run
+    row = await engine.run(run)
+    assert (row["input"], row["queue"], row["priority"], row["max_attempts"]) == ({"n": 2}, "b", 3, 2)
+    assert (row["meta"], row["tags"], row["status"]) == ({}, [], "queued")
+    assert [row["input"] for row in await engine.claim()] == ['{"n": 2}']
+
+
+async def test_replace_of_a_scheduled_job_moves_its_time(engine: Engine) -> None:
+    run = await engine.add_one(job_key="k", run_at=await later(engine))
+    assert await engine.status(run) == "scheduled"
+    assert await engine.add_one(job_key="k") == run
+    assert await engine.status(run) == "queued"
+
+
+@pytest.mark.parametrize("starting", [0, 1])
+async def test_replace_lets_a_running_or_claimed_job_finish_and_takes_its_key(
+    engine: Engine, starting: int
+) -> None:
+    first = await engine.add_one(job_key="k")
+    await engine.claim(starting=starting)
+    second = await engine.add_one(job_key="k")
+    assert second != first
+    assert await engine.add_one(job_key="k", job_key_mode="skip") == second
+    assert await engine.finish([first]) == ["applied"]
+    assert await engine.status(first) == "completed"
+    assert await engine.run_once() == [second]
+
+
+async def test_replace_cancels_a_job_that_waits_for_a_retry(engine: Engine) -> None:
+    first = await engine.add_one(job_key="k")
+    await engine.run_once("retry", delays=3600.0)
+    assert await engine.status(first) == "retrying"
+    second = await engine.add_one(job_key="k")
+    assert second != first
+    assert await engine.status(first) == "cancelled"
+    assert (await engine.run(first))["error"]["type"] == "Replaced"
+    assert await engine.run_once() == [second]
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "cancelled", "expired", "deleted"])
+async def test_a_key_is_free_again_after_every_end(engine: Engine, end: str) -> None:
+    run = await engine.add_one(job_key="k", deadline=await later(engine))
+    if end == "cancelled":
+        await engine.value("cancel_run", run, None)
+    elif end == "expired":
+        await engine.sql("UPDATE jobs SET deadline = now()")
+        assert await engine.claim() == []
+    else:
+        await engine.run_once("completed" if end == "deleted" else end)
+    assert await engine.status(run) == ("completed" if end == "deleted" else end)
+    if end == "deleted":
+        await engine.sql("DELETE FROM runs WHERE id = $1", run)
+    assert await engine.add_one(job_key="k", job_key_mode="skip") != run
+
+
+async def test_a_key_counts_within_its_namespace_and_task(engine: Engine) -> None:
+    runs = {
+        await engine.add_one(task=task, job_key="k", namespace=namespace, job_key_mode="skip")
+        for task in ("a", "b")
+        for namespace in NAMESPACES
+        for _ in range(2)
+    }
+    assert len(runs) == 4
+
+
+@pytest.mark.parametrize("mode", ["skip", "replace"])
+async def test_two_enqueues_with_one_key_at_once_make_one_job(
+    engine: Engine, another: Another, mode: str
+) -> None:
+    writer, watch = await another(), await another()
+    transaction = writer.db.transaction()
+    await transaction.start()
+    run = await writer.add_one(job_key="k")
+    second = asyncio.create_task(engine.add_one(job_key="k", job_key_mode=mode))
+    await blocked(watch.db, engine.db.get_server_pid())
+    await transaction.commit()
+    assert await second == run
+    assert len(await engine.claim()) == 1
+
+
+async def test_a_key_whose_enqueue_is_rolled_back_goes_to_who_waited(engine: Engine, another: Another) -> None:
+    writer, watch = await another(), await another()
+    transaction = writer.db.transaction()
+    await transaction.start()
+    gone = await writer.add_one(job_key="k")
+    second = asyncio.create_task(engine.add_one(job_key="k", job_key_mode="skip"))
+    await blocked(watch.db, engine.db.get_server_pid())
+    await transaction.rollback()
+    assert await second != gone
+    assert len(await engine.claim()) == 1
+
+
+async def test_an_open_skip_does_not_hold_up_the_job_it_found(engine: Engine, another: Another) -> None:
+    writer = await another()
+    run = await engine.add_one(job_key="k")
+    async with writer.db.transaction():
+        assert await writer.add_one(job_key="k", job_key_mode="skip") == run
+        assert len(await engine.claim()) == 1
+        async with asyncio.timeout(10):
+            assert await engine.finish([run]) == ["applied"]
+
+
+async def test_batches_with_the_same_keys_in_opposite_order_do_not_deadlock(
+    engine: Engine, another: Another
+) -> None:
+    writers = [engine, await another(), await another(), await another()]
+    keys = [f"k{n}" for n in range(20)]
+
+    async def write(writer: Engine, order: list[str]) -> None:
+        for _ in range(10):
+            await writer.sql(
+                "SELECT * FROM add_batch('{t}', array_fill('{}'::jsonb, ARRAY[cardinality($1::text[])]), keys => $1)",
+                order,
+            )
+
+    await asyncio.gather(*(write(w, keys if n % 2 else keys[::-1]) for n, w in enumerate(writers)))
+    assert len(await engine.claim()) == len(keys)
+
+
+# Ids.
+
+
+async def test_an_id_brought_along_makes_the_enqueue_repeatable(engine: Engine) -> None:
+    (row,) = await engine.sql("SELECT new_id() AS id")
+    add = "SELECT * FROM add_batch('{t}', '{\"{}\", \"{}\"}', ids => ARRAY[$1, $1]::uuid[])"
+    assert [(r["id"], r["outcome"]) for r in await engine.sql(add, row["id"])] == [
+        (row["id"], "added"),
+        (row["id"], "existing"),
+    ]
+    await engine.run_once()
+    assert [r["outcome"] for r in await engine.sql(add, row["id"])] == ["existing", "existing"]
+    assert await engine.claim() == []
+
+
+async def test_new_ids_are_of_version_7_in_order_of_time_and_tell_their_time(engine: Engine) -> None:
+    rows = await engine.sql("SELECT new_id() AS id, clock_timestamp() AS now FROM generate_series(1, 200)")
+    for row in rows:
+        assert UUID(str(row["id"])).version == 7
+        (told,) = await engine.sql("SELECT id_time($1) AS at", row["id"])
+        assert abs((told["at"] - row["now"]).total_seconds()) < 0.1
+    milliseconds = [str(row["id"])[:13] for row in rows]
+    assert milliseconds == sorted(milliseconds)
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("task", "''"),
+        ("task", "NULL"),
+        ("task", "repeat('t', 201)"),
+        ("input", "'t', '[]'"),
+        ("input", "'t', '1'"),
+        ("input", "'t', NULL"),
+        ("input", "'t', jsonb_build_object('a', repeat('é', 1024 * 1024))"),
+        ("input", "'t', jsonb_build_object('a', repeat('xy', 1024 * 1024))"),
+        ("queue", "'t', queue_name => ''"),
+        ("queue", "'t', queue_name => '*'"),
+        ("priority", "'t', priority => 40000"),
+        ("max_attempts", "'t', max_attempts => 0"),
+        ("max_attempts", "'t', max_attempts => 40000"),
+        ("run_at", "'t', run_at => 'infinity'"),
+        ("run_at", "'t', run_at => '20000-01-01'"),
+        ("run_at", "'t', run_at => '0044-03-15 BC'"),
+        ("deadline", "'t', deadline => '20000-01-01'"),
+        ("deadline", "'t', deadline => '-infinity'"),
+        ("key", "'t', job_key => ''"),
+        ("key", "'t', job_key => repeat('k', 501)"),
+        ("key_mode", "'t', job_key => 'k', job_key_mode => 'merge'"),
+        ("meta", "'t', meta => '[1]'"),
+        ("namespace", "'t', namespace => ''"),
+        ("namespace", "'t', namespace => NULL"),
+        ("tags", "'t', tags => ARRAY['a', NULL]"),
+    ],
+)
+async def test_bad_input_is_refused_with_the_field_named_and_nothing_is_stored(
+    engine: Engine, field: str, arguments: str
+) -> None:
+    with pytest.raises(asyncpg.InvalidParameterValueError, match=rf"^{field} ") as refused:
+        await engine.sql(f"SELECT add_job({arguments})")
+    assert refused.value.column_name == field
+    assert refused.value.hint
+    assert await stored(engine) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("delay", "delays => '{0, -1}'"),
+        ("delay", "delays => '{0, NaN}'"),
+        ("delay", "delays => '{0, Infinity}'"),
+        ("deadline", "lifetimes => '{1, -1}'"),
+        ("id", "ids => '{null, 00000000-0000-0000-0000-000000000000}'"),
+        ("id", "ids => ARRAY[NULL, id_floor(now() - interval '2 hours')]"),
+        ("id", "ids => ARRAY[NULL, overlay(new_id()::text PLACING '4' FROM 15)::uuid]"),
+        ("input", "keys => '{a, b, c}'"),
+    ],
+)
+async def test_one_bad_job_refuses_the_whole_batch_and_is_named(
+    engine: Engine, field: str, arguments: str
+) -> None:
+    with pytest.raises(asyncpg.InvalidParameterValueError, match=rf"^{field} ") as refused:
+        await engine.sql(f"SELECT add_batch('{{t}}', '{{\"{{}}\", \"{{}}\"}}', {arguments})")
+    assert refused.value.detail == ("job 2" if field == "input" else "job 1")
+    assert await stored(engine) == 0
+
+
+@pytest.mark.parametrize("payload", ["{", '{"a": "\\u0000"}', '{"a": NaN}'])
+async def test_what_is_not_json_is_refused_by_the_server(engine: Engine, payload: str) -> None:
+    with pytest.raises(asyncpg.PostgresError):
+        await engine.sql("SELECT add_job('t', $1::text::jsonb)", payload)
+    assert await stored(engine) == 0
+
+
+# Namespaces.
+
+
+async def test_a_namespace_sees_and_claims_only_its_own(engine: Engine, another: Another) -> None:
+    other = await another()
+    other.namespace = "other"
+    mine, theirs = await engine.add_one(), await other.add_one()
+    late = await other.add_one(run_at=await later(engine, "50 ms"))
+    assert [row["id"] for row in await engine.claim()] == [mine]
+    assert engine.position["due"] is None
+    assert [row["id"] for row in await other.claim(promote=False)] == [theirs]
+    assert await engine.status(late) == "scheduled"
+    listed = await engine.call("runs_all", "default", None, None, None, None, None, None, None, 10)
+    assert [row["id"] for row in listed] == [mine]
+    counted = await engine.sql("SELECT namespace, running FROM queue_stats ORDER BY namespace")
+    assert [tuple(row) for row in counted] == [("default", 1), ("other", 1)]
+
+
+async def later(engine: Engine, how: str = "1 hour") -> Any:
+    """A time to come, by the database's clock."""
+    return await engine.db.fetchval("SELECT clock_timestamp() + $1::text::interval", how)

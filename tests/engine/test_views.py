@@ -1,0 +1,81 @@
+"""What people read: runs, their timelines and the queues, for every status; and the table of states."""
+
+from __future__ import annotations
+
+import re
+
+from openqueue.runs.states import ENDED, LIVE, STATUSES
+from tests.engine.calls import Engine
+from tests.engine.test_control import STATES, in_state
+
+
+async def test_every_status_is_shown_listed_and_counted(engine: Engine) -> None:
+    runs = {}
+    for state in STATES:
+        if state != "unknown":
+            runs[state] = await in_state(engine, state)
+            await engine.sql("UPDATE jobs SET namespace = 'put aside' WHERE seq IS NOT NULL")
+    await engine.sql("UPDATE jobs SET namespace = 'default'")
+    shown = {state: await engine.status(run) for state, run in runs.items()}
+    assert shown == {state: {"claimed": "queued"}.get(state, state) for state in runs}
+    assert set(shown.values()) == {state.status for state in STATUSES}
+    filters = ("default", None, None, None, None, None, None, None, 100)
+    for state in STATUSES:
+        query, how = ("runs_ended", [state.status]) if state.status in ENDED else ("runs_live", list(state.stored))
+        listed = await engine.call(query, *filters, how)
+        assert {row["id"] for row in listed} == {run for name, run in runs.items() if shown[name] == state.status}
+        assert {row["status"] for row in listed} == {state.status}
+    assert len(await engine.call("runs_all", *filters)) == len(runs)
+    (stats,) = await engine.call("queue_stats", "default")
+    assert [stats[name] for name in ("queue", "queued", "running", "scheduled", "retrying")] == ["default", 2, 1, 1, 1]
+    oldest = await engine.run(runs["queued"])
+    assert stats["oldest_ready_at"] == oldest["run_at"]
+
+
+async def test_a_runs_columns_follow_its_life(engine: Engine) -> None:
+    run = await engine.add_one(payload={"a": 1}, meta={"m": 1}, tags=["x", "y"], job_key="k")
+    row = await engine.run(run)
+    assert (row["input"], row["meta"], row["tags"], row["key"]) == ({"a": 1}, {"m": 1}, ["x", "y"], "k")
+    assert (row["attempt"], row["worker"], row["started_at"], row["finished_at"]) == (0, None, None, None)
+    await engine.claim()
+    row = await engine.run(run)
+    assert (row["attempt"], row["worker"], row["finished_at"]) == (1, engine.worker, None)
+    assert row["started_at"] is not None
+    await engine.finish([run], ["retry"], errors=[{"type": "E"}], delays=[3600.0])
+    row = await engine.run(run)
+    assert (row["attempt"], row["worker"], row["error"]) == (1, None, {"type": "E"})
+    assert (row["run_at"] - row["created_at"]).total_seconds() > 3000
+
+
+async def test_the_timeline_tells_everything_in_order(engine: Engine) -> None:
+    run = await engine.add_one()
+    for outcome, error in (("retry", {"type": "E", "retryable": True}), ("snoozed", None), ("released", None)):
+        await engine.claim()
+        entry = (engine.worker, [run], [engine.claim_number], ["log"], [0.0], ["{}"])
+        assert await engine.value("log_runs", *entry) == []
+        await engine.finish([run], [outcome], errors=[error], delays=[0.0])
+    await engine.claim()
+    await engine.finish([run], ["failed"], errors=[{"type": "E", "retryable": False}])
+    once = ["started", "log"]
+    told = ["enqueued", *once, "retried", *once, "snoozed", *once, "released", "started", "failed"]
+    assert await engine.events(run) == told
+    await engine.value("retry_run", run)
+    assert await engine.events(run) == told
+    await engine.claim()
+    assert await engine.events(run) == [*told, "started"]
+    waiting = await engine.add_one()
+    await engine.value("cancel_run", waiting, None)
+    assert await engine.events(waiting) == ["enqueued", "cancelled"]
+
+
+async def test_the_table_of_states_agrees_with_the_constraints_of_the_database(engine: Engine) -> None:
+    rows = await engine.sql(
+        """SELECT conrelid::regclass::text AS relation, pg_get_constraintdef(oid) AS rule FROM pg_constraint
+           WHERE contype = 'c' AND conrelid IN ('jobs'::regclass, 'attempts'::regclass)"""
+    )
+    rules = {row["relation"]: row["rule"] for row in rows if "ANY" in row["rule"] and "IS NULL" not in row["rule"]}
+    stored = {letter for letters in LIVE.values() for letter in letters}
+    assert set(re.findall(r"'(\w)'", rules["jobs"])) == stored
+    outcomes = set(re.findall(r"'(\w+)'", rules["attempts"]))
+    assert outcomes - {"snoozed", "released", "lost"} == ENDED
+    assert not ENDED & set(LIVE)

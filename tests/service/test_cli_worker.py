@@ -1,0 +1,215 @@
+"""`openqueue worker`, `dev`, `health` and `demo`, as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.support.command import Command
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+
+
+class Lines:
+    """What a process says on standard error, line by line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        self._stream: IO[str] = process.stderr
+        self.said: list[str] = []
+
+    def until(self, word: str) -> str:
+        """Read up to the line with that word."""
+        for line in self._stream:
+            self.said.append(line)
+            if word in line:
+                return line
+        raise AssertionError(f"never said {word!r}:\n{''.join(self.said)}")
+
+
+@contextmanager
+def started(oq: Command, *arguments: str, **env: str) -> Iterator[tuple[subprocess.Popen[str], Lines]]:
+    process = oq.start(*arguments, **env)
+    try:
+        yield process, Lines(process)
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def ended(process: subprocess.Popen[str]) -> int:
+    return process.wait(timeout=60)
+
+
+def test_once_runs_what_is_ready_and_exits(oq: Command) -> None:
+    for number in range(5):
+        oq("enqueue", "post.send", f'{{"to": "{number}"}}', "--allow-unknown")
+    answer = oq.run("worker", "--once", "--log-level", "debug")
+    assert answer.code == 0
+    assert answer.out == ""
+    told = [json.loads(line)["event"] for line in answer.err.splitlines()]
+    assert told.count("run completed") == 5
+    assert oq("runs", "list", "--status", "completed", "--json").json != []
+
+
+def test_sigterm_lets_what_runs_end(oq: Command) -> None:
+    oq("enqueue", "post.wait", '{"seconds": 0.5}', "--allow-unknown")
+    with started(oq, "worker", "--log-level", "debug") as (process, lines):
+        lines.until("run started")
+        process.send_signal(signal.SIGTERM)
+        lines.until("run completed")
+        lines.until("worker stopped")
+        assert ended(process) == 0
+    assert [run["status"] for run in oq("runs", "list", "--json").json] == ["completed"]
+
+
+def test_a_worker_is_listed_with_its_name_and_queues_until_it_leaves(oq: Command) -> None:
+    with started(oq, "worker", "--name", "w1", "--queue", "mail:5", "--queue", "slow") as (process, lines):
+        lines.until("worker started")
+        (row,) = oq("workers", "--json").json
+        assert (row["name"], row["queues"], row["pid"]) == ("w1", ["mail", "slow"], process.pid)
+        assert row["beat_age"] < 60
+        assert "mail, slow" in oq("workers").out
+        process.terminate()
+        assert ended(process) == 0
+    assert oq("workers", "--json").json == []
+
+
+def test_health_says_whether_a_worker_is_ready(oq: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENQUEUE_HEALTH", "127.0.0.1:0")
+    assert oq("health", "--address", "off").out == "database: well\n"
+    port = _free_port()
+    address = f"0.0.0.0:{port}"
+    with started(oq, "worker", "--health", address) as (process, lines):
+        lines.until("worker started")
+        deadline = time.monotonic() + 30
+        while (answer := oq("health", "--address", address, "--json")).code and time.monotonic() < deadline:
+            pass  # until its first beat is stored
+        assert answer.code == 0, answer
+        assert answer.json["state"] == "running"
+        assert oq("health", "--address", address, "--live").out.endswith("/live: well\n")
+        process.terminate()
+        assert ended(process) == 0
+    gone = oq("health", "--address", address)
+    assert gone.code == 1
+    assert "does not answer" in gone.out
+
+
+def test_health_is_not_ready_while_a_worker_drains(oq: Command) -> None:
+    address = f"127.0.0.1:{_free_port()}"
+    oq("enqueue", "post.wait", '{"seconds": 60}', "--allow-unknown")
+    with started(oq, "worker", "--health", address, "--log-level", "debug") as (process, lines):
+        lines.until("run started")
+        process.terminate()
+        lines.until("worker stops")
+        answer = oq("health", "--address", address, "--json")
+        assert answer.code == 1
+        assert "the worker is draining" in answer.json["faults"]
+        assert oq("health", "--address", address, "--live").code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("raise RuntimeError('broken')", "RuntimeError: broken"),
+        ("def (", "SyntaxError"),
+        ("from openqueue import task\n@task(nonsense=1)\ndef f() -> None: ...", "nonsense"),
+    ],
+)
+def test_a_broken_module_ends_a_worker_with_3_before_it_takes_work(oq: Command, text: str, said: str) -> None:
+    (oq.project / "tasks" / "broken.py").write_text(text)
+    answer = oq.run("worker", "--once")
+    assert answer.code in (2, 3)
+    assert said in answer.err
+    assert "broken" in answer.err
+    assert oq("workers", "--json").json == []
+
+
+def test_an_address_in_use_ends_a_worker_with_3(oq: Command) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        answer = oq.run("worker", "--once", "--health", f"127.0.0.1:{port}")
+    assert answer.code == 3
+    assert f"health: cannot listen on 127.0.0.1:{port}" in answer.err
+
+
+def test_dev_follows_changes_and_leaves_nothing_running(bare: Command) -> None:
+    bare.add_tasks()
+    hello = bare.project / "tasks" / "hello.py"
+    with started(bare, "dev") as (process, lines):
+        lines.until("worker started")
+        answer = bare("enqueue", "post.send", '{"to": "dev"}', "--watch", "--timeout", "60s")
+        assert (answer.code, answer.out) == (0, '"sent to dev"\n'), answer.err
+        hello.write_text("def (")
+        lines.until("waiting for a change")
+        hello.write_text("from openqueue import task\n@task\ndef hello() -> str:\n    return 'hi'\n")
+        lines.until("worker started")
+        assert bare("enqueue", "hello.hello", "--watch", "--timeout", "60s").out == '"hi"\n'
+        process.send_signal(signal.SIGINT)
+        lines.until("worker stopped")
+        assert ended(process) == 0
+    assert bare("runs", "list").code == 3  # its server is gone
+
+
+def test_dev_that_is_killed_takes_its_worker_with_it(oq: Command) -> None:
+    with started(oq, "dev", "--no-reload") as (process, lines):
+        lines.until("worker started")
+        process.kill()
+        lines.until("worker stopped")
+        process.wait(30)
+    assert oq("workers", "--json").json == []
+
+
+def test_dev_in_an_empty_directory_shows_a_first_task(bare: Command, dsn: str) -> None:
+    bare.url = dsn
+    with started(bare, "dev") as (process, lines):
+        lines.until("There is no directory tasks/ yet.")
+        lines.until("waiting for a change")
+        bare.add_tasks()
+        lines.until("worker started")
+        process.terminate()
+        assert ended(process) == 0
+
+
+def test_the_demo_tells_its_story_and_leaves_nothing_behind(bare: Command, tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.txt").write_text("a line\n")
+    temporary = tmp_path / ".temporary"
+    temporary.mkdir()
+    answer = bare.run("demo", str(tmp_path), TMPDIR=str(temporary))
+    assert answer.code == 0, answer.err
+    for part in (
+        "Files indexed: 20",
+        ".txt",
+        "'Ada was reminded'",
+        "retried",
+        "completed",
+        "kept as 'cancelled'",
+    ):
+        assert part in answer.out, answer.out
+    assert list(temporary.glob("openqueue-demo-*")) == []
+
+
+def test_the_demo_refuses_what_is_not_a_directory(bare: Command) -> None:
+    answer = bare("demo", "nowhere")
+    assert answer.code == 2
+    assert "DIRECTORY: 'nowhere' is not a directory." in answer.err
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

@@ -1,0 +1,1 @@
+"""Scenarios with whole workers, as users live through them."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sysconfig
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
-group = typer.Typer()
+group = typer.Typer(add_completion=False)
 
 
 @group.command("demo", epilog=examples("openqueue demo", "openqueue demo ~/projects/shop"))
@@ -38,6 +36,9 @@ def demo(
     Starts a PostgreSQL in a temporary directory, runs one task for each file (up to 2,000), one that fails
     and is retried, one that is delayed and one that is cancelled. Nothing is left behind.
     """
+    import sysconfig
+    from tempfile import TemporaryDirectory
+
     chosen = directory or Path(sysconfig.get_path("stdlib"))
     if not chosen.is_dir():
         raise InvalidOption(f"DIRECTORY: {str(chosen)!r} is not a directory.", option="directory")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
-group = typer.Typer()
+group = typer.Typer(add_completion=False)
 
 _FIRST_TASK = """\
 There is no directory {directory}/ yet. Make it, with a first task in {directory}/hello.py:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
-group = typer.Typer()
+group = typer.Typer(add_completion=False)
 
 _WHEN = "When and where"
 _WAIT = "Waiting"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
-group = typer.Typer()
+group = typer.Typer(add_completion=False)
 
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what listens everywhere is asked here
 

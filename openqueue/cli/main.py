@@ -1,4 +1,4 @@
-"""The command `openqueue`: its groups, and what is said when something goes wrong."""
+"""The command `openqueue`, and what is said when something goes wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from openqueue.cli import demo, dev, enqueue, health, migrate, runs, tasks, worker, workers
+from openqueue.cli.commands import Commands, placeholders
 from openqueue.cli.exits import EXITS, INTERRUPTED, exit_code
 from openqueue.cli.output import say
 from openqueue.errors import OpenQueueError
@@ -19,6 +19,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="openqueue",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -26,11 +27,7 @@ app = typer.Typer(
     epilog="[bold]Start with[/]  openqueue dev\n[bold]Exit codes[/]  "
     + " · ".join(f"{one.code}={one.name}" for one in EXITS),
 )
-for module in (dev, worker, migrate, enqueue):
-    app.add_typer(module.group)
-app.add_typer(runs.group, name="runs")
-for module in (tasks, workers, health, demo):
-    app.add_typer(module.group)
+placeholders(app)
 
 
 def _version(wanted: bool) -> None:

@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
-group = typer.Typer(no_args_is_help=True, help="Look at runs, and act on them: list, show, cancel, retry.")
+group = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Look at runs, and act on them: list, show, cancel, retry.",
+)
 
 
 @group.command(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
-group = typer.Typer()
+group = typer.Typer(add_completion=False)
 
 _TASKS, _LOAD, _LOGS = "Tasks", "Load", "Logs and health"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
-group = typer.Typer()
+group = typer.Typer(add_completion=False)
 
 Row = Mapping[str, Any]
 

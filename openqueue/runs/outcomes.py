@@ -63,14 +63,15 @@ def decide(
     """What becomes of a run whose attempt number `attempt` ended with `error`.
 
     `asked` says what the worker had asked of the attempt: to 'cancel', or to 'stop' because the
-    process ends. A cancellation that nobody asked for is a failure like any other.
+    process ends. A cancellation that nobody asked for is a failure like any other; `Cancelled` raised because the
+    process ends gives the run back.
     """
     if isinstance(error, Snooze):
         return Outcome("snoozed", delay=error.delay.total_seconds())
+    if asked == "stop" and isinstance(error, asyncio.CancelledError | Cancelled):
+        return RELEASED
     if isinstance(error, Cancelled) or (asked == "cancel" and isinstance(error, asyncio.CancelledError)):
         return Outcome("cancelled", error=describe_error(error, retryable=False))
-    if asked == "stop" and isinstance(error, asyncio.CancelledError):
-        return RELEASED
     delay = retry_delay(options, attempt, error, max_attempts=max_attempts, random=random)
     if delay is None:
         return Outcome("failed", error=describe_error(error, retryable=False))

@@ -72,6 +72,7 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
     ),
     worker.LeaseWasLost: Words(WARNING, "lease lost: the run is no longer this worker's"),
     worker.JobsReleased: Words(INFO, "jobs given back, uncounted"),
+    worker.AttemptAbandoned: Words(WARNING, "task did not end when cancelled, its run goes back"),
     worker.ThreadAbandoned: Words(WARNING, "task did not end, and its thread is left behind"),
     worker.OutcomeUnsaved: Words(ERROR, "outcome could not be stored"),
     worker.BellChanged: Words(DEBUG, "doorbell changed"),

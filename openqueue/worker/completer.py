@@ -74,6 +74,8 @@ class Completer:
         self._arrived = asyncio.Event()
         self._open: Counter[int] = Counter()
         self._closed: list[int] = []
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._stumbling = Stumbling("completer", bus.emit)
         self.unsaved = 0
 
@@ -81,17 +83,30 @@ class Completer:
         """A claim has brought so many jobs; it is in flight until each of them has ended or gone back."""
         if jobs:
             self._open[claim] = jobs
+            self._idle.clear()
 
     def claims(self) -> list[int]:
         """The claims in flight; may be asked from another thread."""
         return list(self._open)
 
+    async def idle(self) -> None:
+        """Return once no claim is in flight."""
+        await self._idle.wait()
+
     def gone(self, job: Job) -> None:
         """A job left without an outcome: given back before it began, or lost."""
-        self._open[job.claim] -= 1
-        if self._open[job.claim] <= 0:
-            del self._open[job.claim]
+        if self._left(job):
             self._closed.append(job.claim)
+
+    def _left(self, job: Job) -> bool:
+        """One job less under its claim; says whether it was the last."""
+        self._open[job.claim] -= 1
+        if self._open[job.claim] > 0:
+            return False
+        del self._open[job.claim]
+        if not self._open:
+            self._idle.set()
+        return True
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """An attempt has ended. Of one whose lease is gone nothing is written."""
@@ -247,9 +262,7 @@ class Completer:
     def _account(self, batch: list[Ended], verdicts: list[str]) -> None:
         told = self._bus.wants(RunFinished)
         for (job, outcome), verdict in zip(batch, verdicts, strict=True):
-            self._open[job.claim] -= 1
-            if self._open[job.claim] <= 0:
-                del self._open[job.claim]
+            self._left(job)
             if verdict == "lost":
                 self._bus.emit(LeaseWasLost(job.id, job.task, f"storing that it {outcome.kind}"))
             elif told:

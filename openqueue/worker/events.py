@@ -8,6 +8,7 @@ from uuid import UUID
 from openqueue.events import Event
 
 __all__ = [
+    "AttemptAbandoned",
     "BellChanged",
     "JobsReleased",
     "LeaseWasLost",
@@ -109,6 +110,14 @@ class ThreadAbandoned(Event):
     run_id: UUID
     task: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptAbandoned(Event):
+    """At shutdown an attempt did not end when it was cancelled; its job went back, and the process ends without it."""
+
+    run_id: UUID
+    task: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,8 @@ class Executor:
             return self._ended(options, job, error)
 
     async def _may_begin(self, job: Job) -> bool:
-        """A job that was with a lost worker is first shown as running: so it is counted if it kills this one, too."""
-        if job.started or self._before is None or not job.row["suspect"]:
+        """A doubtful job is first shown as running: one that was with a lost worker is counted if it kills this one, too."""
+        if self._before is None or not job.doubted:
             return True
         try:
             return await self._before(job)

@@ -23,6 +23,7 @@ class Job:
     started      whether the database shows it as running
     claimed_at, started_at, finished_at   monotonic seconds; 0.0 while it is not so far
     asked        what was asked of the attempt: 'cancel', 'stop', or nothing
+    doubted      whether this worker still has the lease is to be asked before the attempt begins
     lost         the lease is gone: nothing of it may be written
     """
 
@@ -31,6 +32,7 @@ class Job:
         "cancelled",
         "claim",
         "claimed_at",
+        "doubted",
         "finished_at",
         "id",
         "lost",
@@ -51,6 +53,7 @@ class Job:
         self.started_at = 0.0
         self.finished_at = 0.0
         self.asked: Asked | None = None
+        self.doubted: bool = row["suspect"] and not self.started
         self.lost = False
         self.runner: asyncio.Task[None] | None = None
         self.cancelled: Cancellation | None = None

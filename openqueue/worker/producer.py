@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -51,6 +52,7 @@ class Claims:
     def __init__(self) -> None:
         self._numbers = itertools.count(time.time_ns() // 1000)  # never used before, also by an earlier life
         self.pending: set[int] = set()
+        self.turn = asyncio.Lock()
 
     def next(self) -> int:
         """A number for a claim about to be made."""
@@ -60,7 +62,10 @@ class Claims:
 
 
 class Producer:
-    """Claims jobs of `tasks` in `queues` (each with the most to run of it; None: all) for one pool of places."""
+    """Claims jobs of `tasks` in `queues` (each with the most to run of it; None: all) for one pool of places.
+
+    `in_queue` counts the jobs of a queue in the whole process.
+    """
 
     def __init__(
         self,
@@ -73,6 +78,7 @@ class Producer:
         *,
         tasks: Sequence[str],
         queues: dict[str, int | None] | None,
+        in_queue: Callable[[str], int],
         namespace: str,
         poll: float,
         emit: Emit,
@@ -85,6 +91,8 @@ class Producer:
         self._doorbell = doorbell
         self._tasks = list(tasks)
         self._queues = queues
+        self._in_queue = in_queue
+        self._limited = any(most is not None for most in (queues or {}).values())
         self._namespace = namespace
         self._poll = poll
         self._emit = emit
@@ -100,6 +108,7 @@ class Producer:
         self._sweep_pause = SWEEP_SOON
         self._sweep_soon = False
         self._looked_behind = False
+        self._asked: asyncio.Future[int] | None = None
         self._pause = BUSY_POLL[0]
         doorbell.join(self.hear, lambda: self._inflight.room()[0] <= 0)
 
@@ -121,9 +130,11 @@ class Producer:
             if room <= 0:
                 await self._wait_room()
                 continue
+            asked, self._asked = self._asked, None
             try:
-                got = await self.once(room, starting)
+                got = await (self._answer(asked, room, starting) if asked else self.once(room, starting))
             except OpenQueueError as error:
+                self._asked = asked
                 await asyncio.sleep(self._stumbling.stumble(error))
                 self._lanes.doubt()
                 self._sweep_soon = True
@@ -135,20 +146,34 @@ class Producer:
             else:
                 await self._wait_work()
 
-    async def drain(self) -> None:
-        """Claim until nothing is ready and nothing under way; what is scheduled is left."""
-        while True:
-            room, starting = self._inflight.room()
-            if not self._inflight.busy:
-                self._lanes = Lanes()  # the last look begins at the beginning
-                self._promote_at = 0.0
-                if not await self.once(room, starting):
-                    return
-            elif room <= 0 or not await self.once(room, starting):
-                await self._inflight.wait_change()
+    def wake(self) -> None:
+        """There may be work that could not be taken before."""
+        self._woken.set()
+
+    async def look(self) -> int:
+        """Have the next claim look through everything; answers how many jobs it brought. Needs `run` beside it."""
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.get_running_loop().create_future()
+        self._woken.set()
+        return await asyncio.shield(self._asked)
+
+    async def _answer(self, asked: asyncio.Future[int], room: int, starting: int) -> int:
+        self._lanes.doubt()
+        self._promote_at = 0.0
+        self._sweep_soon = False
+        self._sweep_at = math.inf
+        got = await self.once(room, starting)
+        asked.set_result(got)
+        return got
 
     async def once(self, room: int, starting: int) -> int:
         """One claim of at most `room` jobs, of which `starting` begin now; answers how many it brought."""
+        if not self._limited:
+            return await self._claim(room, starting)
+        async with self._claims.turn:  # what one pool takes of a queue counts for the others
+            return await self._claim(room, starting)
+
+    async def _claim(self, room: int, starting: int) -> int:
         now = time.monotonic()
         sweep = self._sweep_soon or (now >= self._sweep_at and not self._lanes.swept)
         self._sweep_soon = False
@@ -174,10 +199,10 @@ class Producer:
                 _NO_TIME,
                 self._namespace,
             )
+            self._take(claim, rows)  # before it is no longer pending: beats name one or the other
         finally:
             self._claims.pending.discard(claim)
         taken = time.monotonic() - now
-        self._take(claim, rows)
         position = json.loads(last["input"])
         if self._lanes.learn(plan, rows, position, taken):
             self._sweep_soon = True
@@ -217,7 +242,7 @@ class Producer:
         if self._queues is None:
             return None, None
         return list(self._queues), [
-            None if most is None else max(0, most - self._inflight.in_queue(queue))
+            None if most is None else max(0, most - self._in_queue(queue))
             for queue, most in self._queues.items()
         ]
 
@@ -240,8 +265,12 @@ class Producer:
             return
         try:
             await self._put_back(jobs, why)
-        except OpenQueueError as error:
+        except BaseException as error:
+            for job in jobs:
+                job.doubted = True  # they may have gone back, though the reply was lost
             self._inflight.put(jobs)
+            if not isinstance(error, OpenQueueError):
+                raise
             await asyncio.sleep(self._stumbling.stumble(error))
 
     async def stop(self) -> None:

@@ -28,6 +28,7 @@ from openqueue.db.target import Target
 from openqueue.errors import OpenQueueError
 from openqueue.events import Events
 from openqueue.runs.client import Client
+from openqueue.runs.outcomes import Outcome
 from openqueue.service import running
 from openqueue.tasks.enqueuer import using
 from openqueue.tasks.registry import Registry
@@ -35,7 +36,7 @@ from openqueue.worker.completer import Completer
 from openqueue.worker.control import Control
 from openqueue.worker.doorbell import Doorbell
 from openqueue.worker.events import (
-    ThreadAbandoned,
+    AttemptAbandoned,
     WorkerDraining,
     WorkerGivenUp,
     WorkerStarted,
@@ -135,21 +136,29 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish in good order."""
-        async with self._rings(intake=True):
+        async with self._rings():
             await stop.wait()
 
     async def drain(self, stop: asyncio.Event | None = None) -> None:
-        """Work until nothing is ready, then finish; what is scheduled for later is left."""
-        async with self._rings(intake=False), asyncio.TaskGroup() as group:
-            drains = [group.create_task(producer.drain()) for producer in self._producers]
-            if stop is not None:
-                stopped = group.create_task(_cancel_when(stop, drains))
-                await asyncio.wait(drains)
-                stopped.cancel()
+        """Work until nothing is ready (or `stop` is set), then finish; what is scheduled for later is left."""
+        async with self._rings():
+            ends = [asyncio.create_task(self._quiet()), asyncio.create_task((stop or asyncio.Event()).wait())]
+            try:
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for one in ends:
+                    one.cancel()
+
+    async def _quiet(self) -> None:
+        """Return once everything that was claimed is stored, and a look through everything after that found nothing."""
+        while True:
+            await self._completer.idle()
+            found = await asyncio.gather(*(producer.look() for producer in self._producers))
+            if not any(found) and not self._completer.claims():
+                return
 
     @asynccontextmanager
-    async def _rings(self, *, intake: bool) -> AsyncIterator[None]:
-        producers = self._producers if intake else []
+    async def _rings(self) -> AsyncIterator[None]:
         with using(self._client):
             async with (
                 self._registered(),
@@ -157,7 +166,7 @@ class Worker:
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
-                running(*producers, self._doorbell, self._rescuer, self._partitions),
+                running(*self._producers, self._doorbell, self._rescuer, self._partitions),
             ):
                 self._bus.emit(
                     WorkerStarted(
@@ -217,7 +226,7 @@ class Worker:
         """Places for one kind of tasks (async ones, or those in threads), with a producer that fills them."""
         if not tasks:
             return
-        pool = Inflight(places, self._executor.execute, self._completer.ended)
+        pool = Inflight(places, self._executor.execute, self._ended)
         self._pools.append(pool)
         self._producers.append(
             Producer(
@@ -229,6 +238,7 @@ class Worker:
                 self._doorbell,
                 tasks=tasks,
                 queues=self._queues,
+                in_queue=self._in_queue,
                 namespace=self._namespace,
                 poll=self._limits.poll,
                 emit=self._bus.emit,
@@ -292,7 +302,16 @@ class Worker:
     def _abandon(self) -> None:
         for pool in self._pools:
             for job in pool.abandon():
-                self._bus.emit(ThreadAbandoned(job.id, job.task, "shutdown"))
+                self._bus.emit(AttemptAbandoned(job.id, job.task))
+
+    def _ended(self, job: Job, outcome: Outcome) -> None:
+        self._completer.ended(job, outcome)
+        if self._queues:  # a queue may have been at its bound
+            for producer in self._producers:
+                producer.wake()
+
+    def _in_queue(self, queue: str) -> int:
+        return sum(pool.in_queue(queue) for pool in self._pools)
 
     def _running(self) -> list[Job]:
         return [job for pool in self._pools for job in pool.running]
@@ -346,9 +365,3 @@ class Worker:
                 for one in self._registry
             ]
         )
-
-
-async def _cancel_when(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    await stop.wait()
-    for one in tasks:
-        one.cancel()

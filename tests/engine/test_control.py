@@ -22,7 +22,7 @@ async def in_state(engine: Engine, state: str) -> UUID:
         return uuid4()
     run = await engine.add_one(run_at=await later(engine) if state == "scheduled" else None)
     if state == "expired":
-        await engine.sql("UPDATE jobs SET deadline = now()")
+        await engine.sql("UPDATE jobs SET deadline = now() WHERE id = $1", run)
         await engine.claim()
     elif state in ("claimed", "running"):
         await engine.claim(starting=0 if state == "claimed" else 1)

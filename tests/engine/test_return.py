@@ -96,8 +96,8 @@ async def test_a_rescue_takes_jobs_of_every_lane_and_leaves_other_workers_alone(
     await engine.sql("UPDATE workers SET beat_at = now() - interval '2 minutes' WHERE id = $1", engine.worker)
     rescuer = await another()
     rows = await rescuer.call("rescue", rescuer.worker, timedelta(seconds=3), timedelta(seconds=60))
-    assert sorted(row["id"] for row in rows) == sorted(mine)
-    assert {row["verdict"] for row in rows} == {"ready"}
+    taken = {row["id"]: row["verdict"] for row in rows if row["id"] is not None}
+    assert taken == dict.fromkeys(mine, "ready")
     assert await alive.finish(theirs, claims=[alive.claim_number]) == ["applied"] * 2
     assert await engine.sql("SELECT FROM claims WHERE worker = $1", engine.worker) == []
     assert await engine.finish(mine) == ["lost"] * len(mine)

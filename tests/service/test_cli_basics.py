@@ -13,6 +13,7 @@ import typer.main
 
 import openqueue
 from openqueue import errors
+from openqueue.cli.commands import COMMANDS
 from openqueue.cli.exits import EXITS, exit_code
 from openqueue.cli.main import app
 from tests.support.command import Command
@@ -34,7 +35,8 @@ READERS = (
 
 def commands(group: Any = None, name: str = "") -> Iterator[str]:
     group = group or typer.main.get_command(app)
-    for word, command in group.commands.items():
+    for word in group.commands:
+        command = group.get_command(None, word)
         if hasattr(command, "commands"):
             yield from commands(command, f"{name}{word} ")
         else:
@@ -46,6 +48,12 @@ def test_the_commands_are_those_of_the_manual() -> None:
         ["dev", "demo", "worker", "migrate", "enqueue", "tasks", "workers", "health"]
         + [f"runs {word}" for word in ("list", "show", "cancel", "retry")]
     )
+
+
+def test_the_list_of_commands_has_the_first_line_of_each() -> None:
+    group: Any = typer.main.get_command(app)
+    for name, line in COMMANDS.items():
+        assert group.get_command(None, name).help.partition("\n\n")[0] == line
 
 
 @pytest.mark.parametrize("command", sorted(commands()))
@@ -69,7 +77,7 @@ def test_help_is_there_within_a_quarter_of_a_second(bare: Command) -> None:
 
 def test_help_imports_nothing_that_is_heavy(bare: Command) -> None:
     answer = bare.run("--help", PYTHONPROFILEIMPORTTIME="1")
-    for heavy in ("asyncpg", "pydantic", "structlog", "asyncio", "openqueue.app"):
+    for heavy in ("asyncpg", "pydantic", "structlog", "asyncio", "openqueue.app", "openqueue.cli.runs"):
         assert not re.search(rf"\| +{re.escape(heavy)}$", answer.err, re.MULTILINE), heavy
 
 

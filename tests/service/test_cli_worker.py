@@ -117,6 +117,25 @@ def test_health_is_not_ready_while_a_worker_drains(oq: Command) -> None:
         assert oq("health", "--address", address, "--live").code == 0
 
 
+def test_a_worker_that_cannot_work_says_why_by_its_exit_code(bare: Command, empty_dsn: str) -> None:
+    bare.add_tasks()
+    unreachable = bare.run("worker", OPENQUEUE_DATABASE_URL="postgresql://app:hunter2@127.0.0.1:1/app")
+    assert unreachable.code == 4
+    assert "127.0.0.1:1" in unreachable.err
+    assert "hunter2" not in unreachable.err
+    unmigrated = bare.run("worker", OPENQUEUE_DATABASE_URL=empty_dsn)
+    assert unmigrated.code == 5
+    assert "Run: openqueue migrate" in unmigrated.err
+
+
+def test_an_interrupted_watch_leaves_the_run_running(oq: Command) -> None:
+    with started(oq, "enqueue", "post.send", "--allow-unknown", "--watch") as (process, lines):
+        lines.until("enqueued")
+        process.send_signal(signal.SIGINT)
+        assert ended(process) == 130
+    assert [run["status"] for run in oq("runs", "list", "--json").json] == ["queued"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -124,3 +124,29 @@ async def large(seconds: float, size: int, *, ctx: Context = Context.injected) -
     await asyncio.sleep(seconds)
     mark("end", ctx)
     return "x" * size
+
+
+@task(name="crash.relay", backoff="100ms")
+def relay(depth: int, *, ctx: Context = Context.injected) -> int:
+    """In a thread, enqueue an async task, which enqueues this one again."""
+    mark("relay", ctx, depth=depth)
+    if depth:
+        time.sleep(0.05)
+        ctx.enqueue_sync(relay_async, depth - 1)
+    return depth
+
+
+@task(name="crash.relay_async", backoff="100ms")
+async def relay_async(depth: int, *, ctx: Context = Context.injected) -> int:
+    mark("relay_async", ctx, depth=depth)
+    await asyncio.sleep(0.05)
+    await ctx.enqueue(relay, depth)
+    return depth
+
+
+@task(name="crash.fail_once", backoff=0)
+async def fail_once(*, ctx: Context = Context.injected) -> int:
+    """Fail the first time; it is to be tried again at once."""
+    if ctx.attempt == 1:
+        raise RuntimeError("the first time")
+    return ctx.attempt

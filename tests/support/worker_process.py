@@ -72,6 +72,12 @@ class WorkerProcess:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def told_to_end(self) -> bool:
+        """Send SIGTERM if it is still alive; says whether it has ended."""
+        if self.alive:
+            self.signal(signal.SIGTERM)
+        return not self.alive
+
     async def ended(self, timeout: float) -> int:
         """Its exit code, once it has ended; negative for a signal."""
         async with asyncio.timeout(timeout):

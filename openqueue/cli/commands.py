@@ -1,0 +1,61 @@
+"""The list of commands, of which only the one that is called is imported.
+
+A list of commands needs no more of each than a line, so that `openqueue --help` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+__all__ = ["COMMANDS", "Commands", "placeholders"]
+
+COMMANDS: Final = {
+    "dev": "Start PostgreSQL, migrate, and run a worker that follows your changes.",
+    "worker": "Run tasks until told to stop.",
+    "migrate": "Create the schema, or bring it up to date.",
+    "enqueue": "Enqueue a run of a task and print its id.",
+    "runs": "Look at runs, and act on them: list, show, cancel, retry.",
+    "tasks": "List the tasks that workers have published.",
+    "workers": "List the workers: state, load, queues, last heartbeat.",
+    "health": "Say whether all is well, by the exit code too.",
+    "demo": "Show what openqueue does, on the files of a directory.",
+}
+"""Each is a module of this package with a `group`; the line is the first of its help."""
+
+
+class Commands(TyperGroup):
+    """A group whose commands are placeholders, replaced by the real ones when one is asked for."""
+
+    _listing = False
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import the command's module, unless it is only to be listed."""
+        placeholder = super().get_command(ctx, cmd_name)
+        if placeholder is None or self._listing:
+            return placeholder
+        command = get_command(import_module(f"openqueue.cli.{cmd_name}").group)
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """List the commands by their lines."""
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
+
+
+def placeholders(app: typer.Typer) -> None:
+    """Add a line for each command."""
+    for name, line in COMMANDS.items():
+        app.command(name, help=line)(_placeholder)
+
+
+def _placeholder() -> None:
+    """Never called: `Commands` puts the real command in its place."""

@@ -1,0 +1,167 @@
+"""Everything that the README shows is true."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from openqueue.cli.exits import EXITS
+from openqueue.settings import Settings, load_settings
+from tests.support.eventually import eventually
+from tests.support.transcript import Block, Transcript, blocks, environment, tables
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+BLOCKS = blocks(README)
+DEV = "openqueue dev"
+
+
+def chosen(language: str) -> list[Block]:
+    return [block for block in BLOCKS if block.language == language]
+
+
+@asynccontextmanager
+async def running(line: list[str], story: Transcript, until: str) -> AsyncIterator[subprocess.Popen[bytes]]:
+    """A process that goes on; entered once it has said `until`, stopped as with Ctrl-C at the end."""
+    log = story.directory.parent / f"{story.directory.name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            line, cwd=story.directory, env=story.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        await eventually(lambda: process.poll() is not None or until in log.read_text(), timeout=60, what=until)
+        assert process.poll() is None, log.read_text()
+        yield process
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) in (0, 130), log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_hello_world_takes_eight_lines_and_two_commands_in_an_empty_directory(tmp_path: Path) -> None:
+    task = chosen("python")[0]
+    (dev, nothing), (enqueue, answer) = [one for block in chosen("console")[:2] for one in block.commands]
+    assert task.text.count("\n") <= 8
+    assert (dev, nothing) == (DEV, "")
+
+    story = Transcript(tmp_path / "empty")
+    story.write(task)
+    async with running(dev.split(), story, until="worker started"):
+        story.run(enqueue, answer)
+
+
+async def test_the_programs_and_commands_print_what_is_shown(tmp_path: Path, dsn: str) -> None:
+    story = Transcript(tmp_path / "shop", OPENQUEUE_DATABASE_URL=dsn)
+    for block in chosen("python"):
+        story.write(block)
+    async with running(DEV.split(), story, until="worker started"):
+        for command, answer in [one for block in chosen("console") for one in block.commands]:
+            if command != DEV:
+                story.run(command, answer)
+        for block in chosen("sql"):
+            run_sql(dsn, story.real(block.text))
+
+
+def run_sql(dsn: str, text: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in filter(str.strip, re.split(r";\n", text)):
+            connection.execute(statement.encode())
+        left = connection.execute(
+            "SELECT key, status FROM openqueue.runs WHERE task = 'hello.greet' ORDER BY id DESC LIMIT 3"
+        ).fetchall()
+        assert len(left) <= 3
+
+
+async def test_the_commands_for_production_start_a_worker_that_is_well(tmp_path: Path, empty_dsn: str) -> None:
+    (migrate, worker) = next(
+        block.text.splitlines() for block in chosen("sh") if block.text.startswith("openqueue migrate")
+    )
+    story = Transcript(tmp_path / "shop", OPENQUEUE_DATABASE_URL=empty_dsn)
+    for block in chosen("python"):
+        story.write(block)
+    subprocess.run(migrate.split(), env=story.environment, cwd=story.directory, check=True, capture_output=True)
+    address = worker.partition("--health ")[2]
+    async with running(worker.split(), story, until="worker started"):
+        ask = ["openqueue", "health", "--address", address]
+        await eventually(lambda: succeeds(ask, story), timeout=20, what="the worker is ready")
+
+
+def succeeds(line: list[str], story: Transcript) -> bool:
+    return subprocess.run(line, env=story.environment, capture_output=True, check=False).returncode == 0
+
+
+def test_the_install_command_names_extras_that_exist() -> None:
+    (command,) = next(block.text.splitlines() for block in chosen("sh") if block.text.startswith("pip"))
+    assert command.startswith("pip install ")
+    line = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-build-isolation"]
+    done = subprocess.run(
+        [*line, command.removeprefix("pip install ").strip("'")],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "does not provide the extra" not in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="MISSING: there is no make here")
+def test_the_make_targets_exist() -> None:
+    commands = next(block.text.splitlines() for block in chosen("sh") if block.text.startswith("make"))
+    for command in commands:
+        done = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_settings_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("OPENQUEUE_")]:
+        monkeypatch.delenv(name)
+    (block,) = chosen("toml")
+    Transcript(tmp_path).write(block)
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings()
+    assert (settings.concurrency, settings.grace) == (200, timedelta(minutes=1))
+    assert settings.queues == {"mail": 5, "reports": None}
+
+
+def test_the_table_of_settings_has_every_setting_and_its_default() -> None:
+    fields = {field.alias or name: field for name, field in Settings.model_fields.items()}
+    rows = {name: default for name, default, _ in tables(README)["setting"]}
+    assert list(rows) == sorted(rows, key=list(rows).index)
+    assert rows.keys() == fields.keys()
+    words = {"", "all", "off", "host and process", "database_url"}
+    for name, default in rows.items():
+        wanted = load_settings(**{name if name != "schema" else "schema_name": default}) if default not in words else None
+        value: Any = getattr(wanted, "schema_name" if name == "schema" else name) if wanted else None
+        assert value == (fields[name].default or None), name
+
+
+def test_the_table_of_exit_codes_is_that_of_the_commands() -> None:
+    rows = tables(README)["code"]
+    assert [(int(code), name) for code, name, _ in rows] == [(one.code, one.name) for one in EXITS]
+
+
+def test_every_block_is_of_a_kind_that_is_tested() -> None:
+    assert {block.language for block in BLOCKS} == {"text", "sh", "python", "console", "sql", "toml"}
+    starts = ("pip install", "openqueue migrate", "make demo")
+    assert [block.text.startswith(starts) for block in chosen("sh")] == [True] * len(starts)
+
+
+def test_links_to_files_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text()):
+        assert (ROOT / target).exists(), target

@@ -1,0 +1,229 @@
+"""What a producer asks for and when it looks again, against a database that answers as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from openqueue.errors import ConnectionFailed
+from openqueue.events import Event
+from openqueue.worker.doorbell import Doorbell
+from openqueue.worker.producer import OVERDUE, SWEEP_EVERY, SWEEP_SHARE, SWEEP_SOON, Claims, Producer
+
+
+class Claimed:
+    """Stands for the database: one lane, no jobs unless given, and `due` as set."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.put_back: list[tuple[Any, ...]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.due: float | None = None
+        self.ended: int | None = 0
+        self.fail: Exception | None = None
+        self.xid = 100
+        self.called = asyncio.Event()
+
+    async def fetch(self, name: str, *arguments: Any) -> list[Any]:
+        self.called.set()
+        if name == "put_back":
+            self.put_back.append(arguments)
+            return []
+        assert name == "claim_jobs"
+        self.calls.append({"claim": arguments[1], "n": arguments[2], "uptos": arguments[10], "promote": arguments[12]})
+        if self.fail:
+            raise self.fail
+        self.xid += 1
+        position = {"xmin": self.xid, "xid": self.xid, "newest": 0, "due": self.due}
+        position["lanes"] = [["default", 0, 0, self.ended]]
+        return [*self.rows, {"input": json.dumps(position)}]
+
+    async def fetchval(self, *_: Any) -> int:
+        return 0
+
+
+class Places:
+    """Stands for the pool of places: as much room as it is told."""
+
+    def __init__(self) -> None:
+        self.free = 5
+        self.jobs: list[Any] = []
+        self.busy = False
+        self.waiting = 0
+
+    def room(self) -> tuple[int, int]:
+        return self.free, self.free
+
+    def put(self, jobs: Any) -> None:
+        self.jobs += jobs
+
+    def take_waiting(self) -> list[Any]:
+        taken, self.jobs = self.jobs, []
+        return taken
+
+    def in_queue(self, queue: str) -> int:
+        return sum(1 for job in self.jobs if job.row["queue"] == queue)
+
+    def waited(self) -> float:
+        return 0.0
+
+
+class Completed:
+    """Stands for the completer."""
+
+    def __init__(self) -> None:
+        self.opened: dict[int, int] = {}
+        self.left: list[Any] = []
+
+    def claimed(self, claim: int, jobs: int) -> None:
+        self.opened[claim] = jobs
+
+    def gone(self, job: Any) -> None:
+        self.left.append(job)
+
+
+class Stage:
+    """A producer between the three."""
+
+    def __init__(self, poll: float = 60.0, queues: dict[str, int | None] | None = None) -> None:
+        self.database, self.places, self.completer = Claimed(), Places(), Completed()
+        self.events: list[Event] = []
+        database: Any = self.database
+        places: Any = self.places
+        completer: Any = self.completer
+        self.worker = uuid4()
+        self.bell = Doorbell(database, self.worker, "default", None, self.events.append)
+        self.bell.on = True
+        self.claims = Claims()
+        self.producer = Producer(
+            database, self.worker, self.claims, places, completer, self.bell,
+            tasks=["t"], queues=queues, namespace="default", poll=poll, emit=self.events.append,
+        )  # fmt: skip
+
+    async def until(self, true: Callable[[], bool], seconds: float = 10) -> None:
+        """Run the producer until something is true of its calls."""
+        running = asyncio.create_task(self.producer.run())
+        try:
+            async with asyncio.timeout(seconds):
+                while not true():
+                    self.database.called.clear()
+                    await self.database.called.wait()
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+
+def job(seq: int = 1, queue: str = "default") -> dict[str, Any]:
+    return {"id": uuid4(), "task": "t", "queue": queue, "priority": 0, "seq": seq, "started": True}
+
+
+async def test_a_claims_number_is_pending_while_it_is_under_way_and_never_used_twice() -> None:
+    stage = Stage()
+    for _ in range(3):
+        await stage.producer.once(5, 5)
+    numbers = [call["claim"] for call in stage.database.calls]
+    assert numbers == sorted(set(numbers))
+    assert stage.claims.pending == set()
+    stage.database.fail = ConnectionFailed("gone")
+    with pytest.raises(ConnectionFailed):
+        await stage.producer.once(5, 5)
+    assert stage.claims.pending == set()
+    assert stage.completer.opened == {}
+
+
+async def test_jobs_of_a_claim_are_opened_with_the_completer_and_put_into_the_pool() -> None:
+    stage = Stage()
+    stage.database.rows = [job(1), job(2)]
+    assert await stage.producer.once(5, 5) == 2
+    assert stage.completer.opened == {stage.database.calls[0]["claim"]: 2}
+    assert [one.row["seq"] for one in stage.places.jobs] == [1, 2]
+
+
+async def test_an_idle_producer_waits_for_the_bell_and_asks_at_once_when_it_rings() -> None:
+    stage = Stage()
+    running = asyncio.create_task(stage.until(lambda: len(stage.database.calls) >= 2))
+    while not stage.database.calls:
+        await asyncio.sleep(0)
+    stage.bell.hear('{"namespace": "default", "ready": [["default", 0, 1]]}')
+    await running
+
+
+async def test_it_asks_again_when_the_next_scheduled_job_is_due() -> None:
+    stage = Stage()
+    stage.database.due = 0.05
+    await stage.until(lambda: len(stage.database.calls) >= 2)
+    assert stage.database.calls[1]["promote"]
+
+
+async def test_a_bell_may_tell_of_an_earlier_scheduled_job_and_not_of_a_later_one() -> None:
+    stage = Stage()
+    stage.database.due = 100.0
+    await stage.producer.once(5, 5)
+    before = stage.producer._due_at
+    stage.bell.hear('{"namespace": "default", "due_in": 500}')
+    assert stage.producer._due_at == before
+    stage.bell.hear('{"namespace": "default", "due_in": 0.5}')
+    assert before is not None
+    assert stage.producer._due_at < before - 90
+
+
+def test_a_due_job_that_somebody_has_locked_is_looked_for_ever_more_seldom() -> None:
+    producer = Stage().producer
+    pauses = [(producer._next_due(-1.0, True, 0.0) or 0) for _ in range(7)]
+    assert pauses == [OVERDUE[0] * 2**n for n in range(5)] + [OVERDUE[1]] * 2
+    assert producer._next_due(-1.0, False, 7.0) == 7.0
+    assert producer._next_due(-1.0, True, 0.0) == OVERDUE[0]
+    assert producer._next_due(3.0, True, 7.0) == 10.0
+    assert producer._next_due(None, True, 7.0) is None
+
+
+def test_sweeps_follow_jobs_soon_and_quiet_ever_more_seldom_and_backlog_seldom() -> None:
+    producer = Stage().producer
+    producer._plan_sweep(False, 3, False, 10.0, 0.001)
+    assert producer._sweep_at == SWEEP_SOON
+    gaps = []
+    for _ in range(8):
+        producer._plan_sweep(True, 0, False, 10.0, 0.0)
+        gaps.append(round(producer._sweep_at - 10.0, 3))
+    assert gaps == [0.04, 0.08, 0.16, 0.32, 0.64, SWEEP_EVERY, SWEEP_EVERY, SWEEP_EVERY]
+    producer._plan_sweep(True, 5, True, 20.0, 0.1)
+    assert producer._sweep_at == 20.0 + SWEEP_SHARE * 0.1 + SWEEP_EVERY
+
+
+async def test_after_a_failed_claim_everything_behind_the_cursors_is_in_doubt() -> None:
+    stage = Stage()
+    stage.database.ended = 1000
+    await stage.producer.once(5, 5)
+    stage.database.fail = ConnectionFailed("gone")
+    running = asyncio.create_task(stage.until(lambda: len(stage.database.calls) >= 3))
+    while len(stage.database.calls) < 2:
+        await asyncio.sleep(0)
+    stage.database.fail = None
+    await running
+    assert stage.producer._lanes.forward().cursors in ([0], [1000])
+
+
+async def test_what_is_given_back_names_the_claim_of_each_job() -> None:
+    stage = Stage()
+    stage.database.rows = [job(1)]
+    await stage.producer.once(5, 5)
+    await stage.producer.once(5, 5)
+    jobs = list(stage.places.jobs)
+    await stage.producer.give_back("because")
+    ((worker, ids, claims),) = stage.database.put_back
+    assert (worker, ids) == (stage.worker, [one.id for one in jobs])
+    assert claims == [call["claim"] for call in stage.database.calls]
+    assert stage.completer.left == jobs
+
+
+async def test_a_bound_of_a_queue_is_what_is_left_of_it() -> None:
+    stage = Stage(queues={"a": 2, "b": None})
+    assert stage.producer._queue_limits() == (["a", "b"], [2, None])
+    stage.database.rows = [job(1, "a"), job(2, "a"), job(3, "b")]
+    await stage.producer.once(5, 5)
+    assert stage.producer._queue_limits() == (["a", "b"], [0, None])

@@ -61,7 +61,7 @@ async def enqueue_others(directory: Path, first: Path) -> Others:
     """A run for later, one that has to fail, and one that goes on until it is cancelled."""
     return Others(
         later=await files.is_unchanged.options(delay=DELAY).enqueue(str(first), files.digest_of(first)),
-        missing=await files.index.enqueue(str(directory / "no such file")),
+        missing=await files.index.options(queue="others").enqueue(str(directory / "no such file")),
         watching=await files.watch.options(meta={"why": "to be cancelled"}).enqueue(str(directory)),
     )
 
@@ -75,9 +75,8 @@ async def index(dsn: str, paths: list[str], processes: Workers) -> None:
     say(f"enqueued {len(paths):,} runs in {time.perf_counter() - started:.2f} s, in one transaction")
     while (waiting := await unfinished(own)) is not None:
         processes.check()
-        progress(
-            f"{len(paths) - sum(waiting):,} of {len(paths):,} files, {waiting['retrying']} to be tried again"
-        )
+        left, again = sum(waiting), waiting["retrying"]
+        progress(f"{len(paths) - left:,} of {len(paths):,} files, {again} to be tried again")
         await asyncio.sleep(0.2)
     await own.close()
     seconds = time.perf_counter() - started
@@ -111,8 +110,9 @@ async def summarise(found: Sequence[RunInfo]) -> None:
 
 async def show_others(others: Others, found: Sequence[RunInfo]) -> None:
     """What was retried, failed, cancelled and delayed."""
+    retried = sum(one.attempt > 1 for one in found)
     say("\nWhat did not go straight through")
-    say(f"  retried    {sum(one.attempt > 1 for one in found):,} files that were busy at first")
+    say(f"  retried    {retried:,} of {len(found):,} files, which were busy at first")
     missing = await ended(others.missing)
     say(f"  {missing.status:<10} {(missing.error or {}).get('message')}")
     await others.watching.cancel("the demo is over")
@@ -138,16 +138,14 @@ async def ended(asked: Run[Any]) -> RunInfo:
 
 async def mistakes_of(others: Others) -> AsyncIterator[str]:
     """What is wrong with the runs besides those of the files."""
-    asked: Run[Any]
-    for asked, status in (
-        (others.later, "completed"),
-        (others.missing, "failed"),
-        (others.watching, "cancelled"),
-    ):
-        info = await asked.info()
-        if info.status != status:
-            yield f"{info.task} has {info.status}, not {status}: {info.error}"
-    later = await others.later.info()
+    later, missing, watching = (
+        await others.later.info(),
+        await others.missing.info(),
+        await others.watching.info(),
+    )
+    for one, status in ((later, "completed"), (missing, "failed"), (watching, "cancelled")):
+        if one.status != status:
+            yield f"{one.task} has {one.status}, not {status}: {one.error}"
     if later.output is not True or later.started_at is None or later.started_at - later.created_at < DELAY:
         yield f"{later.task} returned {later.output} and started at {later.started_at}"
 

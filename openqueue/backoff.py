@@ -48,9 +48,11 @@ class Fixed:
         object.__setattr__(self, "jitter", _share(jitter))
 
     def delay(self, attempt: int, error: BaseException | None = None, random: Random = uniform) -> timedelta:
+        """The wait before the next attempt: the same after each."""
         return _varied(self.seconds, self.jitter, random)
 
     def describe(self) -> dict[str, Any]:
+        """The policy as JSON, for the catalogue."""
         return {"kind": "fixed", "delay": self.seconds, "jitter": self.jitter}
 
 
@@ -75,6 +77,7 @@ class Exponential:
         object.__setattr__(self, "jitter", _share(jitter))
 
     def delay(self, attempt: int, error: BaseException | None = None, random: Random = uniform) -> timedelta:
+        """The wait before the attempt that follows `attempt` (counted from 1)."""
         try:
             seconds = min(self.base * self.factor ** max(0, attempt - 1), self.cap)
         except OverflowError:
@@ -82,6 +85,7 @@ class Exponential:
         return _varied(seconds, self.jitter, random)
 
     def describe(self) -> dict[str, Any]:
+        """The policy as JSON, for the catalogue."""
         return {
             "kind": "exponential",
             "base": self.base,
@@ -102,6 +106,7 @@ class Custom:
         return parse_duration(self.function(attempt, error), field="backoff")
 
     def describe(self) -> dict[str, Any]:
+        """The policy as JSON, for the catalogue: the function's name."""
         return {"kind": "custom", "function": getattr(self.function, "__qualname__", repr(self.function))}
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import partial
 from math import isfinite, isnan
@@ -86,6 +87,9 @@ def decode(text: str | bytes, *, what: str = "value") -> Any:
     try:
         return pydantic_core.from_json(text, allow_inf_nan=False)
     except ValueError as error:
+        if "recursion limit" in str(error):  # it stops at a depth of 200; others than us may have stored more
+            with suppress(ValueError, RecursionError):
+                return json.loads(text)
         raise NotSerializable(f"{what} is not JSON: {error}.", path=what) from None
 
 

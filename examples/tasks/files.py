@@ -64,13 +64,13 @@ def index(ctx: Context, path: str) -> File:
     return File(path, kind, len(content), digest, lines, imports)
 
 
-@task(queue="files")
+@task(queue="others")
 async def is_unchanged(path: str, digest: str) -> bool:
     """Look at a file again, some time later."""
     return await asyncio.to_thread(digest_of, Path(path)) == digest
 
 
-@task(queue="reports")
+@task(queue="others")
 def summarise(files: list[File]) -> Summary:
     """Count. The input is what other runs returned, validated again when this one starts."""
     kinds: Counter[str] = Counter()
@@ -83,7 +83,7 @@ def summarise(files: list[File]) -> Summary:
     return Summary(kinds, lines, imports)
 
 
-@task(queue="reports", timeout="5m")
+@task(queue="others", timeout="5m")
 async def watch(ctx: Context, directory: str) -> None:
     """Count the entries of a directory every second, until somebody cancels the run."""
     looks = 0

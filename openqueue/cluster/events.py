@@ -12,7 +12,7 @@ __all__ = ["DutyFailed", "PartitionsMade", "RunRescued", "WorkerSuspected"]
 
 @dataclass(frozen=True, slots=True)
 class RunRescued(Event):
-    """A run of a dead worker: `verdict` is ready (it runs again), failed (the third lost worker) or cancelled."""
+    """A run of a dead worker: `verdict` is ready (it runs again), failed (third lost worker) or cancelled."""
 
     run_id: UUID
     task: str

@@ -23,7 +23,7 @@ ALONE: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
-    """What one look did: the runs taken from the dead, and in how many seconds a suspect should be looked at again."""
+    """What one look did: the runs taken from the dead, and the seconds until a suspect's next look."""
 
     runs: tuple[UUID, ...]
     again_in: float | None
@@ -87,7 +87,7 @@ class Rescuer:
         return Rescued(tuple(runs), min(again, default=None))
 
     async def _wait(self, again: float | None) -> None:
-        """Until a suspect should be looked at again, or for a while: longer as long as no other worker is known."""
+        """Until a suspect's next look, or for a while: longer while no other worker is known."""
         if again is not None:
             await asyncio.sleep(again + 0.05)
             return

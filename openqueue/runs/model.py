@@ -71,7 +71,7 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """Something in a run's timeline: enqueued, started, progress, log, retried, completed, failed …"""
+    """Something in a run's timeline: enqueued, started, progress, log, retried, completed, failed."""
 
     at: datetime
     event: str
@@ -127,7 +127,7 @@ class Run(Generic[R]):
     def __init__(
         self,
         client: Client,
-        id: UUID,
+        id: UUID,  # noqa: A002  as the attribute
         task: str,
         outcome: Literal["added", "existing", "replaced"] = "added",
         declared: Task[..., R] | None = None,

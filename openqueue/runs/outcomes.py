@@ -2,7 +2,7 @@
 
 `decide` turns the exception an attempt ended with into an `Outcome`, the words that `finish_jobs`
 understands; a return value needs no decision. Whether the database agrees (a cancel that came meanwhile, a
-deadline that a retry would miss, a lease that is gone) is decided there, by the same function for every language.
+deadline that a retry would miss, a lease that is gone) is decided there, by one function for every language.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def decide(
     """What becomes of a run whose attempt number `attempt` ended with `error`.
 
     `asked` says what the worker had asked of the attempt: to 'cancel', or to 'stop' because the
-    process ends. A cancellation that nobody asked for is a failure like any other; `Cancelled` raised because the
+    process ends. A cancellation nobody asked for is a failure as any other; `Cancelled` raised because the
     process ends gives the run back.
     """
     if isinstance(error, Snooze):

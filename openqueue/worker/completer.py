@@ -1,9 +1,9 @@
 """Stores how attempts ended: a flush at once when none is under way, else what gathered meanwhile together.
 
-A flush whose reply is lost is sent again until its fate is known: the engine says `repeated` for what it had
-stored already. `lost` means that the lease was gone; then nothing was written, and that is an event. What an attempt
-said is written before its end is, as its lease ends with it. Where the database refuses a value, the rest of the
-batch is stored without it, and the attempt it belongs to fails with the reason.
+A flush whose reply is lost is sent again until its fate is known: the engine says `repeated` for what it
+had stored already. `lost` means that the lease was gone; then nothing was written, and that is an event.
+What an attempt said is written before its end is, as its lease ends with it. Where the database refuses a
+value, the rest of the batch is stored without it, and the attempt it belongs to fails with the reason.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Completer:
         bus: Events,
         *,
         last_flush: float = 10.0,
-        lost: Callable[[Job], None] = lambda job: None,
+        lost: Callable[[Job], None] = lambda _: None,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -171,7 +171,7 @@ class Completer:
             self._ended = [one for part in reversed(parts) for one in part] + self._ended
 
     def _divided(self, part: list[Ended], error: OpenQueueError) -> list[list[Ended]]:
-        """What to try instead, last first: the halves; of one alone, to store why it is refused; then nothing."""
+        """What to try instead, last first: the halves; for one alone, why it is refused; then nothing."""
         if len(part) > 1:
             middle = len(part) // 2
             return [part[middle:], part[:middle]]

@@ -47,7 +47,7 @@ class Control:
                     job.interrupt()
 
     def lose(self, job: Job) -> None:
-        """The lease of this job is gone: stop its attempt, if it is still under way, and write nothing of it."""
+        """The lease of this job is gone: stop its attempt, if it is under way, and write nothing of it."""
         for pool in self._pools:
             if pool.find(job.id) is job:
                 self._lose(pool, job)

@@ -34,11 +34,11 @@ LOOK_EVERY: Final = 1.0
 """Seconds between decisions: so often at most the bell's row is written."""
 
 Heard = Callable[[Sequence[Sequence[Any]] | None, float | None], None]
-"""Called with the lanes that became ready (None: look everywhere) and the seconds until a scheduled job is due."""
+"""Called with the lanes that became ready (None: look everywhere), the seconds until a job is due."""
 
 
 def wants_bell(on: bool, rate: float, saturated: bool) -> bool:
-    """Whether the bell should be on, given whether it is, the arrivals a second, and if every place is taken."""
+    """Whether the bell should be on, given if it is, the arrivals a second, and if every place is taken."""
     if saturated:
         return False
     return rate < (BUSY if on else QUIET)

@@ -114,7 +114,7 @@ class ThreadAbandoned(Event):
 
 @dataclass(frozen=True, slots=True)
 class AttemptAbandoned(Event):
-    """At shutdown an attempt did not end when it was cancelled; its job went back, and the process ends without it."""
+    """At shutdown an attempt did not end when cancelled; its job went back, the process ends without it."""
 
     run_id: UUID
     task: str

@@ -1,8 +1,8 @@
 """Runs one attempt: a job in, an outcome out. No database in it.
 
 Every way a task can leave ends in `runs.outcomes.decide`. Synchronous tasks run in threads, with the context
-variables of the caller; a thread cannot be cancelled, so one that does not end soon after it was told to is left behind
-and reported.
+variables of the caller; a thread cannot be cancelled, so one that does not end soon after it was told to is
+left behind and reported.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ from openqueue.tasks.registry import Registry
 from openqueue.tasks.task import Task
 from openqueue.worker.events import RunStarted, ThreadAbandoned
 from openqueue.worker.job import Job
+from openqueue.worker.probation import Probation
 from openqueue.worker.threads import Call, Threads
 
 __all__ = ["Executor", "Journal"]
 
 THREAD_PATIENCE: Final = 0.5
 """Seconds that a thread may take to end once it was told that its run is cancelled, or its worker stops."""
+
+FEWEST_LEFT_BEHIND: Final = 16
+"""Threads that may be left behind, however few `threads` are; then new attempts wait for one to come back."""
 
 
 class Journal(Protocol):
@@ -67,8 +71,8 @@ class Executor:
         self._largest_output = largest_output
         self._bus = bus or Events()
         self._emit = emit or self._bus.emit
-        self._before = before
-        self._threads = Threads(most_left_behind=threads)
+        self._probation = Probation(before)
+        self._threads = Threads(most_left_behind=max(threads, FEWEST_LEFT_BEHIND))
 
     @property
     def abandoned(self) -> int:
@@ -81,45 +85,44 @@ class Executor:
 
     async def execute(self, job: Job) -> Outcome:
         """Run one attempt. Whatever leaves the task, a SystemExit too, is an outcome."""
-        options = _NO_OPTIONS
         if self._bus.wants(RunStarted):
             self._emit(RunStarted(job.id, job.task, job.row["queue"], job.row["attempt"]))
         try:
-            if not await self._may_begin(job):
-                return RELEASED
-            task = self._registry.get(job.task)
-            options = task.defaults
-            if job.row["input"] is None:
-                raise RequestMissing(f"the request of run {job.id} is missing", run_id=job.id)
-            value = await self._call(task, job)
-            return completed(task.arguments.dump_output(value, max_bytes=self._largest_output))
+            if job.doubted:
+                return await self._on_probation(job)
+            return await self._attempt(job)
         except BaseException as error:
             if isinstance(error, GeneratorExit) and _is_thrown_away(job):
                 raise
-            return self._ended(options, job, error)
+            return self._ended(job, error)
 
-    async def _may_begin(self, job: Job) -> bool:
-        """A doubtful job is first shown as running: one that was with a lost worker is counted if it kills this one, too."""
-        if self._before is None or not job.doubted:
-            return True
-        try:
-            return await self._before(job)
-        except OpenQueueError:
-            return False
+    async def _on_probation(self, job: Job) -> Outcome:
+        async with self._probation.of(job) as may_begin:
+            return await self._attempt(job) if may_begin else RELEASED
 
-    def _ended(self, options: TaskOptions, job: Job, error: BaseException) -> Outcome:
+    async def _attempt(self, job: Job) -> Outcome:
+        task = self._registry.get(job.task)
+        if job.row["input"] is None:
+            raise RequestMissing(f"the request of run {job.id} is missing", run_id=job.id)
+        value = await self._call(task, job)
+        return completed(task.arguments.dump_output(value, max_bytes=self._largest_output))
+
+    def _ended(self, job: Job, error: BaseException) -> Outcome:
         try:
-            outcome = decide(options, job.row["attempt"], job.row["max_attempts"], error, job.asked)
-        except Exception as failure:  # noqa: BLE001  an error that cannot be described is still an end
-            strange = RuntimeError(
-                f"{type(error).__qualname__}, which cannot be described ({type(failure).__qualname__})"
-            )
-            outcome = decide(options, job.row["attempt"], job.row["max_attempts"], strange, job.asked)
+            outcome = self._decide(job, error)
+        except BaseException as failure:  # noqa: BLE001  an error that cannot be described is still an end
+            strange = f"{type(error).__qualname__}, which cannot be described ({type(failure).__qualname__})"
+            outcome = self._decide(job, RuntimeError(strange))
         runner = asyncio.current_task()
         if job.asked is not None and isinstance(error, asyncio.CancelledError) and runner is not None:
             while runner.cancelling():
                 runner.uncancel()
         return outcome
+
+    def _decide(self, job: Job, error: BaseException) -> Outcome:
+        known = job.task in self._registry and not isinstance(error, RequestMissing)
+        options = self._registry.get(job.task).defaults if known else _NO_OPTIONS
+        return decide(options, job.row["attempt"], job.row["max_attempts"], error, job.asked)
 
     async def _call(self, task: Task[..., Any], job: Job) -> Any:
         arguments = task.arguments.parse(job.row["input"])
@@ -159,7 +162,7 @@ class Executor:
         return call.result()
 
     async def _ends_soon(self, call: Call, job: Job) -> bool:
-        """Wait a little for a thread that was told to end, unless its time is over anyway; else leave it behind."""
+        """Wait a little for a thread that was told to end, unless its time is over; else leave it behind."""
         try:
             if job.asked is not None:
                 await asyncio.wait([call.ended], timeout=THREAD_PATIENCE)

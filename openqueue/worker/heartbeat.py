@@ -1,7 +1,8 @@
 """Says that the process lives, from a thread of its own: a task that blocks the event loop is not a death.
 
-The thread has its own event loop and session, and on it holds the liveness lock. It shares a `Pulse` with the worker:
-plain values that either side reads. An event loop that makes no progress for a whole lease is said to be stuck.
+The thread has its own event loop and session, and on it holds the liveness lock. It shares a `Pulse` with
+the worker: plain values that either side reads. An event loop that makes no progress for a whole lease is
+said to be stuck.
 """
 
 from __future__ import annotations

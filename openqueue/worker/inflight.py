@@ -79,10 +79,10 @@ class Inflight:
         return sum(1 for job in self.held if job.row["queue"] == queue)
 
     def room(self) -> tuple[int, int]:
-        """How many jobs to claim now, and how many of them would start at once; nothing while there is enough.
+        """How many jobs to claim now, and how many of them would start at once; (0, 0) while there is enough.
 
-        The target is what is free now and what is expected to finish in 50 ms; it is refilled when half
-        of it is gone, or when a place is free.
+        The target is what is free now and what is expected to finish in 50 ms; it is refilled when half of it
+        is gone, or when a place is free.
         """
         free = self.concurrency - len(self._running) - len(self._waiting)
         ahead = min(MOST_PREFETCHED, int(self._measure() * PREFETCH_SECONDS))
@@ -174,7 +174,7 @@ class Inflight:
                 return
 
     def _measure(self) -> float:
-        """Jobs finished a second, smoothed; without work it fades, so that a slow task is not claimed as a fast one was."""
+        """Jobs finished a second, smoothed; it fades, so a slow task is not claimed as a fast one was."""
         now = time.monotonic()
         since, finished = self._measured
         if now - since >= 0.01:
@@ -186,6 +186,6 @@ class Inflight:
 
 
 def _forget(runner: asyncio.Task[None]) -> None:
-    """Make the event loop forget a task that swallows its cancellation: the loop would wait for it for ever at its end."""
+    """Make the event loop forget a task that swallows its cancellation: at its end it would wait for ever."""
     asyncio.tasks._unregister_task(runner)
     runner._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -7,13 +7,13 @@ A lane is one (queue, priority); its jobs are ordered by `seq`. Three places are
              appear below  looked through ended here
 
 A claim reads on from the cursor, so that running rows and dead rows behind it cost nothing. What commits late
-appears behind the cursor; a sweep reads there, a bounded stretch at a time, and where it finds work the cursor
+appears behind the cursor; a sweep reads there, a bounded stretch at a time. Where it finds work the cursor
 moves back, so that the late ones go first, as their seq says.
 
-The floor is where sweeps begin. Who takes a seq has a transaction id by then. So a mark is set: this far the lane
-was read, and every transaction that may still bring a lower seq has an id below `xid`. That is the id of a
-*later* claim: the end of a snapshot (`xmax`) will not do, it says nothing of ids that were given out and have
-not ended. Once `xmin` has come to a mark's xid, a whole pass that begins then raises the floor to it.
+The floor is where sweeps begin. Who takes a seq has a transaction id by then. So a mark is set: this far the
+lane was read, and every transaction that may still bring a lower seq has an id below `xid`. That is the id of
+a *later* claim: the end of a snapshot (`xmax`) will not do, it says nothing of ids that were given out and
+have not ended. Once `xmin` has come to a mark's xid, a whole pass that begins then raises the floor to it.
 
 What comes back with an old seq (a release, a rescue) raises the lane's `returns`: the floor is then 0.
 """
@@ -50,7 +50,7 @@ class Plan:
 
 
 class _Lane:
-    """The places in one lane, the marks (seq, xid) of how far it was read, and the mark that has no xid yet."""
+    """The places in one lane, the marks (seq, xid) of how far it was read, and the one without an xid yet."""
 
     __slots__ = ("cursor", "floor", "marks", "returns", "sweep", "target", "unsigned", "until")
 
@@ -160,7 +160,7 @@ class Lanes:
         return returned
 
     def hear(self, ready: Sequence[Sequence[Any]]) -> None:
-        """Jobs appeared, as a bell says: [queue, priority, smallest seq]. One behind a cursor moves it back."""
+        """Jobs appeared, a bell says: [queue, priority, smallest seq]. One behind a cursor moves it back."""
         for queue, priority, seq in ready:
             key = (queue, priority)
             self._heard[key] = min(seq, self._heard.get(key, seq))

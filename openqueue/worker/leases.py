@@ -1,7 +1,7 @@
 """Finds out which leases are gone, after this worker had been given up for dead.
 
-What it held then was given to others. What it has claimed since is its own, and no rescuer looks for it: only the
-database can tell the two apart.
+What it held then was given to others. What it has claimed since is its own, and no rescuer looks for it:
+only the database can tell the two apart.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Leases"]
 
 
 class Leases:
-    """Asks of every job that `held` answers whether this worker still has it; `lost` hears of those it has not."""
+    """Asks of every job in `held` whether this worker still has it; `lost` hears of those it has not."""
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
 """Takes in work: one claim at a time, as large as there is room for.
 
 It claims when a place is free and something said that there may be work: the bell, the timer of the next
-scheduled job, the poll floor; or, while jobs come thick, every few milliseconds. While claims are full it goes on at once.
+scheduled job, the poll floor; or, while jobs come thick, every few milliseconds. While claims are full it
+goes on at once.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ __all__ = ["Claims", "Producer"]
 
 BUSY_POLL: Final = (0.002, 0.01)
 SWEEP_EVERY: Final = 1.0
-"""Seconds between sweeps while claims come back full; otherwise the first follows soon, and then ever more seldom."""
+"""Seconds between sweeps while claims come back full; else the first follows soon, then ever more seldom."""
 
 SWEEP_SOON: Final = 0.02
 SWEEP_SHARE: Final = 20
 """Sweeping takes at most a twentieth of the time: after one of n seconds none for twenty times n."""
 
 OVERDUE: Final = (0.01, 0.25)
-"""Seconds until the next look for a scheduled job that is due and could not be moved, since somebody has it locked."""
+"""Seconds until the next look for a due job that could not be moved into line: somebody has it locked."""
 
 HOARD: Final = 0.5
 """Seconds after which jobs claimed ahead that still wait go back: the next ones are slower than the last."""
@@ -113,7 +114,7 @@ class Producer:
         doorbell.join(self.hear, lambda: self._inflight.room()[0] <= 0)
 
     def hear(self, ready: Sequence[Sequence[Any]] | None, due: float | None) -> None:
-        """The bell: lanes that have new jobs (None: look everywhere), seconds until a scheduled one is due."""
+        """The bell: lanes with new jobs (None: look everywhere), seconds until a scheduled one is due."""
         if ready is None:
             self._sweep_soon = True
         else:
@@ -151,7 +152,7 @@ class Producer:
         self._woken.set()
 
     async def look(self) -> int:
-        """Have the next claim look through everything; answers how many jobs it brought. Needs `run` beside it."""
+        """Have the next claim look through everything; answers what it brought. Needs `run` beside it."""
         if self._asked is None or self._asked.done():
             self._asked = asyncio.get_running_loop().create_future()
         self._woken.set()
@@ -214,7 +215,7 @@ class Producer:
         return len(rows)
 
     def _plan_sweep(self, swept: bool, got: int, full: bool, now: float, taken: float) -> None:
-        """Sweep soon after jobs came, for one may have committed late; then ever more seldom; seldom under backlog."""
+        """Sweep soon after jobs came, one may have committed late; then more seldom; seldom under backlog."""
         if swept:
             self._swept_at = now + SWEEP_SHARE * taken
             self._sweep_pause = min(self._sweep_pause * 2, SWEEP_EVERY)
@@ -225,7 +226,7 @@ class Producer:
         self._sweep_at = self._swept_at + self._sweep_pause
 
     def _next_due(self, due: float | None, in_vain: bool, now: float) -> float | None:
-        """When the next scheduled job is due; a little later, and later again, for one that somebody has locked."""
+        """When the next scheduled job is due; later, and later again, for one that somebody has locked."""
         if due is not None and due <= 0 and in_vain:
             pause, self._overdue = self._overdue, min(self._overdue * 2, OVERDUE[1])
             return now + pause
@@ -247,7 +248,7 @@ class Producer:
         ]
 
     async def _wait_room(self) -> None:
-        """Until a place is free; what was claimed ahead and waits too long was claimed in vain and goes back."""
+        """Until a place is free; what was claimed ahead and waits too long goes back."""
         waited = self._inflight.waited()
         if waited > HOARD:
             await self.give_back("claimed ahead, but the jobs before them take longer than was expected")

@@ -1,7 +1,7 @@
 """Tells the database which jobs claimed ahead have begun, so that what runs shows as running.
 
-A job claimed ahead that ends within the interval is never reported: its end is. One that was in a lost worker's hands
-before (`suspect`) is reported before it begins, so that a job that kills its worker is counted each time.
+A job claimed ahead that ends within the interval is never reported: its end is. One that was with a lost
+worker is reported before it begins (`probation`), so that a job that kills its worker is counted each time.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Starter:
 
     async def once(self) -> int:
         """Report what has begun since; answers how many."""
-        begun = [job for job in self._running() if not job.started]
+        begun = [job for job in self._running() if not (job.started or job.doubted)]
         if begun:
             await self._report(begun)
         return len(begun)

@@ -1,7 +1,7 @@
 """Signals: the first stops the worker in good order, the second at once.
 
-Handlers are set with `signal`, not with the event loop, and the last release goes over a connection of its own from a
-thread of its own: so they work while a task blocks the loop.
+Handlers are set with `signal`, not with the event loop, and the last release goes over a connection of its
+own from a thread of its own: so they work while a task blocks the loop.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ LAST_RELEASE: Final = 1.0
 def stopping_on_signals(
     stop: asyncio.Event, target: Target, statements: Statements, worker: UUID
 ) -> Iterator[None]:
-    """Within the block, SIGTERM and SIGINT set `stop`; the next one releases what it can and ends the process."""
+    """Within the block SIGTERM and SIGINT set `stop`; the next one releases what it can and exits."""
     loop = asyncio.get_running_loop()
     signals = [signal.SIGTERM, signal.SIGINT]
 
-    def heard(number: int, frame: Any) -> None:
+    def heard(_number: int, _frame: Any) -> None:
         if not stop_asked.is_set():
             stop_asked.set()
             loop.call_soon_threadsafe(stop.set)

@@ -1,4 +1,4 @@
-"""How a service bears a database that is away: told once, tried again with jittered pauses, told when it is back."""
+"""How a service bears a database that is away: told once, tried again with pauses, told when it is back."""
 
 from __future__ import annotations
 

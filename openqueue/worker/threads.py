@@ -1,7 +1,7 @@
 """Threads for synchronous tasks: as many as there are calls, reused, and never waited for at the end.
 
-A thread cannot be stopped. One whose call does not end when told to is left behind; another takes its place, so that
-the places of the pool stay usable. They are daemon threads: the process can always end.
+A thread cannot be stopped. One whose call does not end when told to is left behind; another takes its
+place, so that the places of the pool stay usable. They are daemon threads: the process can always end.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Threads:
         self._came_back = asyncio.Event()
 
     async def start(self, function: Callable[[], Any]) -> Call:
-        """Begin a call in a free thread, or a new one. While too many are left behind, waits for one to come back."""
+        """Begin a call in a free or new thread; if too many are left behind, wait for one to come back."""
         while self.left_behind >= self._most_left_behind:
             self._came_back.clear()
             await self._came_back.wait()

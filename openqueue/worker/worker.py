@@ -1,7 +1,7 @@
 """The worker process: its parts, and the rings in which they start and stop.
 
-To stop is to leave the rings from the inside out: intake first, then what runs, then what must be stored, and the
-heartbeat last, so that nobody takes the jobs away before their outcomes are known.
+To stop is to leave the rings from the inside out: intake first, then what runs, then what must be stored,
+and the heartbeat last, so that nobody takes the jobs away before their outcomes are known.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Worker:
             await stop.wait()
 
     async def drain(self, stop: asyncio.Event | None = None) -> None:
-        """Work until nothing is ready (or `stop` is set), then finish; what is scheduled for later is left."""
+        """Work until nothing is ready (or `stop` is set), then finish; what is scheduled is left."""
         async with self._rings():
             ends = [asyncio.create_task(self._quiet()), asyncio.create_task((stop or asyncio.Event()).wait())]
             try:
@@ -150,7 +150,7 @@ class Worker:
                     one.cancel()
 
     async def _quiet(self) -> None:
-        """Return once everything that was claimed is stored, and a look through everything after that found nothing."""
+        """Return once all that was claimed is stored and a look everywhere after that finds nothing."""
         while True:
             await self._completer.idle()
             found = await asyncio.gather(*(producer.look() for producer in self._producers))
@@ -262,7 +262,7 @@ class Worker:
 
     @asynccontextmanager
     async def _registered(self) -> AsyncIterator[None]:
-        """The worker's row and its tasks' entries in the catalogue; on leaving, all it still holds goes back."""
+        """The worker's row and its tasks in the catalogue; on leaving, all it still holds goes back."""
         await self._database.fetchval("register_worker", self.id, *self._row())
         await self._database.fetchval("publish_tasks", self._namespace, self._pool_name(), self._catalog())
         try:
@@ -276,7 +276,7 @@ class Worker:
 
     @asynccontextmanager
     async def _draining(self) -> AsyncIterator[None]:
-        """On leaving: what has not begun goes back, what runs has the grace period, then is cancelled, then left."""
+        """On leaving: what has not begun goes back; what runs has its grace, then is cancelled, then left."""
         try:
             yield
         finally:
@@ -346,7 +346,7 @@ class Worker:
         )
 
     def _pool_name(self) -> str:
-        """Workers with the same tasks publish under the same key, so that others' entries are never touched."""
+        """Workers with the same tasks publish under one key, so that others' entries are never touched."""
         return sha256("\n".join(self._registry.names).encode()).hexdigest()[:12]
 
     def _catalog(self) -> str:

@@ -56,7 +56,8 @@ END $$;
 -- Claim up to n ready jobs for a worker, lane after lane: by priority, inside one by queue (first those after last_queue),
 -- inside a lane by seq, beginning behind the cursor that the worker passes for it.
 --   claim      the fence: a number that this worker never used before; made by the caller before the call
---   starting   how many of them start at once; the rest show as queued until start_jobs says otherwise
+--   starting   how many of them start at once; the rest show as queued until start_jobs says otherwise, and so do those
+--              that were with a lost worker
 --   tasks      the tasks that the caller knows (NULL: any); others are passed over, and wait for a worker that knows them
 --   queues     queues to look at (NULL: all), each with the most to take from it in limits
 --   lane_*     for each lane known to the caller: read only seq in (cursor, upto]; a lane not named is read from its beginning
@@ -117,7 +118,7 @@ BEGIN
     ), claimed AS (
         UPDATE :schema.jobs j
         SET worker = claim_jobs.worker, claim = claim_jobs.claim, claimed_at = statement_timestamp(), attempt = j.attempt + 1,
-            state = CASE WHEN f.place <= COALESCE(starting, claim_jobs.n) THEN 'r' ELSE 'c' END::"char"
+            state = CASE WHEN f.place <= COALESCE(starting, claim_jobs.n) AND NOT j.suspect THEN 'r' ELSE 'c' END::"char"
         FROM fitting f WHERE j.ctid = f.ctid AND j.worker = :schema.nobody()
         RETURNING f.place, j.id, j.task, j.queue, j.priority, j.seq, j.attempt - j.uncounted AS attempt, j.max_attempts,
             j.state, j.suspect, j.run_at, j.deadline
@@ -125,7 +126,7 @@ BEGIN
         -- A row that changed between the look and the lock (somebody began to wait for it) is at another place: by id, then.
         UPDATE :schema.jobs j
         SET worker = claim_jobs.worker, claim = claim_jobs.claim, claimed_at = statement_timestamp(), attempt = j.attempt + 1,
-            state = CASE WHEN f.place <= COALESCE(starting, claim_jobs.n) THEN 'r' ELSE 'c' END::"char"
+            state = CASE WHEN f.place <= COALESCE(starting, claim_jobs.n) AND NOT j.suspect THEN 'r' ELSE 'c' END::"char"
         FROM fitting f
         WHERE (SELECT count(*) FROM claimed) < (SELECT count(*) FROM fitting) AND f.place NOT IN (SELECT c.place FROM claimed c)
           AND j.id = ANY (ARRAY[f.id]) AND j.worker = :schema.nobody()

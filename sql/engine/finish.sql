@@ -95,12 +95,12 @@ BEGIN
     PERFORM pg_current_xact_id();
     WITH held AS MATERIALIZED (
         SELECT j.*, u.error, u.delay, u.started, u.finished, u.outcome AS told
-        FROM (SELECT DISTINCT ON (u.id) u.* FROM (  -- of two outcomes for one attempt the first counts
+        FROM (SELECT DISTINCT ON (u.id, u.claim) u.* FROM (  -- of two outcomes for one attempt the first counts
                   SELECT u.id, COALESCE(u.claim, one_claim) AS claim, COALESCE(u.outcome, one_outcome) AS outcome,
                       u.error, u.delay, u.started, u.finished, u.i
                   FROM unnest(ids, claims, outcomes, errors, delays, started, finished)
                       WITH ORDINALITY AS u (id, claim, outcome, error, delay, started, finished, i)) u
-              WHERE u.outcome <> 'completed' ORDER BY u.id, u.i) u
+              WHERE u.outcome <> 'completed' ORDER BY u.id, u.claim, u.i) u
         JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.worker = finish_others.worker AND j.claim = u.claim
         FOR UPDATE OF j
     ), decided AS MATERIALIZED (

@@ -1,4 +1,4 @@
-"""The engine's calls with short names, on one connection, as a worker of no particular language makes them."""
+"""The engine's calls with short names, on one connection, as a worker of any language makes them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Engine:
 
     async def sql(self, text: str, *arguments: Any) -> list[Row]:
         """Any statement, its functions and relations found without the schema's name."""
-        await self.db.execute("SELECT set_config('search_path', quote_ident($1), false)".replace("$1", _literal(self.schema)))
+        await self.db.execute(
+            "SELECT set_config('search_path', quote_ident($1), false)".replace("$1", _literal(self.schema))
+        )
         rows: list[Row] = await self.db.fetch(text, *arguments)
         return rows
 
@@ -60,17 +62,21 @@ class Engine:
             "priority": "integer",
             "max_attempts": "integer",
         }
-        named = "".join(f", {name} => ${place}::{types.get(name, 'text')}" for place, name in enumerate(given, 3))
+        named = "".join(
+            f", {name} => ${place}::{types.get(name, 'text')}" for place, name in enumerate(given, 3)
+        )
         values = [json.dumps(options[name]) if name == "meta" else options[name] for name in given]
         found: UUID = await self.db.fetchval(
-            f'SELECT {_ident(self.schema)}.add_job($1::text, $2::text::jsonb{named})',
+            f"SELECT {_ident(self.schema)}.add_job($1::text, $2::text::jsonb{named})",
             task,
             json.dumps(payload or {}),
             *values,
         )
         return found
 
-    async def bulk(self, count: int, *, task: str = "t", queue: str = "default", priority: int = 0) -> list[UUID]:
+    async def bulk(
+        self, count: int, *, task: str = "t", queue: str = "default", priority: int = 0
+    ) -> list[UUID]:
         """Enqueue many in one statement."""
         rows = await self.call(
             "add_plain", task, ["{}"] * count, self.namespace, queue, priority, 25, 1048576
@@ -158,7 +164,9 @@ class Engine:
         """A run as people read it."""
         (row,) = await self.call("run_info", run)
         return {
-            name: json.loads(value) if name in ("input", "output", "error", "progress", "meta") and value else value
+            name: json.loads(value)
+            if name in ("input", "output", "error", "progress", "meta") and value
+            else value
             for name, value in dict(row).items()
         }
 

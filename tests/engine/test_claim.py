@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from typing import Any
 
@@ -43,7 +44,9 @@ async def test_lower_priority_numbers_go_first_and_then_what_was_ready_first(eng
 async def test_a_scheduled_job_takes_its_place_when_it_is_due_not_when_it_was_added(engine: Engine) -> None:
     delayed = await engine.add_one(run_at=await soon(engine))
     before = await engine.add_one()
-    while not await engine.db.fetchval("SELECT run_at < clock_timestamp() FROM openqueue.jobs WHERE id = $1", delayed):
+    while not await engine.db.fetchval(
+        "SELECT run_at < clock_timestamp() FROM openqueue.jobs WHERE id = $1", delayed
+    ):
         pass
     assert ids(await engine.claim()) == [before, delayed]
 
@@ -118,8 +121,6 @@ async def test_a_claim_is_bounded_by_bytes_and_goes_on_where_it_stopped(engine: 
             plan.priorities,
             plan.cursors,
         )
-        import json
-
         lanes.learn(plan, rows, json.loads(last["input"]), 0.001)
         found.append(ids(rows))
     assert found == [jobs[:2], jobs[2:], []]
@@ -199,7 +200,9 @@ async def recorded(engine: Engine) -> int:
     return int(row["n"])
 
 
-async def test_a_claim_that_is_rolled_back_leaves_its_jobs_to_others(engine: Engine, another: Another) -> None:
+async def test_a_claim_that_is_rolled_back_leaves_its_jobs_to_others(
+    engine: Engine, another: Another
+) -> None:
     holder = await another()
     jobs = await engine.bulk(5)
     transaction = holder.db.transaction()

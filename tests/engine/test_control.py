@@ -13,7 +13,18 @@ import pytest
 from tests.engine.calls import Engine, blocked
 from tests.engine.conftest import Another
 
-STATES = ("scheduled", "queued", "claimed", "running", "retrying", "completed", "failed", "cancelled", "expired", "unknown")
+STATES = (
+    "scheduled",
+    "queued",
+    "claimed",
+    "running",
+    "retrying",
+    "completed",
+    "failed",
+    "cancelled",
+    "expired",
+    "unknown",
+)
 
 
 async def in_state(engine: Engine, state: str) -> UUID:
@@ -98,7 +109,9 @@ async def test_retry_answers_by_state(engine: Engine, state: str, answer: str) -
         assert [row["id"] for row in await engine.claim(promote=False)] == [run]
 
 
-async def test_a_finished_run_that_is_retried_shows_once_and_its_attempts_do_not_collide(engine: Engine) -> None:
+async def test_a_finished_run_that_is_retried_shows_once_and_its_attempts_do_not_collide(
+    engine: Engine,
+) -> None:
     run = await engine.add_one(max_attempts=2)
     for _ in range(3):
         await engine.run_once("retry", delays=0.0)
@@ -130,7 +143,9 @@ async def test_a_retried_run_gets_its_key_back_only_if_nobody_has_it(engine: Eng
     assert await engine.add_one(job_key="k", job_key_mode="skip") == run
 
 
-async def test_a_retry_whose_key_is_taken_meanwhile_goes_on_without_it(engine: Engine, another: Another) -> None:
+async def test_a_retry_whose_key_is_taken_meanwhile_goes_on_without_it(
+    engine: Engine, another: Another
+) -> None:
     other, watch = await another(), await another()
     run = await engine.add_one(job_key="k")
     await engine.run_once()

@@ -21,7 +21,9 @@ async def stored(engine: Engine) -> int:
 
 
 @pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])
-async def test_a_job_is_visible_after_the_commit_only(engine: Engine, another: Another, isolation: Any) -> None:
+async def test_a_job_is_visible_after_the_commit_only(
+    engine: Engine, another: Another, isolation: Any
+) -> None:
     writer = await another()
     transaction = writer.db.transaction(isolation=isolation)
     await transaction.start()
@@ -43,10 +45,10 @@ async def test_of_a_rolled_back_enqueue_nothing_is_left(engine: Engine) -> None:
 async def test_a_savepoint_that_is_rolled_back_takes_its_job_and_no_other(engine: Engine) -> None:
     async with engine.db.transaction():
         kept = await engine.add_one()
-        with pytest.raises(ZeroDivisionError):
-            async with engine.db.transaction():
-                await engine.add_one(queue_name="another")
-                raise ZeroDivisionError
+        savepoint = engine.db.transaction()
+        await savepoint.start()
+        await engine.add_one(queue_name="another")
+        await savepoint.rollback()
     assert [row["id"] for row in await engine.claim()] == [kept]
 
 
@@ -69,7 +71,8 @@ async def test_an_empty_batch_is_no_fault(engine: Engine) -> None:
     assert await engine.sql("SELECT * FROM add_jobs('{}')") == []
     assert await engine.sql("SELECT * FROM add_batch('{}', '{}')") == []
     (row,) = await engine.sql(
-        "SELECT * FROM add_batch('{t}', '{\"{}\"}', queues => '{}', priorities => '{}', max_attempts => '{}', keys => '{k}')"
+        """SELECT * FROM add_batch('{t}', '{"{}"}', queues => '{}', priorities => '{}', max_attempts => '{}',
+            keys => '{k}')"""
     )
     assert row["outcome"] == "added"
 
@@ -186,7 +189,9 @@ async def test_two_enqueues_with_one_key_at_once_make_one_job(
     assert len(await engine.claim()) == 1
 
 
-async def test_a_key_whose_enqueue_is_rolled_back_goes_to_who_waited(engine: Engine, another: Another) -> None:
+async def test_a_key_whose_enqueue_is_rolled_back_goes_to_who_waited(
+    engine: Engine, another: Another
+) -> None:
     writer, watch = await another(), await another()
     transaction = writer.db.transaction()
     await transaction.start()
@@ -217,7 +222,7 @@ async def test_batches_with_the_same_keys_in_opposite_order_do_not_deadlock(
     async def write(writer: Engine, order: list[str]) -> None:
         for _ in range(10):
             await writer.sql(
-                "SELECT * FROM add_batch('{t}', array_fill('{}'::jsonb, ARRAY[cardinality($1::text[])]), keys => $1)",
+                "SELECT * FROM add_batch('{t}', array_fill('{}'::jsonb, ARRAY[20]), keys => $1::text[])",
                 order,
             )
 

@@ -38,7 +38,9 @@ async def test_an_outcome_is_applied_once_then_repeated(engine: Engine, outcome:
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-async def test_whoever_holds_another_claim_writes_nothing(engine: Engine, another: Another, outcome: str) -> None:
+async def test_whoever_holds_another_claim_writes_nothing(
+    engine: Engine, another: Another, outcome: str
+) -> None:
     (run,) = await started(engine)
     stranger = await another()
     assert await engine.finish([run], [outcome], claims=[engine.claim_number + 1], delays=[1.0]) == ["lost"]
@@ -98,7 +100,9 @@ async def test_an_unknown_outcome_is_refused_and_nothing_is_written(engine: Engi
 
 async def test_output_error_and_attempt_are_what_people_read(engine: Engine) -> None:
     good, bad = await started(engine, 2)
-    await engine.finish([good, bad], ["completed", "failed"], outputs=[{"n": 1}, None], errors=[None, {"type": "E"}])
+    await engine.finish(
+        [good, bad], ["completed", "failed"], outputs=[{"n": 1}, None], errors=[None, {"type": "E"}]
+    )
     run = await engine.run(good)
     assert (run["output"], run["error"], run["attempt"], run["worker"]) == ({"n": 1}, None, 1, engine.worker)
     assert run["started_at"] <= run["finished_at"]
@@ -135,7 +139,10 @@ async def test_a_retry_or_snooze_past_the_deadline_fails_for_good_and_says_why(
     soon = await engine.db.fetchval("SELECT now() + interval '1 minute'")
     in_time, too_late = await started(engine, 2, deadline=soon)
     errors = [{"type": "E"} if outcome == "retry" else None] * 2
-    assert await engine.finish([in_time, too_late], [outcome] * 2, errors=errors, delays=[1.0, 61.0]) == ["applied"] * 2
+    assert (
+        await engine.finish([in_time, too_late], [outcome] * 2, errors=errors, delays=[1.0, 61.0])
+        == ["applied"] * 2
+    )
     assert await engine.status(in_time) == STATUS[outcome]
     run = await engine.run(too_late)
     assert (run["status"], run["error"]["type"]) == ("failed", error)
@@ -195,5 +202,8 @@ async def test_a_closed_claim_is_forgotten_and_others_are_kept(engine: Engine) -
 async def test_a_thousand_outcomes_are_stored_in_one_call(engine: Engine) -> None:
     await engine.bulk(1000)
     runs = [row["id"] for row in await engine.claim()]
-    assert await engine.finish(runs, [OUTCOMES[n % 6] for n in range(1000)], delays=[60.0] * 1000) == ["applied"] * 1000
+    assert (
+        await engine.finish(runs, [OUTCOMES[n % 6] for n in range(1000)], delays=[60.0] * 1000)
+        == ["applied"] * 1000
+    )
     assert len(await engine.sql("SELECT FROM attempts")) == 1000

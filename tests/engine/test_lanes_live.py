@@ -132,7 +132,9 @@ async def test_a_locked_job_hides_no_other_one_from_a_sweep(engine: Engine, anot
     assert await sweeps(engine, lanes) == [late[0]]
 
 
-async def test_a_bell_moves_the_cursor_back_even_while_a_claim_is_under_way(engine: Engine, another: Another) -> None:
+async def test_a_bell_moves_the_cursor_back_even_while_a_claim_is_under_way(
+    engine: Engine, another: Another
+) -> None:
     writer = await another()
     transaction = writer.db.transaction()
     await transaction.start()

@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from openqueue.worker.lanes import Plan
 from tests.engine.calls import Engine
 from tests.engine.conftest import Another
 
@@ -24,18 +25,28 @@ FILL = """
         SELECT nth_id(first, n), now(), 0, 25, 'default', $1, 'default', '{}'
         FROM (SELECT new_id() AS first) f, generate_series(1, $2::integer) n RETURNING id
     )"""
-READY = FILL + """
+READY = (
+    FILL
+    + """
     INSERT INTO jobs (id, seq, run_at, size, priority, max_attempts, namespace, queue, task)
     SELECT id, nextval('job_seq'), now(), 10, 0, 25, 'default', 'default', $1 FROM made"""
-SCHEDULED = FILL + """
+)
+SCHEDULED = (
+    FILL
+    + """
     INSERT INTO jobs (id, state, run_at, size, priority, max_attempts, namespace, queue, task)
     SELECT id, 's', now() + interval '1 day', 10, 0, 25, 'default', 'default', $1 FROM made"""
-FINISHED = FILL + """
-    INSERT INTO attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, output)
+)
+FINISHED = (
+    FILL
+    + """
+    INSERT INTO attempts
+        (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, output)
     SELECT id, $3::uuid, 1, now(), now(), 1, 1, true, 'completed', '1' FROM made"""
+)
 TOUCHED = """
-    SELECT sum(pg_stat_get_xact_tuples_returned(c.oid) + pg_stat_get_xact_tuples_fetched(c.oid))::bigint AS n
-    FROM pg_class c WHERE relnamespace = 'openqueue'::regnamespace AND relkind IN ('r', 'i')"""
+    SELECT sum(pg_stat_get_xact_tuples_returned(oid) + pg_stat_get_xact_tuples_fetched(oid))::bigint AS n
+    FROM pg_class WHERE relnamespace = 'openqueue'::regnamespace AND relkind IN ('r', 'i')"""
 
 
 async def touched(engine: Engine, call: Callable[[], Any]) -> int:
@@ -105,8 +116,6 @@ async def test_what_is_touched_follows_the_batch_and_not_the_tables(
 
 
 async def test_a_sweep_reads_no_more_than_its_stretch(engine: Engine) -> None:
-    from openqueue.worker.lanes import Plan
-
     await engine.sql(READY, "t", 20_000)
     plan = Plan(["default"], [0], [1000], [2000], sweep=True)
     n = await touched(engine, lambda: engine.claim(5000, plan=plan, tasks=["unknown"]))
@@ -129,5 +138,5 @@ async def test_at_least_nine_of_ten_claims_are_heap_only_updates(engine: Engine)
 
 async def hot(engine: Engine) -> list[asyncpg.Record]:
     return await engine.sql(
-        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'jobs' AND schemaname = 'openqueue'"
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'openqueue.jobs'::regclass"
     )

@@ -17,9 +17,15 @@ async def held(engine: Engine, count: int = 1, *, starting: int | None = None, *
     return [row["id"] for row in await engine.claim(starting=starting)]
 
 
-async def put_back(engine: Engine, runs: list[Any], *, lost: bool, claims: list[int] | None = None) -> list[str]:
+async def put_back(
+    engine: Engine, runs: list[Any], *, lost: bool, claims: list[int] | None = None
+) -> list[str]:
     rows = await engine.sql(
-        "SELECT * FROM put_back($1, $2::uuid[], $3, claims => $4::bigint[])", engine.worker, runs, lost, claims
+        "SELECT * FROM put_back($1, $2::uuid[], $3, claims => $4::bigint[])",
+        engine.worker,
+        runs,
+        lost,
+        claims,
     )
     return [row["verdict"] for row in sorted(rows, key=lambda row: row["id"])]
 
@@ -47,7 +53,9 @@ async def test_the_third_lost_worker_fails_the_run(engine: Engine) -> None:
     for _ in range(3):
         verdicts += await put_back(engine, [run], lost=True)
         rows = await engine.claim()
-        assert all(row["suspect"] and row["attempt"] == 1 for row in rows)
+        assert all(row["suspect"] and row["attempt"] == 1 and not row["started"] for row in rows)
+        for row in rows:  # whatever was with a lost worker is shown as running before it runs
+            assert await engine.value("start_jobs", engine.worker, [row["id"]], [engine.claim_number]) == []
     assert verdicts == ["ready", "ready", "failed"]
     assert (await engine.run(run))["error"]["type"] == "WorkerLost"
     assert [a["outcome"] for a in await engine.call("run_attempts", run)] == ["lost", "lost", "failed"]
@@ -145,14 +153,19 @@ async def test_progress_and_log_lines_of_a_lost_lease_are_refused(engine: Engine
     ("patches", "progress"),
     [
         (['{"a": 1}', '{"b": 2}'], {"a": 1, "b": 2}),
-        (['{"a": {"x": 1, "y": {"z": 1}}}', '{"a": {"y": {"w": 2}}}'], {"a": {"x": 1, "y": {"z": 1, "w": 2}}}),
+        (
+            ['{"a": {"x": 1, "y": {"z": 1}}}', '{"a": {"y": {"w": 2}}}'],
+            {"a": {"x": 1, "y": {"z": 1, "w": 2}}},
+        ),
         (['{"a": 1, "b": 1}', '{"a": null}'], {"b": 1}),
         (['{"a": {"x": 1}}', '{"a": [1, 2]}', '{"a": {"y": 2}}'], {"a": {"y": 2}}),
         (['{"a": {"b": null, "c": 1}}'], {"a": {"c": 1}}),
         (['{"a": [1, {"b": null}]}'], {"a": [1, {"b": None}]}),
     ],
 )
-async def test_progress_patches_are_merged_to_any_depth(engine: Engine, patches: list[str], progress: Any) -> None:
+async def test_progress_patches_are_merged_to_any_depth(
+    engine: Engine, patches: list[str], progress: Any
+) -> None:
     (run,) = await held(engine)
     for patch in patches:
         assert await log(engine, [run], [engine.claim_number], "progress", [patch]) == []

@@ -20,14 +20,22 @@ async def test_every_status_is_shown_listed_and_counted(engine: Engine) -> None:
     assert shown == {state: {"claimed": "queued"}.get(state, state) for state in runs}
     assert set(shown.values()) == {state.status for state in STATUSES}
     filters = ("default", None, None, None, None, None, None, None, 100)
-    for state in STATUSES:
-        query, how = ("runs_ended", [state.status]) if state.status in ENDED else ("runs_live", list(state.stored))
+    for one in STATUSES:
+        query, how = ("runs_ended", [one.status]) if one.status in ENDED else ("runs_live", list(one.stored))
         listed = await engine.call(query, *filters, how)
-        assert {row["id"] for row in listed} == {run for name, run in runs.items() if shown[name] == state.status}
-        assert {row["status"] for row in listed} == {state.status}
+        assert {row["id"] for row in listed} == {
+            run for name, run in runs.items() if shown[name] == one.status
+        }
+        assert {row["status"] for row in listed} == {one.status}
     assert len(await engine.call("runs_all", *filters)) == len(runs)
     (stats,) = await engine.call("queue_stats", "default")
-    assert [stats[name] for name in ("queue", "queued", "running", "scheduled", "retrying")] == ["default", 2, 1, 1, 1]
+    assert [stats[name] for name in ("queue", "queued", "running", "scheduled", "retrying")] == [
+        "default",
+        2,
+        1,
+        1,
+        1,
+    ]
     oldest = await engine.run(runs["queued"])
     assert stats["oldest_ready_at"] == oldest["run_at"]
 
@@ -49,7 +57,11 @@ async def test_a_runs_columns_follow_its_life(engine: Engine) -> None:
 
 async def test_the_timeline_tells_everything_in_order(engine: Engine) -> None:
     run = await engine.add_one()
-    for outcome, error in (("retry", {"type": "E", "retryable": True}), ("snoozed", None), ("released", None)):
+    for outcome, error in (
+        ("retry", {"type": "E", "retryable": True}),
+        ("snoozed", None),
+        ("released", None),
+    ):
         await engine.claim()
         entry = (engine.worker, [run], [engine.claim_number], ["log"], [0.0], ["{}"])
         assert await engine.value("log_runs", *entry) == []
@@ -73,7 +85,9 @@ async def test_the_table_of_states_agrees_with_the_constraints_of_the_database(e
         """SELECT conrelid::regclass::text AS relation, pg_get_constraintdef(oid) AS rule FROM pg_constraint
            WHERE contype = 'c' AND conrelid IN ('jobs'::regclass, 'attempts'::regclass)"""
     )
-    rules = {row["relation"]: row["rule"] for row in rows if "ANY" in row["rule"] and "IS NULL" not in row["rule"]}
+    rules = {
+        row["relation"]: row["rule"] for row in rows if "ANY" in row["rule"] and "IS NULL" not in row["rule"]
+    }
     stored = {letter for letters in LIVE.values() for letter in letters}
     assert set(re.findall(r"'(\w)'", rules["jobs"])) == stored
     outcomes = set(re.findall(r"'(\w+)'", rules["attempts"]))

@@ -1,4 +1,4 @@
-"""Tasks that the crash and stop scenarios run in real worker processes; each says on standard output what it does."""
+"""Tasks that the crash and stop scenarios run in worker processes; each tells on stdout what it does."""
 
 from __future__ import annotations
 

@@ -5,24 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-T = TypeVar("T")
+from collections.abc import Callable
+from typing import Any
 
 
 async def eventually(
-    look: Callable[[], T] | Callable[[], Awaitable[T]],
-    *,
-    timeout: float = 10.0,
-    every: float = 0.01,
-    what: str = "",
-) -> T:
+    look: Callable[[], Any], *, timeout: float = 10.0, every: float = 0.01, what: str = ""
+) -> Any:
     """The first answer of `look` that is true. Fails, saying the last one, when there is none in time."""
     deadline = time.monotonic() + timeout
     while True:
-        found = look()
-        answer: T = await found if inspect.isawaitable(found) else found  # type: ignore[assignment]
+        answer = look()
+        if inspect.isawaitable(answer):
+            answer = await answer
         if answer:
             return answer
         assert time.monotonic() < deadline, f"not within {timeout:g} s: {what or look}; last seen: {answer!r}"

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Block", "Transcript", "alike", "blocks", "environment", "tables"]
+from tests.support.eventually import eventually
+
+__all__ = ["Block", "Transcript", "alike", "blocks", "environment", "running", "start", "tables"]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
@@ -58,7 +63,8 @@ def tables(document: Path) -> dict[str, list[list[str]]]:
     found: dict[str, list[list[str]]] = {}
     for table in re.findall(r"(?:^\|.*\|\n)+", document.read_text(), re.MULTILINE):
         title, _, *rows = [
-            [cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in table.splitlines()
+            [cell.strip().replace("`", "") for cell in line.strip("|").split("|")]
+            for line in table.splitlines()
         ]
         found[title[0]] = rows
     return found
@@ -76,6 +82,34 @@ def environment(**more: str) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OPENQUEUE_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{clean.get('PATH', '')}"
     return {**clean, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+@asynccontextmanager
+async def running(
+    line: list[str], directory: Path, environ: Mapping[str, str], *, until: str
+) -> AsyncIterator[None]:
+    """A process beside the body, which begins once it has said `until`. Ctrl-C ends it, in good order."""
+    log = directory.parent / f"{directory.name}.log"
+    process = start(line, directory, environ, log)
+    try:
+        await eventually(
+            lambda: process.poll() is not None or until in log.read_text(), timeout=60, what=until
+        )
+        assert process.poll() is None, log.read_text()
+        yield
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) in (0, 130), log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def start(line: list[str], directory: Path, environ: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a process that writes to a log file."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            line, cwd=directory, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
 
 
 class Transcript:
@@ -97,8 +131,8 @@ class Transcript:
         """The text with the ids that were seen in the place of those that the document shows."""
         return _ID.sub(lambda found: self._ids.get(found[0], found[0]), text)
 
-    def run(self, command: str, expected: str) -> None:
-        """Run a command; it must succeed and print what is expected, on either output."""
+    def call(self, command: str) -> str:
+        """Run a command, which must succeed; what it printed, on either output."""
         done = subprocess.run(
             ["/bin/sh", "-c", self.real(command)],
             cwd=self.directory,
@@ -111,5 +145,10 @@ class Transcript:
             check=False,
         )
         assert done.returncode == 0, f"$ {command}\n{done.stdout}"
-        assert alike(done.stdout) == alike(expected), f"$ {command}\n{done.stdout}"
-        self._ids.update(zip(_ID.findall(expected), _ID.findall(done.stdout), strict=True))
+        return done.stdout
+
+    def run(self, command: str, expected: str) -> None:
+        """Run a command; it must succeed and print what is expected."""
+        printed = self.call(command)
+        assert alike(printed) == alike(expected), f"$ {command}\n{printed}"
+        self._ids.update(zip(_ID.findall(expected), _ID.findall(printed), strict=True))

@@ -23,7 +23,9 @@ E = TypeVar("E", bound=Event)
 class WorkerHere:
     """The worker, what it tells, and how to stop it."""
 
-    def __init__(self, worker: Worker, stop: asyncio.Event, told: list[Event], ending: asyncio.Task[None]) -> None:
+    def __init__(
+        self, worker: Worker, stop: asyncio.Event, told: list[Event], ending: asyncio.Task[None]
+    ) -> None:
         self.worker = worker
         self.stop = stop
         self.told = told
@@ -43,9 +45,12 @@ class WorkerHere:
 
 @asynccontextmanager
 async def working(
-    dsn: str, *tasks: Task[..., Any], prepare: Callable[[Worker], object] = lambda worker: None, **settings: Any
+    dsn: str,
+    *tasks: Task[..., Any],
+    prepare: Callable[[Worker], object] = lambda worker: None,
+    **settings: Any,
 ) -> AsyncIterator[WorkerHere]:
-    """A worker of these tasks that has begun to work; `prepare` may change it before. It is stopped at the end."""
+    """A worker of these tasks that has begun to work; `prepare` may change it before. Stopped at the end."""
     told: list[Event] = []
     bus = Events()
     bus.subscribe(None, told.append)

@@ -1,4 +1,4 @@
-"""A worker process for tests: as `openqueue worker` runs one, but telling every event on standard output as JSON.
+"""A worker process for tests: as `openqueue worker` runs one, but telling every event as JSON.
 
 python -m tests.support.worker_main [--once] MODULE…
 """

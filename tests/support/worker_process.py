@@ -22,7 +22,7 @@ class WorkerProcess:
     """`settings` are openqueue's, by their names. What the worker and its tasks tell is in `told`."""
 
     def __init__(
-        self, dsn: str, *, once: bool = False, modules: tuple[str, ...] = (TASKS,), **settings: object
+        self, dsn: str, *, once: bool = False, modules: tuple[str, ...] = (TASKS,), **settings: Any
     ) -> None:
         self._arguments = [*(["--once"] if once else []), *modules]
         given = {f"OPENQUEUE_{name.upper()}": str(value) for name, value in settings.items()}
@@ -134,9 +134,9 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def workers(count: int, dsn: str, **settings: object) -> AsyncIterator[list[WorkerProcess]]:
+async def workers(count: int, dsn: str, **settings: Any) -> AsyncIterator[list[WorkerProcess]]:
     """Several at once, all of them started."""
-    made = [WorkerProcess(dsn, **{"name": f"worker-{number}", **settings}) for number in range(count)]  # type: ignore[arg-type]
+    made = [WorkerProcess(dsn, **{"name": f"worker-{number}", **settings}) for number in range(count)]
     try:
         for one in made:
             await one.__aenter__()

@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 
 from openqueue.events import Event
-from openqueue.worker import doorbell as module
 from openqueue.worker.doorbell import Doorbell, wants_bell
 from openqueue.worker.events import BellChanged
 
@@ -36,7 +35,7 @@ class Bell:
         self.heard: list[Any] = []
         self.saturated = False
         self.now = 100.0
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("openqueue.worker.doorbell.time.monotonic", lambda: self.now)
         database: Any = self.calls
         self.bell = Doorbell(database, uuid4(), "default", queues, self.events.append)
         self.bell.join(lambda ready, due: self.heard.append((ready, due)), lambda: self.saturated)
@@ -118,5 +117,6 @@ def test_what_is_told_reaches_the_producers_and_nothing_else_does(bell: Bell) ->
 
 async def test_after_a_worker_was_given_up_its_bell_is_written_anew(bell: Bell) -> None:
     await bell.bell.once()
-    await bell.bell.again()
+    bell.bell.doubt()
+    await bell.bell.once()
     assert bell.calls.bells == [["*"], ["*"]]

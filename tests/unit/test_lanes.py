@@ -1,4 +1,4 @@
-"""Lanes: whatever the order in which transactions commit, no job is lost, and settled lanes are left alone."""
+"""Lanes: whatever the order in which transactions commit, no job is lost; what is settled is left alone."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class NoJobIsLost(RuleBasedStateMachine):
         assert SMALLEST_WINDOW <= self.lanes._window <= LARGEST_WINDOW
 
     def teardown(self) -> None:
-        """End every transaction, without a bell; then forward and sweep plans alone must find all that is ready."""
+        """End every transaction, without a bell: forward and sweep plans alone must find all that is left."""
         if self.under_way is not None:
             self.learn(0.001)
         for one in list(self.database.open):

@@ -14,6 +14,7 @@ from openqueue.errors import ConnectionFailed
 from openqueue.events import Event
 from openqueue.worker.doorbell import Doorbell
 from openqueue.worker.producer import OVERDUE, SWEEP_EVERY, SWEEP_SHARE, SWEEP_SOON, Claims, Producer
+from tests.support.eventually import eventually
 
 
 class Claimed:
@@ -35,11 +36,13 @@ class Claimed:
             self.put_back.append(arguments)
             return []
         assert name == "claim_jobs"
-        self.calls.append({"claim": arguments[1], "n": arguments[2], "uptos": arguments[10], "promote": arguments[12]})
+        self.calls.append(
+            {"claim": arguments[1], "n": arguments[2], "uptos": arguments[10], "promote": arguments[12]}
+        )
         if self.fail:
             raise self.fail
         self.xid += 1
-        position = {"xmin": self.xid, "xid": self.xid, "newest": 0, "due": self.due}
+        position: dict[str, Any] = {"xmin": self.xid, "xid": self.xid, "newest": 0, "due": self.due}
         position["lanes"] = [["default", 0, 0, self.ended]]
         return [*self.rows, {"input": json.dumps(position)}]
 
@@ -101,8 +104,8 @@ class Stage:
         self.bell.on = True
         self.claims = Claims()
         self.producer = Producer(
-            database, self.worker, self.claims, places, completer, self.bell,
-            tasks=["t"], queues=queues, namespace="default", poll=poll, emit=self.events.append,
+            database, self.worker, self.claims, places, completer, self.bell, tasks=["t"], queues=queues,
+            in_queue=self.places.in_queue, namespace="default", poll=poll, emit=self.events.append,
         )  # fmt: skip
 
     async def until(self, true: Callable[[], bool], seconds: float = 10) -> None:
@@ -119,7 +122,15 @@ class Stage:
 
 
 def job(seq: int = 1, queue: str = "default") -> dict[str, Any]:
-    return {"id": uuid4(), "task": "t", "queue": queue, "priority": 0, "seq": seq, "started": True}
+    return {
+        "id": uuid4(),
+        "task": "t",
+        "queue": queue,
+        "priority": 0,
+        "seq": seq,
+        "started": True,
+        "suspect": False,
+    }
 
 
 async def test_a_claims_number_is_pending_while_it_is_under_way_and_never_used_twice() -> None:
@@ -147,8 +158,7 @@ async def test_jobs_of_a_claim_are_opened_with_the_completer_and_put_into_the_po
 async def test_an_idle_producer_waits_for_the_bell_and_asks_at_once_when_it_rings() -> None:
     stage = Stage()
     running = asyncio.create_task(stage.until(lambda: len(stage.database.calls) >= 2))
-    while not stage.database.calls:
-        await asyncio.sleep(0)
+    await eventually(lambda: stage.database.calls)
     stage.bell.hear('{"namespace": "default", "ready": [["default", 0, 1]]}')
     await running
 
@@ -169,7 +179,7 @@ async def test_a_bell_may_tell_of_an_earlier_scheduled_job_and_not_of_a_later_on
     assert stage.producer._due_at == before
     stage.bell.hear('{"namespace": "default", "due_in": 0.5}')
     assert before is not None
-    assert stage.producer._due_at < before - 90
+    assert (stage.producer._due_at or before) < before - 90
 
 
 def test_a_due_job_that_somebody_has_locked_is_looked_for_ever_more_seldom() -> None:
@@ -201,8 +211,7 @@ async def test_after_a_failed_claim_everything_behind_the_cursors_is_in_doubt() 
     await stage.producer.once(5, 5)
     stage.database.fail = ConnectionFailed("gone")
     running = asyncio.create_task(stage.until(lambda: len(stage.database.calls) >= 3))
-    while len(stage.database.calls) < 2:
-        await asyncio.sleep(0)
+    await eventually(lambda: len(stage.database.calls) >= 2)
     stage.database.fail = None
     await running
     assert stage.producer._lanes.forward().cursors in ([0], [1000])

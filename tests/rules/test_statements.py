@@ -25,9 +25,15 @@ CHECK_BODIES = """
 """
 
 
-@pytest.mark.parametrize("name", sorted(STATEMENTS))
-async def test_a_named_statement_is_prepared(db: asyncpg.Connection, name: str) -> None:
-    await db.prepare(STATEMENTS[name])
+async def test_every_named_statement_is_prepared(db: asyncpg.Connection) -> None:
+    refused = {}
+    for name, text in STATEMENTS.items():
+        try:
+            await db.prepare(text)
+        except asyncpg.PostgresError as error:
+            refused[name] = str(error)
+    assert len(STATEMENTS) > 20
+    assert refused == {}
 
 
 def test_every_statement_too_long_for_a_glance_says_what_it_promises() -> None:

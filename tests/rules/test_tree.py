@@ -27,11 +27,14 @@ TOP = {
 }
 LONGEST = 300
 # A file that is longer for a reason, with the reason.
-LONGER: dict[str, str] = {}
+LONGER = {
+    "openqueue/worker/worker.py": "the rings are one idea: what opens first closes last",
+    "openqueue/worker/producer.py": "when to claim, from where and how much is one decision",
+}
 
 STATEMENT = re.compile(
-    r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|MERGE|WITH|VALUES|CREATE|ALTER|DROP|TRUNCATE|GRANT|REVOKE|CALL|COPY"
-    r"|DO|LISTEN|UNLISTEN|NOTIFY|LOCK|SET|RESET|SHOW|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|PREPARE|EXPLAIN)"
+    r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|MERGE|WITH|VALUES|CREATE|ALTER|DROP|TRUNCATE|GRANT|REVOKE"
+    r"|CALL|COPY|DO|LISTEN|UNLISTEN|NOTIFY|LOCK|SET|RESET|SHOW|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|PREPARE|EXPLAIN)"
     r"(\s(?!(on|for|of|is|was)\b)|;)"
 )
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "handler", "handlers", "common", "misc"}
@@ -86,11 +89,12 @@ def test_files_are_short_unless_a_reason_is_listed() -> None:
     files = [*PACKAGE.rglob("*.py"), *(ROOT / "examples").rglob("*.py"), *(ROOT / "sql").rglob("*.sql")]
     long = {str(path.relative_to(ROOT)) for path in files if len(path.read_text().splitlines()) > LONGEST}
     assert len(files) > 50
-    assert long == set(LONGER)
+    assert long <= set(LONGER)
+    assert {path for path in LONGER if not (ROOT / path).exists()} == set()
 
 
 def test_functions_are_short() -> None:
-    """Without their signatures, which for commands are lists of options: nine of ten under 40 lines, none over 60."""
+    """Nine of ten under 40 lines, none over 60. A signature does not count: a command's is a list of options."""
     sizes = sorted(
         (node.body[-1].end_lineno - node.body[0].lineno + 1, f"{module.name}:{node.name}")
         for module in MODULES.values()

@@ -11,13 +11,13 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest check lint types format bench examples wheel lock clean
+.PHONY: help demo test test-oldest scale check lint types format bench examples wheel lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(STAMP) ## real work on real input, PostgreSQL included; DIR=path for another directory
-	$(BIN)/python examples/index_directory.py $(DIR)
+	$(BIN)/python examples/index_directory.py "$(DIR)"
 
 test: $(STAMP) ## the suite, in parallel; JOBS=n, ARGS="-k word"
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
@@ -30,6 +30,9 @@ test-oldest: $(STAMP) ## what needs a database, on the oldest PostgreSQL support
 check: lint types test test-oldest examples wheel ## the whole gate
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 && echo "the image is built by: docker build ." \
 		|| echo "MISSING: the image was not built: no engine (its Dockerfile was checked by tests/rules)"
+
+scale: $(STAMP) ## scenarios at full size, one after the other: minutes, and some GB of disk
+	$(BIN)/python -m pytest -m scale --timeout 1800 $(ARGS)
 
 lint: $(STAMP) ## format and lint, changing nothing
 	$(BIN)/ruff format --check .

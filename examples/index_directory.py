@@ -28,8 +28,7 @@ import asyncpg
 from demo.finding import files_below, mistakes
 from demo.page import duration, most_common, progress, say, size, table, timeline
 from demo.servers import EXAMPLES, Workers, database, forget_settings, openqueue, workers
-from openqueue import Client, Run, RunCancelled, RunFailed, RunInfo, connect, enqueue_many
-from openqueue.runs.history import RunFilter
+from openqueue import Client, Run, RunCancelled, RunFailed, RunFilter, RunInfo, connect, enqueue_many
 from tasks import files
 
 LONGEST = 100  # seconds; then something is wrong

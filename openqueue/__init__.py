@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         UnexpectedState,
         UnknownTask,
     )
-    from openqueue.runs.model import Run, RunInfo
+    from openqueue.runs.history import RunFilter
+    from openqueue.runs.model import Run, RunEvent, RunInfo
     from openqueue.tasks.context import Context
     from openqueue.tasks.control import Cancelled, GiveUp, Snooze
     from openqueue.tasks.task import Task, task
@@ -56,8 +57,10 @@ __all__ = [
     "OpenQueueError",
     "Run",
     "RunCancelled",
+    "RunEvent",
     "RunExpired",
     "RunFailed",
+    "RunFilter",
     "RunInfo",
     "RunNotFound",
     "SchemaError",
@@ -83,6 +86,8 @@ _HOME = {
     "Fixed": "backoff",
     "GiveUp": "tasks.control",
     "Run": "runs.model",
+    "RunEvent": "runs.model",
+    "RunFilter": "runs.history",
     "RunInfo": "runs.model",
     "Snooze": "tasks.control",
     "Task": "tasks.task",

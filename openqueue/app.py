@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary
@@ -42,8 +42,10 @@ __all__ = [
 
 R = TypeVar("R")
 
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[int, asyncio.Task[Client]]] = WeakKeyDictionary()
-"""The default client of each event loop, with the process that opened it: a fork opens its own."""
+_clients: WeakKeyDictionary[
+    asyncio.AbstractEventLoop, tuple[int, asyncio.Future[Client], asyncio.Task[None]]
+] = WeakKeyDictionary()
+"""The default client of each event loop: the process that opened it (a fork has its own), its keeper."""
 
 
 def url_of(settings: Settings) -> str:
@@ -60,7 +62,7 @@ def url_of(settings: Settings) -> str:
 async def open_client(settings: Settings, bus: Events | None = None) -> AsyncIterator[Client]:
     """A client with its own connections, for as long as the block lasts.
 
-    Raises ConfigError without a database; ConnectionFailed; SchemaError when the schema is missing or too old.
+    Raises ConfigError without a database, ConnectionFailed, and SchemaError for a schema missing or too old.
     """
     bus = bus or Events()
     set_roots(settings.dirs)
@@ -90,28 +92,26 @@ async def default_enqueuer() -> Client:
     It is closed with the loop (`asyncio.run` and `asyncio.Runner` do so before they return).
     """
     loop = asyncio.get_running_loop()
-    pid, opening = _clients.get(loop, (0, None))
-    if opening is None or pid != os.getpid() or (opening.done() and opening.exception() is not None):
-        opening = loop.create_task(_open_for_loop(), name="openqueue:default-client")
-        _clients[loop] = (os.getpid(), opening)
-    return await asyncio.shield(opening)
+    pid, opened, _ = _clients.get(loop, (0, None, None))
+    if opened is None or pid != os.getpid() or (opened.done() and (opened.cancelled() or opened.exception())):
+        opened = loop.create_future()
+        keeper = loop.create_task(_keep_open(opened), name="openqueue:default-client")
+        _clients[loop] = (os.getpid(), opened, keeper)
+    return await asyncio.shield(opened)
 
 
-async def _open_for_loop() -> Client:
-    keeper = _kept()
-    client = await anext(keeper)
-    _keepers[asyncio.get_running_loop()] = keeper
-    return client
-
-
-async def _kept() -> AsyncGenerator[Client, None]:
-    """An asynchronous generator is closed by the loop's own shutdown: so what it keeps open is, too."""
-    async with open_client(load_settings()) as client:
-        yield client
-
-
-_keepers: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[Client, None]] = WeakKeyDictionary()
-"""Held until then: a generator that nobody holds is closed at once."""
+async def _keep_open(opened: asyncio.Future[Client]) -> None:
+    """Hold a client until cancelled: whoever ends the loop cancels what is left, and waits for it."""
+    try:
+        async with open_client(load_settings()) as client:
+            opened.set_result(client)
+            await asyncio.Event().wait()
+    except Exception as error:
+        if opened.done():
+            raise
+        opened.set_exception(error)
+    finally:
+        opened.cancel()
 
 
 @overload
@@ -148,7 +148,10 @@ def discover_tasks(settings: Settings) -> Registry:
 async def open_worker(
     settings: Settings, *, registry: Registry | None = None, bus: Events | None = None
 ) -> AsyncIterator[Worker]:
-    """A worker, assembled but not running yet; its tasks are those of `registry`, else those found by the settings."""
+    """A worker, assembled but not running yet.
+
+    Its tasks are those of `registry`, else those found by the settings.
+    """
     bus = bus or Events()
     set_roots(settings.dirs)
     found = registry or discover_tasks(settings)

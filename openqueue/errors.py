@@ -117,7 +117,7 @@ class RunFailed(OpenQueueError):
     ) -> None:
         super().__init__(message)
         self.run_id = run_id
-        self.error = error
+        self.error: Mapping[str, Any] = error or {}
 
 
 class RunCancelled(OpenQueueError):

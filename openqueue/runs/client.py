@@ -251,7 +251,7 @@ def _returned(run_id: UUID, row: Row, declared: Task[..., Any] | None) -> Any:
         output = row["output"] or "null"
         return decode(output) if declared is None else declared.arguments.parse_output(output)
     error = decode(row["error"]) if row["error"] else None
-    said = f": {error['type']}: {error['message']}" if error else ""
+    said = f": {error['type']}: {error['message']}".rstrip(". ") if error else ""
     if status == "cancelled":
         raise RunCancelled(f"Run {run_id} of {row['task']} was cancelled{said}.", run_id=run_id)
     if status == "expired":

@@ -19,10 +19,11 @@ END $$;
 -- Put back jobs that a worker holds. Those that had not started go back as if never claimed.
 -- lost: the worker died: an attempt that had started is history as lost; the third such loss fails the run.
 -- Otherwise it is history as released. Neither counts as an attempt. Answers one row a job: its id and what became of it.
+-- begun: false where the worker knows that none of them has begun, whatever their state says.
 -- claims: the claim of each job (NULL: any). A job that somebody has locked is waited for, but not when its worker is dead:
 -- the others need not wait.
 CREATE OR REPLACE FUNCTION :schema.put_back(
-    worker uuid, ids uuid[], lost boolean, most_losses integer DEFAULT 3, claims bigint[] DEFAULT NULL
+    worker uuid, ids uuid[], lost boolean, most_losses integer DEFAULT 3, claims bigint[] DEFAULT NULL, begun boolean DEFAULT true
 )
 RETURNS TABLE (id uuid, task text, verdict text) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
@@ -37,9 +38,9 @@ BEGIN
     WITH held AS MATERIALIZED (
         SELECT DISTINCT u.id, u.claim FROM unnest(ids, claims) AS u (id, claim) ORDER BY 1
     ), locked AS MATERIALIZED (
-        SELECT j.*, CASE
+        SELECT j.*, j.state = 'r' AND begun AS ran, CASE
             WHEN j.cancelled THEN 'cancelled'
-            WHEN lost AND j.state = 'r' AND j.rescues + 1 >= most_losses THEN 'failed'
+            WHEN lost AND j.state = 'r' AND begun AND j.rescues + 1 >= most_losses THEN 'failed'
             ELSE 'ready' END AS verdict
         FROM held h JOIN :schema.jobs j ON j.id = ANY (ARRAY[h.id])
         WHERE j.worker = put_back.worker AND j.claim = COALESCE(h.claim, j.claim) FOR UPDATE OF j
@@ -47,21 +48,21 @@ BEGIN
         DELETE FROM :schema.jobs j USING locked l WHERE j.id = ANY (ARRAY[l.id]) AND l.verdict <> 'ready' RETURNING j.id
     ), again AS (
         UPDATE :schema.jobs j SET worker = :schema.nobody(), claim = 0, state = 'q',
-            attempt = j.attempt - CASE l.state WHEN 'r' THEN 0 ELSE 1 END,
-            uncounted = j.uncounted + CASE l.state WHEN 'r' THEN 1 ELSE 0 END,
-            rescues = j.rescues + CASE WHEN lost AND l.state = 'r' THEN 1 ELSE 0 END,
+            attempt = j.attempt - CASE WHEN l.ran THEN 0 ELSE 1 END,
+            uncounted = j.uncounted + CASE WHEN l.ran THEN 1 ELSE 0 END,
+            rescues = j.rescues + CASE WHEN lost AND l.ran THEN 1 ELSE 0 END,
             suspect = j.suspect OR lost
         FROM locked l WHERE j.id = ANY (ARRAY[l.id]) AND l.verdict = 'ready'
         RETURNING j.namespace, j.queue, j.priority, j.seq
     ), history AS (
         INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, error)
-        SELECT l.id, put_back.worker, l.claim, CASE l.state WHEN 'r' THEN l.claimed_at END, statement_timestamp(), l.attempt,
+        SELECT l.id, put_back.worker, l.claim, CASE WHEN l.ran THEN l.claimed_at END, statement_timestamp(), l.attempt,
             l.attempt - l.uncounted, l.verdict <> 'ready',
             CASE WHEN l.verdict <> 'ready' THEN l.verdict WHEN lost THEN 'lost' ELSE 'released' END,
             CASE WHEN lost THEN jsonb_build_object('type', 'WorkerLost', 'retryable', l.verdict = 'ready',
                 'message', format('worker %s died or lost the database while the run was running%s', put_back.worker,
                     CASE l.verdict WHEN 'failed' THEN format('; %s workers were lost with it', l.rescues + 1) ELSE '' END)) END
-        FROM locked l WHERE l.state = 'r' OR l.verdict <> 'ready'
+        FROM locked l WHERE l.ran OR l.verdict <> 'ready'
     ), told AS MATERIALIZED (
         SELECT :schema.note_returns(a.namespace, array_agg(a.queue), array_agg(a.priority), array_agg(a.seq))
         FROM again a GROUP BY a.namespace
@@ -83,9 +84,9 @@ SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 BEGIN
     DELETE FROM :schema.claims c
     WHERE c.worker = drop_claims.worker AND (claims IS NULL OR c.claim = ANY (claims))
-      AND NOT EXISTS (SELECT FROM :schema.jobs j
-                      WHERE j.namespace = c.namespace AND j.queue = c.queue AND j.priority = c.priority
-                        AND j.seq BETWEEN c.first_seq AND c.last_seq AND j.worker = c.worker AND j.claim = c.claim);
+      AND (SELECT true FROM :schema.jobs j
+           WHERE j.namespace = c.namespace AND j.queue = c.queue AND j.priority = c.priority
+             AND j.seq BETWEEN c.first_seq AND c.last_seq AND j.worker = c.worker AND j.claim = c.claim LIMIT 1) IS NULL;
     RETURN NOT EXISTS (SELECT FROM :schema.claims c
                        WHERE c.worker = drop_claims.worker AND (claims IS NULL OR c.claim = ANY (claims)));
 END $$;

@@ -34,7 +34,7 @@ SELECT :schema.log_runs($1::uuid, $2::uuid[], $3::bigint[], $4::text[], $5::floa
 
 -- name: put_back
 -- Give back jobs that never started: $1 worker · $2 ids · $3 the claim of each.
-SELECT id, verdict FROM :schema.put_back($1::uuid, $2::uuid[], false, claims => $3::bigint[]);
+SELECT id, verdict FROM :schema.put_back($1::uuid, $2::uuid[], false, claims => $3::bigint[], begun => false);
 
 -- name: register_worker
 SELECT :schema.register_worker($1::uuid, $2::text, $3::text, $4::text, $5::integer, $6::text, $7::text[], $8::integer);

@@ -94,7 +94,7 @@ def test_files_are_short_unless_a_reason_is_listed() -> None:
 
 
 def test_functions_are_short() -> None:
-    """Nine of ten under 40 lines, none over 60. A signature does not count: a command's is a list of options."""
+    """Nine of ten under 40 lines, none over 60. Signatures do not count: a command's is a list of options."""
     sizes = sorted(
         (node.body[-1].end_lineno - node.body[0].lineno + 1, f"{module.name}:{node.name}")
         for module in MODULES.values()

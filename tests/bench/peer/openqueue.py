@@ -1,6 +1,7 @@
 """openqueue as a peer of the side-by-side benchmark: one configuration, the defaults that users get.
 
-Alone in its folder, so that it never shadows the package: `BENCH_ADAPTER_DIR=tests/bench/peer bench.py --peers openqueue`.
+Alone in its folder, so that it never shadows the package. Loaded by the benchmark when
+BENCH_ADAPTER_DIR names that folder (`make bench`).
 """
 
 import asyncio

@@ -25,8 +25,9 @@ from openqueue.tasks.discovery import discover
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.naming import set_roots
 from openqueue.tasks.registry import Registry
+from openqueue.worker.limits import Limits
 from openqueue.worker.stopping import stopping_on_signals
-from openqueue.worker.worker import Limits, Worker
+from openqueue.worker.worker import Worker
 
 __all__ = [
     "Client",

@@ -11,21 +11,17 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from hashlib import sha256
-from typing import Any, Final
 from uuid import UUID, uuid4
 
+from openqueue.cluster.members import Member
 from openqueue.cluster.partitions import Partitions
 from openqueue.cluster.rescuer import Rescuer
-from openqueue.codec import encode
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.db.statements import Statements
 from openqueue.db.target import Target
-from openqueue.errors import OpenQueueError
 from openqueue.events import Events
 from openqueue.runs.client import Client
 from openqueue.runs.outcomes import Outcome
@@ -35,8 +31,8 @@ from openqueue.tasks.registry import Registry
 from openqueue.worker.completer import Completer
 from openqueue.worker.control import Control
 from openqueue.worker.doorbell import Doorbell
+from openqueue.worker.draining import drain
 from openqueue.worker.events import (
-    AttemptAbandoned,
     WorkerDraining,
     WorkerGivenUp,
     WorkerStarted,
@@ -48,30 +44,11 @@ from openqueue.worker.inflight import Inflight
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal
 from openqueue.worker.leases import Leases
+from openqueue.worker.limits import Limits
 from openqueue.worker.producer import Claims, Producer
 from openqueue.worker.starter import Starter
 
-__all__ = ["Limits", "Worker"]
-
-STOP_PATIENCE: Final = 2.0
-"""Seconds that a cancelled attempt may take to end; then it is left behind."""
-
-LEAVE_TIMEOUT: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much a worker does at once, and how long it waits; times in seconds. Defaults are the settings'."""
-
-    concurrency: int = 100
-    threads: int = 16
-    grace: float = 30.0
-    poll: float = 2.0
-    heartbeat: float = 5.0
-    lease: float = 60.0
-    gone: float = 3.0
-    last_flush: float = 10.0
-    largest_output: int = 1024 * 1024
+__all__ = ["Worker"]
 
 
 class Worker:
@@ -105,7 +82,15 @@ class Worker:
         self._queues = dict(queues) if queues else None
         self._limits = limits or Limits()
         self._bus = bus or Events()
-        self._version = version
+        self._member = Member(
+            database,
+            self.id,
+            namespace=namespace,
+            name=self.name,
+            version=version,
+            queues=list(queues) if queues else None,
+            concurrency=self._limits.concurrency,
+        )
         self._assemble()
 
     @property
@@ -161,7 +146,7 @@ class Worker:
     async def _rings(self) -> AsyncIterator[None]:
         with using(self._client):
             async with (
-                self._registered(),
+                self._present(),
                 running(self._heartbeat()),
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
@@ -252,7 +237,7 @@ class Worker:
             self.id,
             self.pulse,
             self._bus.emit,
-            register=self._row(),
+            register=self._member.row,
             every=self._limits.heartbeat,
             lease=self._limits.lease,
             timeout=self._database.timeout + 5,
@@ -261,18 +246,13 @@ class Worker:
         )
 
     @asynccontextmanager
-    async def _registered(self) -> AsyncIterator[None]:
-        """The worker's row and its tasks in the catalogue; on leaving, all it still holds goes back."""
-        await self._database.fetchval("register_worker", self.id, *self._row())
-        await self._database.fetchval("publish_tasks", self._namespace, self._pool_name(), self._catalog())
+    async def _present(self) -> AsyncIterator[None]:
         try:
-            yield
+            async with self._member.present(self._registry):
+                yield
         finally:
-            released = 0
-            with suppress(OpenQueueError):  # others rescue what is left
-                released = await self._database.fetchval("leave_worker", self.id, timeout=LEAVE_TIMEOUT)
             self._executor.close()
-            self._bus.emit(WorkerStopped(self.id, released, self.unsaved))
+            self._bus.emit(WorkerStopped(self.id, self._member.released, self.unsaved))
 
     @asynccontextmanager
     async def _draining(self) -> AsyncIterator[None]:
@@ -283,26 +263,7 @@ class Worker:
             self.pulse.draining = True
             running_now = self._count_running()
             self._bus.emit(WorkerDraining(self.id, running_now, self._limits.grace))
-            for producer in self._producers:
-                await producer.stop()
-            if not await self._drained(self._limits.grace):
-                self._control.stop()
-                if not await self._drained(STOP_PATIENCE):
-                    self._abandon()
-
-    async def _drained(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                for pool in self._pools:
-                    await pool.drained()
-        except TimeoutError:
-            return False
-        return True
-
-    def _abandon(self) -> None:
-        for pool in self._pools:
-            for job in pool.abandon():
-                self._bus.emit(AttemptAbandoned(job.id, job.task))
+            await drain(self._producers, self._pools, self._control, self._limits.grace, self._bus.emit)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         self._completer.ended(job, outcome)
@@ -332,36 +293,3 @@ class Worker:
         self._bus.emit(WorkerGivenUp(self.id, self._count_running()))
         self._leases.doubt()
         self._doorbell.doubt()
-
-    def _row(self) -> tuple[Any, ...]:
-        """The arguments of `register_worker` behind the id."""
-        return (
-            self._namespace,
-            self.name,
-            socket.gethostname(),
-            os.getpid(),
-            self._version,
-            list(self._queues) if self._queues else None,
-            self._limits.concurrency,
-        )
-
-    def _pool_name(self) -> str:
-        """Workers with the same tasks publish under one key, so that others' entries are never touched."""
-        return sha256("\n".join(self._registry.names).encode()).hexdigest()[:12]
-
-    def _catalog(self) -> str:
-        return encode(
-            [
-                {
-                    "task": one.name,
-                    "queue": one.defaults.queue,
-                    "priority": one.defaults.priority,
-                    "max_attempts": one.defaults.max_attempts,
-                    "options": one.defaults.describe(),
-                    "input_schema": one.arguments.schema(),
-                    "description": one.description,
-                    "version": self._version,
-                }
-                for one in self._registry
-            ]
-        )

@@ -28,7 +28,6 @@ TOP = {
 LONGEST = 300
 # A file that is longer for a reason, with the reason.
 LONGER = {
-    "openqueue/worker/worker.py": "the rings are one idea: what opens first closes last",
     "openqueue/worker/producer.py": "when to claim, from where and how much is one decision",
 }
 

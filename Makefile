@@ -1,6 +1,6 @@
 # `make help` lists the targets. All of them use .venv, made from requirements.lock when it is missing or old.
 PYTHON ?= python3
-JOBS ?= 2
+JOBS ?= 4
 ARGS ?=
 DIR ?=
 BENCH ?= ../shared/bench
@@ -19,7 +19,7 @@ help: ## what can be made
 demo: $(STAMP) ## real work on real input, PostgreSQL included; DIR=path for another directory
 	$(BIN)/python examples/index_directory.py "$(DIR)"
 
-test: $(STAMP) ## the suite, in parallel; JOBS=n, ARGS="-k word"
+test: $(STAMP) ## the suite, four processes at a time (most tests wait); JOBS=n, ARGS="-k word"
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 test-oldest: $(STAMP) ## what needs a database, on the oldest PostgreSQL supported; OLDEST=path/bin

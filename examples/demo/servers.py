@@ -19,10 +19,8 @@ EXAMPLES = Path(__file__).parent.parent
 @contextmanager
 def database() -> Iterator[str]:
     """The URL of an empty database."""
-    with TemporaryDirectory(prefix="openqueue-demo-") as name:
-        Path(name).chmod(0o755)  # as root, PostgreSQL runs as another account, which must get in
-        with EmbeddedPostgres(Path(name) / "postgres") as server:
-            yield server.dsn()
+    with EmbeddedPostgres.temporary() as server:
+        yield server.dsn()
 
 
 def forget_settings() -> None:

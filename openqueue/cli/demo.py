@@ -37,7 +37,6 @@ def demo(
     and is retried, one that is delayed and one that is cancelled. Nothing is left behind.
     """
     import sysconfig
-    from tempfile import TemporaryDirectory
 
     chosen = directory or Path(sysconfig.get_path("stdlib"))
     if not chosen.is_dir():
@@ -47,7 +46,7 @@ def demo(
 
     files = list(files_below(chosen))
     begin = time.perf_counter()
-    with TemporaryDirectory(prefix="openqueue-demo-") as home, EmbeddedPostgres(Path(home, "pg")) as server:
+    with EmbeddedPostgres.temporary() as server:
         _tell(f"PostgreSQL runs, in a temporary directory: {time.perf_counter() - begin:.1f} s.")
         seen = run_async(tour(server.dsn(), files, _tell))
         _show(seen, chosen)

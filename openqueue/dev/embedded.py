@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +19,7 @@ from typing import Self
 from openqueue.dev.account import server_account
 from openqueue.dev.binaries import find_binaries
 from openqueue.dev.locks import FileLock
-from openqueue.dev.places import Place, find_place
+from openqueue.dev.places import Place, find_place, temporary_directories
 from openqueue.dev.server import Server
 
 __all__ = ["DEFAULT_DIRECTORY", "EmbeddedPostgres", "running_server"]
@@ -49,6 +51,23 @@ class EmbeddedPostgres:
         self._place: Place | None = None
         self._held: list[FileLock] = []
         self._owner = 0
+
+    @classmethod
+    @contextmanager
+    def temporary(
+        cls, *, settings: Mapping[str, str] | None = None, binaries: Path | None = None
+    ) -> Iterator[Self]:
+        """Use a server of one's own in a temporary directory, of which nothing is left afterwards."""
+        account = server_account()
+        base = next(temporary_directories(account), None)
+        directory = Path(tempfile.mkdtemp(prefix="openqueue-", dir=base))
+        if account.foreign:
+            directory.chmod(0o755)
+        try:
+            with cls(directory / "postgres", settings=settings, binaries=binaries) as server:
+                yield server
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
     def start(self) -> None:
         """Become a user of the server, starting it if need be; returns once it takes connections."""

@@ -113,6 +113,17 @@ def test_a_server_starts_from_nothing_and_is_down_afterwards(place: Path) -> Non
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_a_temporary_server_leaves_nothing(place: Path) -> None:
+    for mode in (0o755, 0o700):  # the latter is one that another account may not enter
+        place.chmod(mode)
+        there = mock.patch.object(tempfile, "tempdir", str(place))
+        with there, EmbeddedPostgres.temporary(binaries=chosen_binaries()) as server:
+            files = server.directory
+            assert answer(server.dsn()) == 1
+        assert not files.parent.exists()
+        assert list(place.iterdir()) == []
+
+
 def test_what_was_stored_is_there_at_the_next_start(place: Path) -> None:
     with embedded(place / "pg") as server, psycopg.connect(server.dsn()) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS n")

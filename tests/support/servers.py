@@ -33,13 +33,14 @@ FAST = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "256MB",
-    "max_wal_size": "4GB",
+    "max_wal_size": "1GB",
     "checkpoint_timeout": "1h",
     "autovacuum_naptime": "10s",
     "max_connections": "400",
     "max_prepared_transactions": "10",
 }
 _PREFIX = "openqueue-tests-"
+_MEMORY = Path("/dev/shm")
 
 
 @contextmanager
@@ -77,19 +78,38 @@ def chosen_binaries() -> Path | None:
 def _directory() -> Iterator[None]:
     """A temporary directory for all that this session makes, which the server's account may enter."""
     _remove_abandoned()
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    directory.chmod(0o755)
     before = os.environ.get("TMPDIR")
-    os.environ["TMPDIR"] = tempfile.tempdir = os.environ[DIRECTORY] = str(directory)
+    with _made(_in_memory()) as server, _made(None) as directory:
+        os.environ[DIRECTORY] = str(server)
+        os.environ["TMPDIR"] = tempfile.tempdir = str(directory)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = None
+            os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
+
+
+@contextmanager
+def _made(base: Path | None) -> Iterator[Path]:
+    """A directory that is removed at the end, or by a later session if this one is killed."""
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    directory.chmod(0o755)
     reservation = FileLock(directory / "session.lock")
     reservation.take()
     try:
-        yield
+        yield directory
     finally:
-        tempfile.tempdir = None
-        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
         shutil.rmtree(directory, ignore_errors=True)
         reservation.release()
+
+
+def _in_memory() -> Path | None:
+    """Where files lie in memory, if it has room: a database is made there in a third of the time."""
+    try:
+        free = shutil.disk_usage(_MEMORY).free
+    except OSError:
+        return None
+    return _MEMORY if free > 8 * 2**30 and os.access(_MEMORY, os.W_OK) else None
 
 
 @contextmanager
@@ -107,7 +127,8 @@ def _container() -> Iterator[None]:
 
 def _remove_abandoned() -> None:
     """Remove what a killed session left; its server has stopped by itself."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    bases = (Path(tempfile.gettempdir()), _MEMORY)
+    for directory in (found for base in bases for found in base.glob(f"{_PREFIX}*")):
         lock = directory / "session.lock"
         if lock.exists() and lock.stat().st_uid == os.geteuid() and FileLock(lock).is_free():
             shutil.rmtree(directory, ignore_errors=True)

@@ -145,7 +145,7 @@ async def mistakes_of(others: Others) -> AsyncIterator[str]:
     for one, status in ((later, "completed"), (missing, "failed"), (watching, "cancelled")):
         if one.status != status:
             yield f"{one.task} has {one.status}, not {status}: {one.error}"
-    if later.output is not True or later.started_at is None or later.started_at - later.created_at < DELAY:
+    if later.output is not True or later.started_at is None or later.started_at < later.run_at:
         yield f"{later.task} returned {later.output} and started at {later.started_at}"
 
 

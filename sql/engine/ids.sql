@@ -7,7 +7,8 @@ BEGIN
         CREATE OR REPLACE FUNCTION :schema.new_id() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
         AS 'SELECT pg_catalog.uuidv7()';
     ELSE
-        CREATE OR REPLACE FUNCTION :schema.new_id() RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL SAFE AS $body$
+        CREATE OR REPLACE FUNCTION :schema.new_id() RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+        SET search_path = pg_catalog AS $body$
         DECLARE
             us  bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
             low text := right(gen_random_uuid()::text, 17);

@@ -94,7 +94,10 @@ async def test_a_deadlock_is_tried_again_and_told(empty_dsn: str) -> None:
         await database.execute(
             "CREATE FUNCTION hit(a int, b int) RETURNS void LANGUAGE plpgsql AS $$ BEGIN "
             "UPDATE rows SET hits = hits + 1 WHERE n = a; PERFORM pg_advisory_lock_shared(a); "
-            "PERFORM pg_sleep(0.05); UPDATE rows SET hits = hits + 1 WHERE n = b; END $$"
+            "WHILE (SELECT count(DISTINCT objid) FROM pg_locks JOIN pg_database d ON d.oid = database "
+            "WHERE datname = current_database() AND locktype = 'advisory') < 2 "
+            "LOOP PERFORM pg_sleep(0.01); END LOOP; "
+            "UPDATE rows SET hits = hits + 1 WHERE n = b; END $$"
         )
         await asyncio.gather(database.fetch("SELECT hit(1, 2)"), database.fetch("SELECT hit(2, 1)"))
         assert await database.fetchval("SELECT sum(hits) FROM rows") == 4

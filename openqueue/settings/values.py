@@ -83,10 +83,16 @@ def read_queues(value: Any) -> Any:
         return None
     if isinstance(value, Mapping):
         return {_queue_name(name): _queue_bound(name, bound) for name, bound in value.items()}
-    names = value.split(",") if isinstance(value, str) else value
-    if not _is_list_of(str, names):
+    given = [value] if isinstance(value, str) else value
+    if not _is_list_of(str, given):
         raise ValueError(f"{_shown(value)} does not name queues. {_QUEUE}")
-    return dict(_queue(name.strip()) for name in names if name.strip()) or None
+    names = [name.strip() for one in given for name in one.split(",") if name.strip()]
+    if given and not names:  # an unset shell variable must not come to mean every queue
+        raise ValueError(f"{_shown(value)} names no queue. {_QUEUE} Leave it out to work on every queue.")
+    queues = dict(_queue(name) for name in names)
+    if len(queues) < len(names):
+        raise ValueError(f"{_shown(value)} names a queue twice. {_QUEUE}")
+    return queues or None
 
 
 def read_address(value: Any) -> Any:

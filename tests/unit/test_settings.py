@@ -141,6 +141,8 @@ def test_what_is_wrong_with_a_url_is_said_without_its_password(
         ("max_input", "1TB", "'1TB' is not a size"),
         ("queues", "mail:none", "'mail:none': 'none' is not a bound"),
         ("queues", ":5", "'' is not the name of a queue"),
+        ("queues", " , ", "names no queue"),
+        ("queues", "mail,mail:5", "names a queue twice"),
         ("namespace", "   ", "'   ' is not a name"),
     ],
 )
@@ -301,3 +303,9 @@ def test_variables_that_set_nothing_are_told_with_the_nearest_one() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().concurrency = 5  # type: ignore[misc]
+
+
+def test_a_queue_flag_that_is_empty_never_comes_to_mean_every_queue(project: Path) -> None:
+    with pytest.raises(ConfigError, match="names no queue"):
+        load_settings(queues=("",))
+    assert load_settings(queues=("mail:5, reports",)).queues == {"mail": 5, "reports": None}

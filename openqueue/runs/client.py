@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -15,7 +15,6 @@ from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
 from openqueue.errors import (
-    InvalidOption,
     RunCancelled,
     RunExpired,
     RunFailed,
@@ -24,9 +23,10 @@ from openqueue.errors import (
     UnknownTask,
     did_you_mean,
 )
-from openqueue.runs.enqueueing import statement_of
+from openqueue.runs.enqueueing import Batch
 from openqueue.runs.history import RunFilter, list_runs
 from openqueue.runs.model import Attempt, Row, Run, RunEvent, RunInfo
+from openqueue.runs.parts import chained, parts
 from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.task import Task
@@ -35,8 +35,8 @@ __all__ = ["Client"]
 
 R = TypeVar("R")
 
-MOST_AT_ONCE = 20_000
-"""Jobs in one statement; more go in several, in one transaction."""
+AT_ONCE, MOST_AT_ONCE = 2_000, 20_000
+"""Jobs in one statement; more go in several, in one transaction: on our own connection in small ones."""
 
 
 class Client:
@@ -118,24 +118,24 @@ class Client:
     async def enqueue_many(
         self, items: Iterable[Item[Any]], *, connection: object | None = None
     ) -> list[Run[Any]]:
-        """Enqueue all or none, in one statement; the runs are in the order of the items.
+        """Enqueue all or none; the runs are in the order of the items. Of equal keys in one batch one wins.
 
-        More than 20,000 go as several statements in one transaction. Of equal keys in one batch one wins.
+        Items may come from a generator: of many, the next are made while the database stores the ones
+        before, all in one transaction, and the event loop is left to others in between.
         """
-        batch = list(items)
-        for one in batch:
-            if not isinstance(one, Item):
-                raise InvalidOption(
-                    f"items: {one!r} is not an item; make one with `task.item(...)`.", option="items"
-                )
-        if not batch:
-            return []
         if connection is not None:
-            return await self._add(adapt(connection), batch)
-        if len(batch) <= MOST_AT_ONCE:
-            return await self._add(self._own, batch)
+            executor = adapt(connection)
+            # All are sound before the first is sent: what else is in the caller's transaction may go on.
+            batches = [self._batch(part) async for part in parts(items, MOST_AT_ONCE)]
+            return [run for batch in batches for run in await self._store(executor, batch)]
+        coming = parts(items, AT_ONCE)
+        first, second = await anext(coming, None), await anext(coming, None)
+        if first is None:
+            return []
+        if second is None:
+            return await self._store(self._own, self._batch(first))
         async with self.database.transaction() as own:
-            return await self._add(adapt(own), batch)
+            return await self._store_all(adapt(own), [first, second], coming)
 
     async def result(
         self, run_id: UUID, timeout: Duration | None = None, *, declared: Task[..., Any] | None = None
@@ -196,17 +196,30 @@ class Client:
         """
         return self._moved(run_id, await self.database.fetchval("promote_run", run_id))
 
-    async def _add(self, executor: Executor, batch: list[Item[Any]]) -> list[Run[Any]]:
+    async def _store_all(
+        self, executor: Executor, made: Sequence[Sequence[Item[Any]]], coming: AsyncIterator[list[Item[Any]]]
+    ) -> list[Run[Any]]:
+        """Store part after part; while the database has one, the next is made."""
         runs: list[Run[Any]] = []
-        for start in range(0, len(batch), MOST_AT_ONCE):
-            part = batch[start : start + MOST_AT_ONCE]
-            name, arguments = statement_of(part, self.namespace, self._largest)
-            rows = await executor.fetch(self.database.text(name), *arguments)
-            runs += [
-                Run(self, row["id"], item.task, row["outcome"], item.declared)
-                for item, row in zip(part, rows, strict=True)
-            ]
-        return runs
+        storing: asyncio.Task[list[Run[Any]]] | None = None
+        try:
+            async for part in chained(made, coming):
+                batch = self._batch(part)
+                if storing is not None:
+                    runs += await storing
+                storing = asyncio.create_task(self._store(executor, batch))
+            return runs if storing is None else runs + await storing
+        finally:
+            if storing is not None and not storing.done():
+                storing.cancel()
+                await asyncio.wait([storing])
+
+    def _batch(self, items: Sequence[Item[Any]]) -> Batch:
+        return Batch.of(items, self.namespace, self._largest)
+
+    async def _store(self, executor: Executor, batch: Batch) -> list[Run[Any]]:
+        rows = await executor.fetch(self.database.text(batch.statement), *batch.arguments)
+        return batch.runs(self, rows)
 
     async def _check_known(self, task: str) -> None:
         if task in self._known:

@@ -28,7 +28,7 @@ __all__ = ["Enqueuer", "Item", "Provider", "current", "enqueuer", "set_default",
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Item(Generic[R]):
     """One run to be: what is run (a task, or the name of one), its input as JSON text, its options."""
 

@@ -78,10 +78,10 @@ class Engine:
         self, count: int, *, task: str = "t", queue: str = "default", priority: int = 0
     ) -> list[UUID]:
         """Enqueue many in one statement."""
-        rows = await self.call(
-            "add_plain", task, ["{}"] * count, self.namespace, queue, priority, 25, 1048576
+        (row,) = await self.call(
+            "add_same", task, ["{}"] * count, self.namespace, queue, priority, 25, 1048576
         )
-        return [row["id"] for row in rows]
+        return list(row["ids"])
 
     async def claim(
         self,

@@ -1,7 +1,7 @@
 """From items to one statement, and from its answer to runs. Pure.
 
-Items of one task without options of their own, the common bulk and the common single job, share all but
-their inputs and go by the shorter statement `add_same`; others are the parallel arrays of `add_batch`.
+Items of one task without options of their own, the common single job and the common bulk, share all but
+their inputs and go by the shorter statements `add_one` and `add_same`; others are the arrays of `add_batch`.
 """
 
 from __future__ import annotations
@@ -43,13 +43,16 @@ class Batch:
             return cls(items, "add_batch", _arrays(items, namespace, largest))
         said = task.defaults
         shared = (namespace, said.queue, said.priority, said.max_attempts, largest)
+        if len(inputs) == 1:
+            return cls(items, "add_one", [task.name, *inputs, *shared])
         return cls(items, "add_same", [task.name, inputs, *shared])
 
     def runs(self, client: Client, rows: Sequence[Mapping[str, Any]]) -> list[Run[Any]]:
         """The answer of the statement as runs, in the order of the items."""
+        if self.statement == "add_one":
+            return [Run(client, rows[0]["id"], self.items[0].task, "added", self.items[0].declared)]
         if self.statement == "add_same":
-            task = self.items[0].declared
-            name = self.items[0].task
+            name, task = self.items[0].task, self.items[0].declared
             return [Run(client, run_id, name, "added", task) for run_id in rows[0]["ids"]]
         return [
             Run(client, row["id"], item.task, row["outcome"], item.declared)

@@ -2,7 +2,7 @@
 -- where a job appeared. Nothing stands between the two but this, so nothing is in it that can be done later. It answers the
 -- jobs only; where reading ended the next claim_jobs says.
 CREATE OR REPLACE FUNCTION :schema.claim_lane(
-    worker uuid, claim bigint, n integer, starting integer, tasks text[], queue text, priority smallint, cursor bigint,
+    worker uuid, claim bigint, n integer, starting integer, tasks text[], lane_queue text, lane_priority smallint, cursor bigint,
     namespace text DEFAULT 'default', bytes bigint DEFAULT 4194304
 ) RETURNS TABLE (
     id uuid, task text, queue text, priority smallint, seq bigint, attempt integer, max_attempts smallint, started boolean,

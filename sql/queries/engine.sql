@@ -7,6 +7,10 @@ SELECT id, outcome FROM :schema.add_batch($1::text[], $2::text[]::jsonb[], $3::t
     $7::timestamptz[], $8::float8[], $9::timestamptz[], $10::text[], $11::text[], $12::text[]::jsonb[], $13::text[]::jsonb[],
     $14::uuid[], $15::float8[], $16::integer);
 
+-- name: add_one
+-- $1 task · $2 input · $3 namespace · $4 queue · $5 priority · $6 max_attempts · $7 largest input in bytes
+SELECT :schema.add_one($1::text, $2::text, $3::text, $4::text, $5::integer, $6::integer, $7::integer) AS id;
+
 -- name: add_same
 -- Jobs of one task without options of their own: $1 task · $2 inputs · $3 namespace · $4 queue · $5 priority · $6 max_attempts
 -- $7 largest input in bytes

@@ -23,10 +23,11 @@ from openqueue.errors import (
     UnknownTask,
     did_you_mean,
 )
-from openqueue.runs.enqueueing import Batch
+from openqueue.runs.enqueueing import Batch, is_plain
 from openqueue.runs.history import RunFilter, list_runs
 from openqueue.runs.model import Attempt, Row, Run, RunEvent, RunInfo
 from openqueue.runs.parts import chained, parts
+from openqueue.runs.together import Together
 from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.task import Task
@@ -61,6 +62,7 @@ class Client:
         self._listener = listener
         self._listening: asyncio.Task[None] | None = None
         self._waiting = Waiting()
+        self._together = Together(lambda items: self._store(self._own, self._batch(items)))
         self._known: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Self:
@@ -107,11 +109,14 @@ class Client:
         With `connection` it is part of the caller's transaction: it appears with the commit, or not at
         all. Options are those of `task.options`. A name that no worker has published is refused
         (UnknownTask) unless `allow_unknown`. Raises InvalidOption, NotSerializable, TooLarge.
+        Calls at the same time, of a task and without options, share statements.
         """
         if isinstance(what, str):
             what = Item.named(what, payload, **options)
             if not allow_unknown:
                 await self._check_known(what.task)
+        if connection is None and is_plain(what):
+            return await self._together.enqueue(what)
         (run,) = await self.enqueue_many([what], connection=connection)
         return run
 

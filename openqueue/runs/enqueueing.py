@@ -20,7 +20,7 @@ from openqueue.tasks.task import Task
 if TYPE_CHECKING:
     from openqueue.runs.client import Client
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "is_plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,20 @@ class Batch:
         ]
 
 
+def is_plain(item: Item[Any]) -> bool:
+    """Whether an item has nothing but its task and its input."""
+    task = item.declared
+    if task is None or item.options is not NO_OPTIONS:
+        return False
+    return not (task.defaults.meta or task.defaults.tags or task.defaults.deadline)
+
+
 def _shared(items: Sequence[Item[Any]]) -> Task[..., Any] | None:
     """The task that all of them are of, if nothing but their inputs tells them apart."""
-    task = items[0].declared
-    if task is None or task.defaults.meta or task.defaults.tags or task.defaults.deadline:
-        return None
-    return task if all(item.what is task and item.options is NO_OPTIONS for item in items) else None
+    first = items[0]
+    if is_plain(first) and all(item.what is first.what and item.options is NO_OPTIONS for item in items):
+        return first.declared
+    return None
 
 
 def _arrays(items: Sequence[Item[Any]], namespace: str, largest: int) -> list[Any]:

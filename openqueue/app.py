@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
@@ -31,6 +31,7 @@ from openqueue.worker.worker import Worker
 
 __all__ = [
     "Client",
+    "close_default_clients",
     "connect",
     "default_enqueuer",
     "discover_tasks",
@@ -99,6 +100,15 @@ async def default_enqueuer() -> Client:
         keeper = loop.create_task(_keep_open(opened), name="openqueue:default-client")
         _clients[loop] = (os.getpid(), opened, keeper)
     return await asyncio.shield(opened)
+
+
+def close_default_clients() -> None:
+    """Close the default clients of all event loops: the next enqueue opens one, from the settings of then."""
+    kept = [(loop, keeper) for loop, (pid, _, keeper) in _clients.items() if pid == os.getpid()]
+    _clients.clear()
+    for loop, keeper in kept:
+        with suppress(RuntimeError):  # the loop is closed, and its client with it
+            loop.call_soon_threadsafe(keeper.cancel)
 
 
 async def _keep_open(opened: asyncio.Future[Client]) -> None:

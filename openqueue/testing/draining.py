@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, overload
@@ -133,7 +133,7 @@ class Drain:
                         )
         return Drained(ran)
 
-    async def _attempts(self, queue: str | None, *, raises: bool) -> AsyncIterator[Ran]:
+    async def _attempts(self, queue: str | None, *, raises: bool) -> AsyncGenerator[Ran, None]:
         while True:
             job = await self._claim(queue)
             if job is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from openqueue.app import Client, connect, enqueue, enqueue_many
     from openqueue.backoff import Exponential, Fixed
+    from openqueue.embedding import Worker, lifespan
     from openqueue.errors import (
         ConfigError,
         ConnectionFailed,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from openqueue.tasks.context import Context
     from openqueue.tasks.control import Cancelled, GiveUp, Snooze
     from openqueue.tasks.task import Task, task
-    from openqueue.worker.worker import Worker
 
     __version__: str
 
@@ -75,6 +75,7 @@ __all__ = [
     "connect",
     "enqueue",
     "enqueue_many",
+    "lifespan",
     "task",
 ]
 
@@ -91,10 +92,11 @@ _HOME = {
     "RunInfo": "runs.model",
     "Snooze": "tasks.control",
     "Task": "tasks.task",
-    "Worker": "worker.worker",
+    "Worker": "embedding",
     "connect": "app",
     "enqueue": "app",
     "enqueue_many": "app",
+    "lifespan": "embedding",
     "task": "tasks.task",
 }
 

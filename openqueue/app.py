@@ -25,6 +25,7 @@ from openqueue.tasks.discovery import discover
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.naming import set_roots
 from openqueue.tasks.registry import Registry
+from openqueue.tasks.surrounding import surrounded
 from openqueue.worker.limits import Limits
 from openqueue.worker.stopping import stopping_on_signals
 from openqueue.worker.worker import Worker
@@ -165,7 +166,7 @@ async def open_worker(
     """
     bus = bus or Events()
     set_roots(settings.dirs)
-    found = registry or discover_tasks(settings)
+    found = surrounded(registry or discover_tasks(settings))
     async with _database(settings, bus, "openqueue worker") as database:
         client = Client(
             database,

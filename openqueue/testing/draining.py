@@ -24,6 +24,7 @@ from openqueue.runs.outcomes import Outcome
 from openqueue.tasks.declared import declared
 from openqueue.tasks.enqueuer import Enqueuer, using
 from openqueue.tasks.registry import Registry
+from openqueue.tasks.surrounding import surrounded
 from openqueue.worker.completer import Completer
 from openqueue.worker.events import RunFinished
 from openqueue.worker.executor import Executor
@@ -244,4 +245,4 @@ def declared_tasks() -> Registry:
     for task in reversed(declared()):
         if not any(name in registry for name in (task.name, *task.defaults.aliases)):
             registry.add(task)
-    return registry
+    return surrounded(registry)

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from openqueue.app import close_default_clients, default_enqueuer
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
-from openqueue.errors import UnexpectedState
 from openqueue.runs.model import RunInfo
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks.discovery import discover
@@ -78,7 +77,7 @@ class OpenQueue:
     def drain_sync(self, *, queue: str | None = None, raises: bool = True, limit: int = LIMIT) -> Drained:
         """As `drain`, for tests without an event loop: `async def` tasks run in one of its own."""
         if _in_event_loop():
-            raise UnexpectedState("drain_sync would block this event loop: write `await openqueue.drain()`.")
+            raise RuntimeError("drain_sync would block this event loop: write `await openqueue.drain()`.")
         return self._portal.call(self.drain(queue=queue, raises=raises, limit=limit))
 
     def advance(self, duration: Duration) -> None:

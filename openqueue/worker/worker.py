@@ -94,6 +94,11 @@ class Worker:
         self._assemble()
 
     @property
+    def client(self) -> Client:
+        """The client through which its tasks enqueue."""
+        return self._client
+
+    @property
     def target(self) -> Target:
         """Where sessions of its own are opened: the listener's, which no pooler stands before."""
         return self._listener.target

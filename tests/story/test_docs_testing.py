@@ -113,7 +113,11 @@ def test_the_tests_that_are_shown_pass(tmp_path: Path, server_dsn: str) -> None:
 
 def test_the_names_in_the_text_exist() -> None:
     text = PAGE.read_text()
-    for name in set(re.findall(r"`(?:await |with )?openqueue\.(\w+)", text)) - {"testing", "Worker", "connect"}:
+    for name in set(re.findall(r"`(?:await |with )?openqueue\.(\w+)", text)) - {
+        "testing",
+        "Worker",
+        "connect",
+    }:
         assert hasattr(OpenQueue, name) or name in {"database_url", "advanced"}, name
     options = re.search(r"`queue`, `key`.*?are compared", text, re.DOTALL)
     assert options

@@ -377,7 +377,7 @@ def test_a_test_without_an_event_loop_drains_too(openqueue: OpenQueue) -> None:
 
 
 async def test_in_an_event_loop_the_blocking_drain_is_refused(openqueue: OpenQueue) -> None:
-    with pytest.raises(UnexpectedState, match=r"await openqueue\.drain"):
+    with pytest.raises(RuntimeError, match=r"await openqueue\.drain"):
         openqueue.drain_sync()
 
 

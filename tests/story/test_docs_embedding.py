@@ -33,6 +33,17 @@ with TestClient(app) as browser:
     print(browser.post("/greetings/Ada").json() if len(sys.argv) == 2 else app.state.answer)
 """
 
+LOOK = """
+import os
+import django
+del os.environ["OPENQUEUE_DATABASE_URL"]
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+django.setup()
+from openqueue.settings import load_settings
+found = load_settings()
+print(found.database_url.get_secret_value(), found.concurrency, found.queues, found.modules)
+"""
+
 
 @pytest.fixture
 def story(tmp_path: Path, dsn: str) -> Transcript:
@@ -63,6 +74,15 @@ def test_the_application_enqueues(story: Transcript) -> None:
     run = story.call("python ask.py web").strip()
     assert "hello.greet  queued" in re.sub(" +", "  ", story.call(f"openqueue runs show {run}"))
     assert story.call("python ask.py web_and_more state").strip() == "42"
+
+
+def test_the_settings_of_the_django_project_are_taken(story: Transcript) -> None:
+    (story.directory / "shop").mkdir()
+    (story.directory / "shop" / "__init__.py").touch()
+    (story.directory / "shop" / "tasks.py").touch()
+    (story.directory / "look.py").write_text(LOOK)
+    said = story.call("python look.py")
+    assert said == "postgresql:///shop 20 {'mail': 5, 'default': None} ('shop.tasks',)\n"
 
 
 def test_what_the_table_says_of_the_arguments_is_true() -> None:

@@ -397,6 +397,12 @@ async def test_a_loop_that_outlives_a_test_enqueues_to_the_database_of_the_next(
     assert [one.input["to"] for one in openqueue.enqueued()] == ["here", "here again"]
 
 
+async def test_a_worker_may_work_in_a_test_too(openqueue: OpenQueue) -> None:
+    async with front.Worker(tasks=[send]):
+        assert await (await send.enqueue("ada")).result(timeout="10s") == "sent to ada"
+    assert not openqueue.enqueued()
+
+
 def test_the_settings_name_the_database_only_as_long_as_it_is_in_use(dsn: str, portal: Portal) -> None:
     before = dict(os.environ)
     queue = OpenQueue(dsn, portal)

@@ -104,6 +104,8 @@ def _run(connection: Any, sql: str, args: tuple[Any, ...]) -> Rows:
 def _translated(error: Exception, seconds: float | None = None) -> OpenQueueError:
     from sqlalchemy import exc
 
+    if isinstance(error, exc.StatementError) and isinstance(error.orig, exc.MissingGreenlet):
+        error = error.orig
     if isinstance(error, exc.PendingRollbackError):
         return failed(_first_line(error))
     if isinstance(error, exc.UnboundExecutionError):

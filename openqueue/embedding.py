@@ -22,7 +22,7 @@ from openqueue.events import Events
 from openqueue.runs.client import Client
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks.discovery import discover
-from openqueue.tasks.enqueuer import Enqueuer, set_default, using
+from openqueue.tasks.enqueuer import Enqueuer, set_default, set_default_sync, using
 from openqueue.tasks.naming import set_roots
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.task import Task
@@ -146,7 +146,7 @@ class Worker:
                     while running.id not in started:
                         await begun.wait()
                         begun.clear()
-                    with using(running.client):
+                    with using(running.client, running.client.sync):
                         yield running
 
     def _registry(self, settings: Settings) -> Registry | None:
@@ -226,10 +226,12 @@ def _default_in_this_loop(client: Client) -> Iterator[None]:
     async def provide() -> Enqueuer:
         return client if asyncio.get_running_loop() is loop else await default_enqueuer()
 
-    before = set_default(provide)  # of several applications the first one's stays
-    if before is not None:
+    before, sync = set_default(provide), set_default_sync(client.sync)
+    if before is not None:  # of several applications the first one's stay
         set_default(before)
+        set_default_sync(sync)
     try:
         yield
     finally:
         set_default(before)
+        set_default_sync(sync)

@@ -22,7 +22,7 @@ from openqueue.events import Events
 from openqueue.runs.client import Client
 from openqueue.runs.outcomes import Outcome
 from openqueue.tasks.declared import declared
-from openqueue.tasks.enqueuer import Enqueuer, using
+from openqueue.tasks.enqueuer import Enqueuer, sync_enqueuer, using
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.surrounding import surrounded
 from openqueue.worker.completer import Completer
@@ -120,7 +120,7 @@ class Drain:
         that is not declared here, UnexpectedState after `limit` attempts.
         """
         ran: list[Ran] = []
-        with using(self._enqueuer):
+        with using(self._enqueuer, sync_enqueuer()):
             async with aclosing(self._attempts(queue, raises=raises)) as attempts:
                 async for one in attempts:
                     ran.append(one)

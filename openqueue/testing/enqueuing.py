@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from openqueue import app
 from openqueue.app import default_enqueuer
 from openqueue.codec import encode
-from openqueue.runs.client import Client
 from openqueue.runs.model import Run
 from openqueue.tasks.enqueuer import Item
 from openqueue.testing.draining import declared_tasks
+from openqueue.testing.portal import Portal
 
-__all__ = ["TestingEnqueuer"]
+__all__ = ["TestingEnqueuer", "TestingSyncEnqueuer"]
 
 
 class TestingEnqueuer:
@@ -24,7 +25,7 @@ class TestingEnqueuer:
     __test__ = False  # it is no test, whatever pytest makes of its name
 
     def __init__(self) -> None:
-        self.after: Callable[[], Awaitable[object]] | None = None
+        self.after: Callable[[], Coroutine[Any, Any, object]] | None = None
         self._published: tuple[str, ...] = ()
 
     async def enqueue(
@@ -33,7 +34,7 @@ class TestingEnqueuer:
         """As `Client.enqueue`; a task may be given by name if it is declared in this process."""
         client = await default_enqueuer()
         if isinstance(item, str):
-            await self._publish(client)
+            await self.publish()
         run: Run[Any] = await client.enqueue(item, *args, connection=connection, **options)
         if connection is None and self.after is not None:
             await self.after()
@@ -49,7 +50,7 @@ class TestingEnqueuer:
             await self.after()
         return runs
 
-    async def _publish(self, client: Client) -> None:
+    async def publish(self) -> None:
         """Put the tasks of this process into the catalogue, as a worker would."""
         registry = declared_tasks()
         if registry.names == self._published:
@@ -64,5 +65,35 @@ class TestingEnqueuer:
             }
             for one in registry
         ]
+        client = await default_enqueuer()
         await client.database.fetchval("publish_tasks", client.namespace, "testing", encode(tasks))
         self._published = registry.names
+
+
+class TestingSyncEnqueuer:
+    """The same for code that cannot await. What follows an enqueue is done in the loop of the portal."""
+
+    __test__ = False
+
+    def __init__(self, asynchronous: TestingEnqueuer, portal: Portal) -> None:
+        self._asynchronous = asynchronous
+        self._portal = portal
+
+    def enqueue(self, item: Any, *args: Any, connection: object | None = None, **options: Any) -> Run[Any]:
+        """As `SyncClient.enqueue`; a task may be given by name if it is declared in this process."""
+        if isinstance(item, str):
+            self._portal.call(self._asynchronous.publish())
+        run: Run[Any] = app.default_sync_client.enqueue(item, *args, connection=connection, **options)
+        self._follow(connection)
+        return run
+
+    def enqueue_many(self, items: Iterable[Item[Any]], *, connection: object | None = None) -> list[Run[Any]]:
+        """As `SyncClient.enqueue_many`."""
+        runs = app.default_sync_client.enqueue_many(items, connection=connection)
+        self._follow(connection)
+        return runs
+
+    def _follow(self, connection: object | None) -> None:
+        after = self._asynchronous.after
+        if connection is None and after is not None:
+            self._portal.call(after())

@@ -21,6 +21,11 @@ class Portal:
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run it in the portal's loop, with the caller's context variables; its result, or what it raised."""
+        if self._loop is not None and asyncio._get_running_loop() is self._loop:
+            coroutine.close()
+            raise RuntimeError(
+                "A call that blocks, inside a task that `drain_sync` runs: await its twin there."
+            )
         future = asyncio.run_coroutine_threadsafe(coroutine, self._started())
         try:
             return future.result()

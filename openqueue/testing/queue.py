@@ -15,10 +15,10 @@ from openqueue.durations import Duration, parse_duration
 from openqueue.runs.model import RunInfo
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks.discovery import discover
-from openqueue.tasks.enqueuer import Enqueuer, set_default
+from openqueue.tasks.enqueuer import Enqueuer, set_default, set_default_sync
 from openqueue.tasks.task import Task
 from openqueue.testing.draining import Drain, Drained
-from openqueue.testing.enqueuing import TestingEnqueuer
+from openqueue.testing.enqueuing import TestingEnqueuer, TestingSyncEnqueuer
 from openqueue.testing.matching import Enqueued, Waiting, Wanted
 from openqueue.testing.portal import Portal
 
@@ -112,10 +112,12 @@ class OpenQueue:
         os.environ.update(changed)
         close_default_clients()
         default = set_default(self._take)
+        default_sync = set_default_sync(TestingSyncEnqueuer(self._enqueuer, self._portal))
         try:
             yield
         finally:
             set_default(default)
+            set_default_sync(default_sync)
             close_default_clients()
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})

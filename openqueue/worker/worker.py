@@ -149,7 +149,7 @@ class Worker:
 
     @asynccontextmanager
     async def _rings(self) -> AsyncIterator[None]:
-        with using(self._client):
+        with using(self._client, self._client.sync):
             async with (
                 self._present(),
                 running(self._heartbeat()),

@@ -242,6 +242,10 @@ def application(**options: object) -> FastAPI:
         info = await request.state.openqueue.get(run.id)
         return {"id": str(run.id), "status": info.status}
 
+    @app.post("/later/{n}")
+    def enqueue_in_a_thread(n: int) -> str:
+        return double.enqueue_sync(n).status_sync()
+
     return app
 
 
@@ -250,8 +254,9 @@ async def test_an_application_enqueues_by_the_client_of_its_lifespan(
 ) -> None:
     with TestClient(application(database_url=dsn)) as browser:
         answer = browser.post("/double/4").json()
+        assert browser.post("/later/5").json() == "queued"
     assert answer["status"] == "queued"
-    assert await db.fetchval("SELECT status FROM openqueue.runs") == "queued"
+    assert await db.fetchval("SELECT count(*) FROM openqueue.runs WHERE status = 'queued'") == 2
     assert await workers(db) == 0
 
 

@@ -59,6 +59,14 @@ async def tree(depth: int) -> int:
 
 
 @task
+def plant(depth: int) -> int:
+    ran.append(f"plant {depth}")
+    if depth:
+        plant.enqueue_sync(depth - 1)
+    return depth
+
+
+@task
 async def give_up() -> None:
     raise GiveUp("for good")
 
@@ -367,13 +375,38 @@ async def test_runs_do_not_see_each_others_context_variables(openqueue: OpenQueu
 
 
 def test_a_test_without_an_event_loop_drains_too(openqueue: OpenQueue) -> None:
-    asyncio.run(send.enqueue("ada"))
-    asyncio.run(call.enqueue("112"))
+    send.enqueue_sync("ada")
+    call.enqueue_sync("112")
+    assert openqueue.enqueued(send, to="ada")
     with pytest.raises(ConnectionError):
         openqueue.drain_sync()
     openqueue.advance("1h")
     assert openqueue.drain_sync(raises=False).count("retry") == 1
     assert sorted(ran) == ["112", "112", "ada"]
+
+
+def test_inline_without_an_event_loop_the_run_of_an_enqueue_has_its_result(openqueue: OpenQueue) -> None:
+    with openqueue.inline():
+        assert deliver.enqueue_sync(Address("a", 1), ["x"]).result_sync(timeout="5s") == Address("a", 1)
+        assert front.enqueue_sync(plant.name, {"depth": 2}).result_sync(timeout="5s") == 2
+        with pytest.raises(GiveUp):
+            give_up.enqueue_sync()
+    assert ran == ["a", "plant 2", "plant 1", "plant 0"]
+
+
+def test_a_drain_without_an_event_loop_runs_what_threads_enqueue(openqueue: OpenQueue) -> None:
+    plant.enqueue_sync(2)
+    assert len(openqueue.drain_sync()) == 3
+
+
+def test_a_task_in_the_loop_of_a_drain_cannot_block_it(openqueue: OpenQueue) -> None:
+    @task(max_attempts=1)
+    async def block() -> None:
+        plant.enqueue_sync(0)
+
+    block.enqueue_sync()
+    with openqueue.inline(), pytest.raises(RuntimeError, match="await its twin"):
+        openqueue.drain_sync()
 
 
 async def test_in_an_event_loop_the_blocking_drain_is_refused(openqueue: OpenQueue) -> None:

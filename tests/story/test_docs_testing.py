@@ -45,6 +45,13 @@ async def test_in_a_loop_that_tests_share(openqueue, n):
     assert [one.output for one in await openqueue.drain()] == [2 * n]
 """
 
+TELL = """
+def test_that_tells_where_it_was(openqueue):
+    import os
+    with open("session", "w") as file:
+        print(os.environ["OPENQUEUE_TEST_PYTEST_SESSION"], openqueue.database_url, file=file)
+"""
+
 ANYIO = """
 @pytest.fixture
 def anyio_backend():
@@ -147,17 +154,16 @@ def test_databases_are_made_on_your_server_and_dropped_again(
 
 @pytest.mark.parametrize("processes", [[], ["-n", "2"]], ids=["alone", "xdist"])
 def test_without_a_server_an_embedded_one_is_used_and_removed(tmp_path: Path, processes: list[str]) -> None:
-    (tmp_path / "test_asyncio.py").write_text(SMALL + ASYNCIO)
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    before = servers()
+    (tmp_path / "test_asyncio.py").write_text(SMALL + ASYNCIO + TELL)
     given = {name: os.environ[name] for name in ("OPENQUEUE_TEST_PG_BIN",) if name in os.environ}
-    assert "5 passed" in run_pytest(tmp_path, *processes, **given)
-    assert servers() - before == set()
+    assert "6 passed" in run_pytest(tmp_path, *processes, **given)
+    session, database = (tmp_path / "session").read_text().split()
+    assert session in database, "it was in a directory of the session's"
+    assert [path for path in servers() if session in path] == []
 
 
 def servers() -> set[str]:
-    """Directories of sessions that no process uses: those in use are others'."""
+    """The directories of sessions, others' too."""
     return {str(path) for base in ("/dev/shm", "/tmp") for path in Path(base).glob(f"{PREFIX}*")}
 
 

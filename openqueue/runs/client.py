@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from uuid import UUID
@@ -25,8 +27,10 @@ from openqueue.errors import (
 )
 from openqueue.runs.enqueueing import Batch, is_plain
 from openqueue.runs.history import RunFilter, list_runs
+from openqueue.runs.loops import running_loop
 from openqueue.runs.model import Attempt, Row, Run, RunEvent, RunInfo
 from openqueue.runs.parts import chained, parts
+from openqueue.runs.sync_client import Lent, SyncClient
 from openqueue.runs.together import Together
 from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
@@ -44,7 +48,7 @@ class Client:
     """Enqueue runs, wait for them, look at them, act on them. Safe to share by all tasks of an event loop.
 
     `database` is open, and stays its owner's; `listener`, made when a result is first awaited, is the
-    client's own. `largest_input` is in bytes.
+    client's own. `largest_input` is in bytes. It belongs to the event loop and the process that made it.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class Client:
     ) -> None:
         self.database = database
         self.namespace = namespace
+        self.loop = running_loop()
+        self.process = os.getpid()
         self._own: Any = database
         self._largest = largest_input
         self._listener = listener
@@ -72,6 +78,11 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @cached_property
+    def sync(self) -> SyncClient:
+        """The same calls for other threads, without await."""
+        return SyncClient(Lent(self))
 
     async def close(self) -> None:
         """Stop listening; the database is not closed."""
@@ -112,13 +123,26 @@ class Client:
         Calls at the same time, of a task and without options, share statements.
         """
         if isinstance(what, str):
-            what = Item.named(what, payload, **options)
-            if not allow_unknown:
-                await self._check_known(what.task)
+            what = await self.item(what, payload, allow_unknown=allow_unknown, **options)
         if connection is None and is_plain(what):
             return await self._together.enqueue(what)
         (run,) = await self.enqueue_many([what], connection=connection)
         return run
+
+    async def item(
+        self,
+        task: str,
+        payload: Mapping[str, Any] | None = None,
+        /,
+        *,
+        allow_unknown: bool = False,
+        **options: Any,
+    ) -> Item[Any]:
+        """An item for `enqueue_many`, of a task by name; raises as `enqueue`."""
+        made = Item.named(task, payload, **options)
+        if not allow_unknown:
+            await self._check_known(made.task)
+        return made
 
     async def enqueue_many(
         self, items: Iterable[Item[Any]], *, connection: object | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
@@ -12,7 +12,6 @@ from typing import Any, Self, TypeVar, overload
 from uuid import UUID
 
 from openqueue.codec import decode
-from openqueue.db.connections import Executor, adapt
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
@@ -25,13 +24,11 @@ from openqueue.errors import (
     UnknownTask,
     did_you_mean,
 )
-from openqueue.runs.enqueueing import Batch, is_plain
 from openqueue.runs.history import RunFilter, list_runs
 from openqueue.runs.loops import running_loop
 from openqueue.runs.model import Attempt, Row, Run, RunEvent, RunInfo
-from openqueue.runs.parts import chained, parts
+from openqueue.runs.storing import Storing
 from openqueue.runs.sync_client import Lent, SyncClient
-from openqueue.runs.together import Together
 from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.task import Task
@@ -39,9 +36,6 @@ from openqueue.tasks.task import Task
 __all__ = ["Client"]
 
 R = TypeVar("R")
-
-AT_ONCE, MOST_AT_ONCE = 2_000, 20_000
-"""Jobs in one statement; more go in several, in one transaction: on our own connection in small ones."""
 
 
 class Client:
@@ -63,12 +57,10 @@ class Client:
         self.namespace = namespace
         self.loop = running_loop()
         self.process = os.getpid()
-        self._own: Any = database
-        self._largest = largest_input
         self._listener = listener
         self._listening: asyncio.Task[None] | None = None
         self._waiting = Waiting()
-        self._together = Together(lambda items: self._store(self._own, self._batch(items)))
+        self._storing = Storing(self, database, namespace, largest_input)
         self._known: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Self:
@@ -124,10 +116,7 @@ class Client:
         """
         if isinstance(what, str):
             what = await self.item(what, payload, allow_unknown=allow_unknown, **options)
-        if connection is None and is_plain(what):
-            return await self._together.enqueue(what)
-        (run,) = await self.enqueue_many([what], connection=connection)
-        return run
+        return await self._storing.one(what, connection)
 
     async def item(
         self,
@@ -152,19 +141,7 @@ class Client:
         Items may come from a generator: of many, the next are made while the database stores the ones
         before, all in one transaction, and the event loop is left to others in between.
         """
-        if connection is not None:
-            executor = adapt(connection)
-            # All are sound before the first is sent: what else is in the caller's transaction may go on.
-            batches = [self._batch(part) async for part in parts(items, MOST_AT_ONCE)]
-            return [run for batch in batches for run in await self._store(executor, batch)]
-        coming = parts(items, AT_ONCE)
-        first, second = await anext(coming, None), await anext(coming, None)
-        if first is None:
-            return []
-        if second is None:
-            return await self._store(self._own, self._batch(first))
-        async with self.database.transaction() as own:
-            return await self._store_all(adapt(own), [first, second], coming)
+        return await self._storing.many(items, connection)
 
     async def result(
         self, run_id: UUID, timeout: Duration | None = None, *, declared: Task[..., Any] | None = None
@@ -224,31 +201,6 @@ class Client:
         Raises UnexpectedState if it runs or has ended, RunNotFound.
         """
         return self._moved(run_id, await self.database.fetchval("promote_run", run_id))
-
-    async def _store_all(
-        self, executor: Executor, made: Sequence[Sequence[Item[Any]]], coming: AsyncIterator[list[Item[Any]]]
-    ) -> list[Run[Any]]:
-        """Store part after part; while the database has one, the next is made."""
-        runs: list[Run[Any]] = []
-        storing: asyncio.Task[list[Run[Any]]] | None = None
-        try:
-            async for part in chained(made, coming):
-                batch = self._batch(part)
-                if storing is not None:
-                    runs += await storing
-                storing = asyncio.create_task(self._store(executor, batch))
-            return runs if storing is None else runs + await storing
-        finally:
-            if storing is not None and not storing.done():
-                storing.cancel()
-                await asyncio.wait([storing])
-
-    def _batch(self, items: Sequence[Item[Any]]) -> Batch:
-        return Batch.of(items, self.namespace, self._largest)
-
-    async def _store(self, executor: Executor, batch: Batch) -> list[Run[Any]]:
-        rows = await executor.fetch(self.database.text(batch.statement), *batch.arguments)
-        return batch.runs(self, rows)
 
     async def _check_known(self, task: str) -> None:
         if task in self._known:

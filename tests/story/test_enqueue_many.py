@@ -12,8 +12,9 @@ import pytest
 from openqueue import task
 from openqueue.app import open_client
 from openqueue.errors import InvalidOption, OpenQueueError, TooLarge
-from openqueue.runs.client import AT_ONCE, Client
+from openqueue.runs.client import Client
 from openqueue.runs.parts import MOST_TEXT, parts
+from openqueue.runs.storing import AT_ONCE
 from openqueue.settings import load_settings
 from openqueue.tasks.enqueuer import Item
 

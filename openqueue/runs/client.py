@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from uuid import UUID
 
-from openqueue.codec import decode
 from openqueue.db.connections import Executor, adapt
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
 from openqueue.errors import (
-    InvalidOption,
-    RunCancelled,
-    RunExpired,
-    RunFailed,
     RunNotFound,
     UnexpectedState,
     UnknownTask,
     did_you_mean,
 )
-from openqueue.runs.enqueueing import statement_of
+from openqueue.runs.enqueueing import Batch, is_plain
 from openqueue.runs.history import RunFilter, list_runs
 from openqueue.runs.loops import running_loop
-from openqueue.runs.model import Attempt, Row, Run, RunEvent, RunInfo
+from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
+from openqueue.runs.parts import chained, parts
+from openqueue.runs.returned import returned
 from openqueue.runs.sync_client import Lent, SyncClient
+from openqueue.runs.together import Together
 from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.task import Task
@@ -39,8 +37,8 @@ __all__ = ["Client"]
 
 R = TypeVar("R")
 
-MOST_AT_ONCE = 20_000
-"""Jobs in one statement; more go in several, in one transaction."""
+AT_ONCE, MOST_AT_ONCE = 2_000, 20_000
+"""Jobs in one statement; more go in several, in one transaction: on our own connection in small ones."""
 
 
 class Client:
@@ -67,6 +65,7 @@ class Client:
         self._listener = listener
         self._listening: asyncio.Task[None] | None = None
         self._waiting = Waiting()
+        self._together = Together(lambda items: self._store(self._own, self._batch(items)))
         self._known: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Self:
@@ -118,9 +117,12 @@ class Client:
         With `connection` it is part of the caller's transaction: it appears with the commit, or not at
         all. Options are those of `task.options`. A name that no worker has published is refused
         (UnknownTask) unless `allow_unknown`. Raises InvalidOption, NotSerializable, TooLarge.
+        Calls at the same time, of a task and without options, share statements.
         """
         if isinstance(what, str):
             what = await self.item(what, payload, allow_unknown=allow_unknown, **options)
+        if connection is None and is_plain(what):
+            return await self._together.enqueue(what)
         (run,) = await self.enqueue_many([what], connection=connection)
         return run
 
@@ -142,24 +144,24 @@ class Client:
     async def enqueue_many(
         self, items: Iterable[Item[Any]], *, connection: object | None = None
     ) -> list[Run[Any]]:
-        """Enqueue all or none, in one statement; the runs are in the order of the items.
+        """Enqueue all or none; the runs are in the order of the items. Of equal keys in one batch one wins.
 
-        More than 20,000 go as several statements in one transaction. Of equal keys in one batch one wins.
+        Items may come from a generator: of many, the next are made while the database stores the ones
+        before, all in one transaction, and the event loop is left to others in between.
         """
-        batch = list(items)
-        for one in batch:
-            if not isinstance(one, Item):
-                raise InvalidOption(
-                    f"items: {one!r} is not an item; make one with `task.item(...)`.", option="items"
-                )
-        if not batch:
-            return []
         if connection is not None:
-            return await self._add(adapt(connection), batch)
-        if len(batch) <= MOST_AT_ONCE:
-            return await self._add(self._own, batch)
+            executor = adapt(connection)
+            # All are sound before the first is sent: what else is in the caller's transaction may go on.
+            batches = [self._batch(part) async for part in parts(items, MOST_AT_ONCE)]
+            return [run for batch in batches for run in await self._store(executor, batch)]
+        coming = parts(items, AT_ONCE)
+        first, second = await anext(coming, None), await anext(coming, None)
+        if first is None:
+            return []
+        if second is None:
+            return await self._store(self._own, self._batch(first))
         async with self.database.transaction() as own:
-            return await self._add(adapt(own), batch)
+            return await self._store_all(adapt(own), [first, second], coming)
 
     async def result(
         self, run_id: UUID, timeout: Duration | None = None, *, declared: Task[..., Any] | None = None
@@ -175,7 +177,7 @@ class Client:
         row = await self.database.fetchrow("run_result", run_id)
         if row is None:
             raise _not_found(run_id)
-        return _returned(run_id, row, declared)
+        return returned(run_id, row, declared)
 
     async def get(self, run_id: UUID) -> RunInfo:
         """Everything known of a run. Raises RunNotFound."""
@@ -220,17 +222,30 @@ class Client:
         """
         return self._moved(run_id, await self.database.fetchval("promote_run", run_id))
 
-    async def _add(self, executor: Executor, batch: list[Item[Any]]) -> list[Run[Any]]:
+    async def _store_all(
+        self, executor: Executor, made: Sequence[Sequence[Item[Any]]], coming: AsyncIterator[list[Item[Any]]]
+    ) -> list[Run[Any]]:
+        """Store part after part; while the database has one, the next is made."""
         runs: list[Run[Any]] = []
-        for start in range(0, len(batch), MOST_AT_ONCE):
-            part = batch[start : start + MOST_AT_ONCE]
-            name, arguments = statement_of(part, self.namespace, self._largest)
-            rows = await executor.fetch(self.database.text(name), *arguments)
-            runs += [
-                Run(self, row["id"], item.task, row["outcome"], item.declared)
-                for item, row in zip(part, rows, strict=True)
-            ]
-        return runs
+        storing: asyncio.Task[list[Run[Any]]] | None = None
+        try:
+            async for part in chained(made, coming):
+                batch = self._batch(part)
+                if storing is not None:
+                    runs += await storing
+                storing = asyncio.create_task(self._store(executor, batch))
+            return runs if storing is None else runs + await storing
+        finally:
+            if storing is not None and not storing.done():
+                storing.cancel()
+                await asyncio.wait([storing])
+
+    def _batch(self, items: Sequence[Item[Any]]) -> Batch:
+        return Batch.of(items, self.namespace, self._largest)
+
+    async def _store(self, executor: Executor, batch: Batch) -> list[Run[Any]]:
+        rows = await executor.fetch(self.database.text(batch.statement), *batch.arguments)
+        return batch.runs(self, rows)
 
     async def _check_known(self, task: str) -> None:
         if task in self._known:
@@ -266,22 +281,3 @@ class Client:
 
 def _not_found(run_id: UUID) -> RunNotFound:
     return RunNotFound(f"There is no run {run_id}; it may have been pruned.", run_id=run_id)
-
-
-def _returned(run_id: UUID, row: Row, declared: Task[..., Any] | None) -> Any:
-    """The result of an ended run, or the error that says how it ended."""
-    status = row["status"]
-    if status == "completed":
-        output = row["output"] or "null"
-        return decode(output) if declared is None else declared.arguments.parse_output(output)
-    error = decode(row["error"]) if row["error"] else None
-    said = f": {error['type']}: {error['message']}".rstrip(". ") if error else ""
-    if status == "cancelled":
-        raise RunCancelled(f"Run {run_id} of {row['task']} was cancelled{said}.", run_id=run_id)
-    if status == "expired":
-        raise RunExpired(f"Run {run_id} of {row['task']} was not started by its deadline.", run_id=run_id)
-    raise RunFailed(
-        f"Run {run_id} of {row['task']} failed{said}. `openqueue runs show {run_id}` has the traceback.",
-        run_id=run_id,
-        error=error,
-    )

@@ -1,47 +1,79 @@
-"""From items to the parallel arrays of `add_batch`. Pure.
+"""From items to one statement, and from its answer to runs. Pure.
 
-A whole batch is one statement. Items of one task without options of their own, the common bulk, share
-everything but their inputs and go by the shorter statement `add_plain`.
+Items of one task without options of their own, the common single job and the common bulk, share all but
+their inputs and go by the shorter statements `add_one` and `add_same`; others are the arrays of `add_batch`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openqueue.codec import check_size, encode
+from openqueue.runs.model import Run
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.options import NO_OPTIONS
+from openqueue.tasks.task import Task
 
-__all__ = ["statement_of"]
+if TYPE_CHECKING:
+    from openqueue.runs.client import Client
+
+__all__ = ["Batch", "is_plain"]
 
 
-def statement_of(items: Sequence[Item[Any]], namespace: str, largest: int) -> tuple[str, list[Any]]:
-    """The statement that enqueues these items, by name, and its arguments. Raises TooLarge.
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some items as one statement, by its name in `sql/queries`, and its arguments."""
 
-    `largest` is the limit on each input, in bytes.
-    """
-    for item in items:
-        if len(item.input) * 4 > largest:  # at most four bytes a character
-            check_size(item.input, largest, what="input")
+    items: Sequence[Item[Any]]
+    statement: str
+    arguments: Sequence[Any]
+
+    @classmethod
+    def of(cls, items: Sequence[Item[Any]], namespace: str, largest: int) -> Batch:
+        """Write the items down; `largest` is the limit on each input, in bytes. Raises TooLarge."""
+        inputs = [item.input for item in items]
+        if len(max(inputs, key=len)) * 4 > largest:  # at most four bytes a character
+            for text in inputs:
+                check_size(text, largest, what="input")
+        task = _shared(items)
+        if task is None:
+            return cls(items, "add_batch", _arrays(items, namespace, largest))
+        said = task.defaults
+        shared = (namespace, said.queue, said.priority, said.max_attempts, largest)
+        if len(inputs) == 1:
+            return cls(items, "add_one", [task.name, *inputs, *shared])
+        return cls(items, "add_same", [task.name, inputs, *shared])
+
+    def runs(self, client: Client, rows: Sequence[Mapping[str, Any]]) -> list[Run[Any]]:
+        """The answer of the statement as runs, in the order of the items."""
+        if self.statement == "add_one":
+            return [Run(client, rows[0]["id"], self.items[0].task, "added", self.items[0].declared)]
+        if self.statement == "add_same":
+            name, task = self.items[0].task, self.items[0].declared
+            return [Run(client, run_id, name, "added", task) for run_id in rows[0]["ids"]]
+        return [
+            Run(client, row["id"], item.task, row["outcome"], item.declared)
+            for item, row in zip(self.items, rows, strict=True)
+        ]
+
+
+def is_plain(item: Item[Any]) -> bool:
+    """Whether an item has nothing but its task and its input."""
+    task = item.declared
+    if task is None or item.options is not NO_OPTIONS:
+        return False
+    return not (task.defaults.meta or task.defaults.tags or task.defaults.deadline)
+
+
+def _shared(items: Sequence[Item[Any]]) -> Task[..., Any] | None:
+    """The task that all of them are of, if nothing but their inputs tells them apart."""
     first = items[0]
-    if first.declared is not None and all(
-        item.options is NO_OPTIONS and item.declared is first.declared for item in items
-    ):
-        task = first.declared.defaults
-        if not (task.meta or task.tags or task.deadline):
-            inputs = [item.input for item in items]
-            return "add_plain", [
-                first.task,
-                inputs,
-                namespace,
-                task.queue,
-                task.priority,
-                task.max_attempts,
-                largest,
-            ]
-    return "add_batch", _arrays(items, namespace, largest)
+    if is_plain(first) and all(item.what is first.what and item.options is NO_OPTIONS for item in items):
+        return first.declared
+    return None
 
 
 def _arrays(items: Sequence[Item[Any]], namespace: str, largest: int) -> list[Any]:

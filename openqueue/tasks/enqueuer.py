@@ -39,7 +39,7 @@ __all__ = [
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Item(Generic[R]):
     """One run to be: what is run (a task, or the name of one), its input as JSON text, its options."""
 

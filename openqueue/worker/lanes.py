@@ -21,11 +21,11 @@ What comes back with an old seq (a release, a rescue) raises the lane's `returns
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["Lanes", "Plan"]
+__all__ = ["Belled", "Lanes", "Plan"]
 
 Key = tuple[str, int]
 
@@ -47,6 +47,15 @@ class Plan:
     cursors: list[int]
     uptos: list[int | None]
     sweep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Belled:
+    """A lane that the bell has named, and where to read on in it."""
+
+    queue: str
+    priority: int
+    cursor: int
 
 
 class _Lane:
@@ -106,6 +115,22 @@ class Lanes:
         """Whether nothing lies between any floor and its cursor."""
         return all(lane.floor >= lane.cursor for lane in self._lanes.values())
 
+    def belled(self, queues: Container[str] | None) -> Belled | None:
+        """The lane that bells named since the last claim, if it was one, and of these queues (None: all)."""
+        if len(self._heard) != 1:
+            return None
+        (key,) = self._heard
+        if queues is not None and key[0] not in queues:
+            return None
+        self._heard.clear()
+        return Belled(*key, self._lanes.setdefault(key, _Lane()).cursor)
+
+    def learn_lane(self, lane: Belled, taken: int | None) -> None:
+        """Take in the answer to a claim from one lane only: the last seq that it took, if any."""
+        key = (lane.queue, lane.priority)
+        self._read_on(self._lanes[key], taken, None)
+        self._obey(key)
+
     def forward(self) -> Plan:
         """Read on from every cursor."""
         self._heard.clear()
@@ -153,8 +178,7 @@ class Lanes:
                 lane.doubt()
                 returned = True
             lane.returns = returns
-            if key in self._heard:  # while the claim was under way
-                lane.back_to(self._heard[key] - 1)
+            self._obey(key)
         if plan.sweep and any(upto is not None for upto in plan.uptos):
             self._pace(seconds)
         return returned
@@ -172,6 +196,11 @@ class Lanes:
         """The database was away and may have gone back in time: look through everything again."""
         for lane in self._lanes.values():
             lane.back_to(0)
+
+    def _obey(self, key: Key) -> None:
+        """Where a bell named a lane while the claim was under way."""
+        if key in self._heard:
+            self._lanes[key].back_to(self._heard[key] - 1)
 
     def _read_on(self, lane: _Lane, taken: int | None, ended: int | None) -> None:
         cursor = max(lane.cursor, taken or 0, ended or 0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -27,21 +26,14 @@ from openqueue.worker.doorbell import Doorbell
 from openqueue.worker.events import JobsReleased
 from openqueue.worker.inflight import Inflight
 from openqueue.worker.job import Job
-from openqueue.worker.lanes import Lanes
+from openqueue.worker.lanes import Belled, Lanes
+from openqueue.worker.pace import Pace
 from openqueue.worker.stumbling import Stumbling
 
 __all__ = ["Claims", "Producer"]
 
-BUSY_POLL: Final = (0.002, 0.01)
-SWEEP_EVERY: Final = 1.0
-"""Seconds between sweeps while claims come back full; else the first follows soon, then ever more seldom."""
-
-SWEEP_SOON: Final = 0.02
-SWEEP_SHARE: Final = 20
-"""Sweeping takes at most a twentieth of the time: after one of n seconds none for twenty times n."""
-
-OVERDUE: Final = (0.01, 0.25)
-"""Seconds until the next look for a due job that could not be moved into line: somebody has it locked."""
+FEW: Final = 16
+"""Jobs to take at a bell, from the one lane that it named; with more of them there is no hurry."""
 
 HOARD: Final = 0.5
 """Seconds after which jobs claimed ahead that still wait go back: the next ones are slower than the last."""
@@ -95,33 +87,24 @@ class Producer:
         self._in_queue = in_queue
         self._limited = any(most is not None for most in (queues or {}).values())
         self._namespace = namespace
-        self._poll = poll
         self._emit = emit
         self._stumbling = Stumbling("producer", emit)
+        self._pace = Pace(poll)
         self._lanes = Lanes()
         self._woken = asyncio.Event()
         self._last_queue = ""
-        self._due_at: float | None = None
-        self._promote_at = 0.0
-        self._overdue = OVERDUE[0]
-        self._sweep_at = 0.0
-        self._swept_at = 0.0
-        self._sweep_pause = SWEEP_SOON
-        self._sweep_soon = False
-        self._looked_behind = False
+        self._go_on = False
         self._asked: asyncio.Future[int] | None = None
-        self._pause = BUSY_POLL[0]
         doorbell.join(self.hear, lambda: self._inflight.room()[0] <= 0)
 
     def hear(self, ready: Sequence[Sequence[Any]] | None, due: float | None) -> None:
         """The bell: lanes with new jobs (None: look everywhere), seconds until a scheduled one is due."""
         if ready is None:
-            self._sweep_soon = True
+            self._pace.sweep_soon()
         else:
             self._lanes.hear(ready)
         if due is not None:
-            at = time.monotonic() + due
-            self._due_at = at if self._due_at is None else min(self._due_at, at)
+            self._pace.due_in(due, time.monotonic())
         self._woken.set()
 
     async def run(self) -> None:
@@ -132,17 +115,23 @@ class Producer:
                 await self._wait_room()
                 continue
             asked, self._asked = self._asked, None
+            # All that was ready has been read, and one lane has something new: then that is all there is.
+            belled = None if asked or self._go_on or self._limited else self._lanes.belled(self._queues)
             try:
-                got = await (self._answer(asked, room, starting) if asked else self.once(room, starting))
+                if asked:
+                    await self._answer(asked, room, starting)
+                elif belled:
+                    await self.once_from(belled, min(room, FEW), starting)
+                else:
+                    await self.once(room, starting)
             except OpenQueueError as error:
                 self._asked = asked
                 await asyncio.sleep(self._stumbling.stumble(error))
                 self._lanes.doubt()
-                self._sweep_soon = True
+                self._pace.sweep_soon()
                 continue
             self._stumbling.recover()
-            if got or self._looked_behind:  # behind nothing was found: what lies ahead is still to be read
-                self._pause = BUSY_POLL[0] if got else self._pause
+            if self._go_on:
                 await asyncio.sleep(0)
             else:
                 await self._wait_work()
@@ -160,9 +149,7 @@ class Producer:
 
     async def _answer(self, asked: asyncio.Future[int], room: int, starting: int) -> int:
         self._lanes.doubt()
-        self._promote_at = 0.0
-        self._sweep_soon = False
-        self._sweep_at = math.inf
+        self._pace.look_forward()
         got = await self.once(room, starting)
         asked.set_result(got)
         return got
@@ -174,70 +161,63 @@ class Producer:
         async with self._claims.turn:  # what one pool takes of a queue counts for the others
             return await self._claim(room, starting)
 
-    async def _claim(self, room: int, starting: int) -> int:
+    async def once_from(self, lane: Belled, most: int, starting: int) -> int:
+        """One claim from the lane that a bell has named, without a look at anything else."""
         now = time.monotonic()
-        sweep = self._sweep_soon or (now >= self._sweep_at and not self._lanes.swept)
-        self._sweep_soon = False
-        plan = self._lanes.sweep() if sweep else self._lanes.forward()
-        self._looked_behind = any(upto is not None for upto in plan.uptos)
-        promote = sweep or now >= self._promote_at or (self._due_at is not None and now >= self._due_at)
-        claim = self._claims.next()
-        try:
-            *rows, last = await self._database.fetch(
-                "claim_jobs",
-                self._worker,
-                claim,
-                room,
-                starting,
-                self._tasks,
-                *self._queue_limits(),
-                plan.queues,
-                plan.priorities,
-                plan.cursors,
-                plan.uptos,
-                self._last_queue,
-                promote,
-                _NO_TIME,
-                self._namespace,
-            )
-            self._take(claim, rows)  # before it is no longer pending: beats name one or the other
-        finally:
-            self._claims.pending.discard(claim)
-        taken = time.monotonic() - now
-        position = json.loads(last["input"])
-        if self._lanes.learn(plan, rows, position, taken):
-            self._sweep_soon = True
-        self._plan_sweep(plan.sweep, len(rows), len(rows) >= room, now, taken)
-        if promote:
-            self._promote_at = now + self._poll
-        self._doorbell.note(position["newest"])
-        self._due_at = self._next_due(position["due"], promote and not rows, now + taken)
+        rows = await self._take(
+            most, "claim_lane", starting, self._tasks, lane.queue, lane.priority, lane.cursor, self._namespace
+        )
+        self._lanes.learn_lane(lane, rows[-1]["seq"] if rows else None)
+        self._pace.claimed_lane(now, len(rows))
+        self._go_on = len(rows) >= most
         return len(rows)
 
-    def _plan_sweep(self, swept: bool, got: int, full: bool, now: float, taken: float) -> None:
-        """Sweep soon after jobs came, one may have committed late; then more seldom; seldom under backlog."""
-        if swept:
-            self._swept_at = now + SWEEP_SHARE * taken
-            self._sweep_pause = min(self._sweep_pause * 2, SWEEP_EVERY)
-        if full:
-            self._sweep_pause = SWEEP_EVERY
-        elif got:
-            self._sweep_pause = SWEEP_SOON
-        self._sweep_at = self._swept_at + self._sweep_pause
+    async def _claim(self, room: int, starting: int) -> int:
+        now = time.monotonic()
+        sweep = self._pace.sweeps(now, self._lanes.swept)
+        promote = self._pace.promotes(now, sweep)
+        plan = self._lanes.sweep() if sweep else self._lanes.forward()
+        *rows, last = await self._take(
+            room,
+            "claim_jobs",
+            starting,
+            self._tasks,
+            *self._queue_limits(),
+            plan.queues,
+            plan.priorities,
+            plan.cursors,
+            plan.uptos,
+            self._last_queue,
+            promote,
+            _NO_TIME,
+            self._namespace,
+        )
+        took = time.monotonic() - now
+        position = json.loads(last["input"])
+        if self._lanes.learn(plan, rows, position, took):
+            self._pace.sweep_soon()
+        self._doorbell.note(position["newest"])
+        got, full = len(rows), len(rows) >= room
+        self._pace.claimed(
+            now, took, sweep=plan.sweep, promoted=promote, got=got, full=full, due=position["due"]
+        )
+        # Where it looked behind the cursors and found nothing, what lies ahead is still to be read.
+        self._go_on = bool(rows) or any(upto is not None for upto in plan.uptos)
+        return got
 
-    def _next_due(self, due: float | None, in_vain: bool, now: float) -> float | None:
-        """When the next scheduled job is due; later, and later again, for one that somebody has locked."""
-        if due is not None and due <= 0 and in_vain:
-            pause, self._overdue = self._overdue, min(self._overdue * 2, OVERDUE[1])
-            return now + pause
-        self._overdue = OVERDUE[0]
-        return None if due is None else now + max(0.0, due)
-
-    def _take(self, claim: int, rows: Sequence[Any]) -> None:
-        if rows:
-            self._last_queue = rows[-1]["queue"]
-            self._completer.claimed(claim, len(rows))
-            self._inflight.put(Job(row, claim) for row in rows)
+    async def _take(self, most: int, statement: str, *args: Any) -> Sequence[Any]:
+        """Claim by a statement, and put what it brought into the pool; answers its rows."""
+        claim = self._claims.next()
+        try:
+            rows = await self._database.fetch(statement, self._worker, claim, most, *args)
+            jobs = [Job(row, claim) for row in rows if row["id"] is not None]
+            if jobs:
+                self._last_queue = jobs[-1].row["queue"]
+                self._completer.claimed(claim, len(jobs))
+                self._inflight.put(jobs)  # before it is no longer pending: beats name one or the other
+        finally:
+            self._claims.pending.discard(claim)
+        return rows
 
     def _queue_limits(self) -> tuple[list[str] | None, list[int | None] | None]:
         if self._queues is None:
@@ -290,14 +270,8 @@ class Producer:
 
     async def _wait_work(self) -> None:
         """Until the bell, a scheduled job, the poll floor, or the next busy look."""
-        now = time.monotonic()
-        wait = self._poll * random.uniform(0.9, 1.1)
-        if not self._doorbell.on:
-            wait, self._pause = self._pause, min(self._pause * 2, BUSY_POLL[1])
-        if self._due_at is not None:
-            wait = min(wait, max(0.0, self._due_at - now))
-        if not self._lanes.swept:
-            wait = min(wait, max(0.0, self._sweep_at - now))
+        floor = self._pace.poll * random.uniform(0.9, 1.1)
+        wait = self._pace.wait(time.monotonic(), floor, bell=self._doorbell.on, swept=self._lanes.swept)
         try:
             async with asyncio.timeout(wait):
                 await self._woken.wait()

@@ -7,11 +7,14 @@ SELECT id, outcome FROM :schema.add_batch($1::text[], $2::text[]::jsonb[], $3::t
     $7::timestamptz[], $8::float8[], $9::timestamptz[], $10::text[], $11::text[], $12::text[]::jsonb[], $13::text[]::jsonb[],
     $14::uuid[], $15::float8[], $16::integer);
 
--- name: add_plain
+-- name: add_one
+-- $1 task · $2 input · $3 namespace · $4 queue · $5 priority · $6 max_attempts · $7 largest input in bytes
+SELECT :schema.add_one($1::text, $2::text, $3::text, $4::text, $5::integer, $6::integer, $7::integer) AS id;
+
+-- name: add_same
 -- Jobs of one task without options of their own: $1 task · $2 inputs · $3 namespace · $4 queue · $5 priority · $6 max_attempts
 -- $7 largest input in bytes
-SELECT id, outcome FROM :schema.add_batch(ARRAY[$1::text], $2::text[]::jsonb[], $3::text, ARRAY[$4::text], ARRAY[$5::integer],
-    ARRAY[$6::integer], max_bytes => $7::integer);
+SELECT :schema.add_same($1::text, $2::text[], $3::text, $4::text, $5::integer, $6::integer, $7::integer) AS ids;
 
 -- name: claim_jobs
 -- $1 worker · $2 claim · $3 n · $4 starting · $5 tasks · $6 queues · $7 limits · $8 lane queues · $9 lane priorities
@@ -19,6 +22,11 @@ SELECT id, outcome FROM :schema.add_batch(ARRAY[$1::text], $2::text[]::jsonb[], 
 SELECT id, task, queue, priority, seq, attempt, max_attempts, started, suspect, run_at, deadline, input, meta, tags
 FROM :schema.claim_jobs($1::uuid, $2::bigint, $3::integer, $4::integer, $5::text[], $6::text[], $7::integer[], $8::text[],
     $9::smallint[], $10::bigint[], $11::bigint[], $12::text, $13::boolean, $14::timestamptz, $15::text);
+
+-- name: claim_lane
+-- $1 worker · $2 claim · $3 n · $4 starting · $5 tasks · $6 queue · $7 priority · $8 cursor · $9 namespace
+SELECT id, task, queue, priority, seq, attempt, max_attempts, started, suspect, run_at, deadline, input, meta, tags
+FROM :schema.claim_lane($1::uuid, $2::bigint, $3::integer, $4::integer, $5::text[], $6::text, $7::smallint, $8::bigint, $9::text);
 
 -- name: start_jobs
 SELECT :schema.start_jobs($1::uuid, $2::uuid[], $3::bigint[]);

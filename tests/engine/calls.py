@@ -78,10 +78,10 @@ class Engine:
         self, count: int, *, task: str = "t", queue: str = "default", priority: int = 0
     ) -> list[UUID]:
         """Enqueue many in one statement."""
-        rows = await self.call(
-            "add_plain", task, ["{}"] * count, self.namespace, queue, priority, 25, 1048576
+        (row,) = await self.call(
+            "add_same", task, ["{}"] * count, self.namespace, queue, priority, 25, 1048576
         )
-        return [row["id"] for row in rows]
+        return list(row["ids"])
 
     async def claim(
         self,
@@ -115,6 +115,31 @@ class Engine:
         )
         self.position = json.loads(last["input"])
         return rows
+
+    async def claim_lane(
+        self,
+        most: int = 16,
+        *,
+        queue: str = "default",
+        priority: int = 0,
+        cursor: int = 0,
+        starting: int = 1000,
+        tasks: Sequence[str] = ("t",),
+    ) -> list[Row]:
+        """Claim from one lane."""
+        self.claim_number += 1
+        return await self.call(
+            "claim_lane",
+            self.worker,
+            self.claim_number,
+            most,
+            starting,
+            list(tasks),
+            queue,
+            priority,
+            cursor,
+            self.namespace,
+        )
 
     async def claim_by(self, lanes: Lanes, plan: Plan, most: int = 1000, **how: Any) -> list[Row]:
         """Claim by a plan of `lanes`, which learn from the answer."""

@@ -70,7 +70,12 @@ async def once(engine: Engine, runs: list[UUID]) -> dict[str, int]:
     async def claim() -> None:
         claimed.extend(row["id"] for row in await engine.claim(BATCH, tasks=["t"], starting=0))
 
+    await engine.bulk(BATCH, priority=7)
     await measure("add", lambda: engine.bulk(BATCH))
+    await measure("add_one", lambda: engine.value("add_one", "t", "{}", "default", "default", 0, 25, 1000))
+    await measure("lane", lambda: engine.claim_lane(BATCH, priority=7))
+    await engine.sql("SELECT release_jobs($1)", engine.worker)
+    await engine.sql("DELETE FROM jobs WHERE priority = 7")
     await measure("claim", claim)
     assert len(claimed) == BATCH
     numbers = [engine.claim_number] * BATCH
@@ -107,7 +112,16 @@ async def test_what_is_touched_follows_the_batch_and_not_the_tables(
     ):
         await engine.sql(statement, task, count, *worker)
     (row,) = await engine.sql("SELECT run_id FROM attempts ORDER BY run_id DESC LIMIT 1")
-    bounds = {"add": 10, "claim": 12, "start": 4, "log": 8, "finish": 8, "again": 12, "others": 12}
+    bounds = {
+        "add": 10,
+        "claim": 12,
+        "lane": 12,
+        "start": 4,
+        "log": 8,
+        "finish": 8,
+        "again": 12,
+        "others": 12,
+    }
     for one in (engine, await another()):
         found = await once(one, [row["run_id"]])
         print(found)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from openqueue.worker.lanes import LARGEST_WINDOW, MOST_MARKS, SMALLEST_WINDOW, Lanes, Plan
+from openqueue.worker.lanes import LARGEST_WINDOW, MOST_MARKS, SMALLEST_WINDOW, Belled, Lanes, Plan
 
 LANE = ("default", 0)
 
@@ -124,6 +124,18 @@ class NoJobIsLost(RuleBasedStateMachine):
         if self.under_way is None:
             plan = self.lanes.sweep() if sweep else self.lanes.forward()
             self.under_way = (plan, *self.database.claim(plan, most))
+
+    @rule(most=st.integers(1, 4))
+    def ask_the_lane_that_was_named(self, most: int) -> None:
+        """As a producer does that has nothing else to look for; a bell may ring while it is asked."""
+        lane = None if self.under_way else self.lanes.belled(None)
+        if lane is not None:
+            plan = Plan([lane.queue], [lane.priority], [lane.cursor], [None], sweep=False)
+            rows, _ = self.database.claim(plan, most)
+            if self.rung:
+                self.hear_a_bell()
+            self.lanes.learn_lane(lane, rows[-1]["seq"] if rows else None)
+            self.running |= {row["seq"] for row in rows}
 
     @precondition(lambda self: self.under_way)
     @rule(seconds=st.sampled_from([0.001, 0.01, 0.1]))
@@ -280,3 +292,30 @@ def test_stretches_grow_while_they_are_quick_and_shrink_when_they_are_slow() -> 
         sizes.append(plan.uptos[0] - plan.cursors[0])
         lanes.learn(plan, [], answer(ended=plan.uptos[0]), seconds)
     assert sizes == [20_000, 40_000, 20_000]
+
+
+def test_one_lane_named_by_bells_is_read_on_from_its_cursor_and_several_are_not() -> None:
+    lanes = Lanes()
+    assert lanes.belled(None) is None
+    lanes.hear([["mail", 3, 9], ["mail", 3, 7]])
+    assert lanes.belled({"default"}) is None
+    assert lanes.belled({"mail"}) == Belled("mail", 3, 0)
+    assert lanes.belled(None) is None
+    lanes.hear([["mail", 3, 9], ["default", 0, 10]])
+    assert lanes.belled(None) is None
+
+
+def test_what_was_taken_from_a_named_lane_moves_its_cursor_and_a_bell_meanwhile_moves_it_back() -> None:
+    lanes = Lanes()
+    lanes.hear([["default", 0, 5]])
+    lane = lanes.belled(None)
+    assert lane is not None
+    lanes.learn_lane(lane, 6)
+    assert at(lanes) == 6
+    assert not lanes.swept
+    lanes.hear([["default", 0, 9]])
+    lane = lanes.belled(None)
+    assert lane == Belled("default", 0, 6)
+    lanes.hear([["default", 0, 8]])
+    lanes.learn_lane(Belled("default", 0, 6), 9)
+    assert at(lanes) == 7

@@ -13,7 +13,7 @@ import pytest
 from openqueue.errors import ConnectionFailed
 from openqueue.events import Event
 from openqueue.worker.doorbell import Doorbell
-from openqueue.worker.producer import OVERDUE, SWEEP_EVERY, SWEEP_SHARE, SWEEP_SOON, Claims, Producer
+from openqueue.worker.producer import Claims, Producer
 from tests.support.eventually import eventually
 
 
@@ -24,6 +24,7 @@ class Claimed:
         self.calls: list[dict[str, Any]] = []
         self.put_back: list[tuple[Any, ...]] = []
         self.rows: list[dict[str, Any]] = []
+        self.lane_rows: list[dict[str, Any]] = []
         self.due: float | None = None
         self.ended: int | None = 0
         self.fail: Exception | None = None
@@ -35,16 +36,19 @@ class Claimed:
         if name == "put_back":
             self.put_back.append(arguments)
             return []
+        call = {"statement": name, "claim": arguments[1], "n": arguments[2]}
+        self.calls.append(call)
+        if name == "claim_lane":
+            call["lane"] = arguments[5:8]
+            return self.lane_rows
         assert name == "claim_jobs"
-        self.calls.append(
-            {"claim": arguments[1], "n": arguments[2], "uptos": arguments[10], "promote": arguments[12]}
-        )
+        call |= {"uptos": arguments[10], "promote": arguments[12]}
         if self.fail:
             raise self.fail
         self.xid += 1
         position: dict[str, Any] = {"xmin": self.xid, "xid": self.xid, "newest": 0, "due": self.due}
         position["lanes"] = [["default", 0, 0, self.ended]]
-        return [*self.rows, {"input": json.dumps(position)}]
+        return [*self.rows, {"id": None, "input": json.dumps(position)}]
 
     async def fetchval(self, *_: Any) -> int:
         return 0
@@ -170,39 +174,42 @@ async def test_it_asks_again_when_the_next_scheduled_job_is_due() -> None:
     assert stage.database.calls[1]["promote"]
 
 
-async def test_a_bell_may_tell_of_an_earlier_scheduled_job_and_not_of_a_later_one() -> None:
+async def test_a_bell_of_one_lane_is_answered_from_that_lane_alone_and_everything_is_read_soon_after() -> (
+    None
+):
     stage = Stage()
-    stage.database.due = 100.0
-    await stage.producer.once(5, 5)
-    before = stage.producer._due_at
-    stage.bell.hear('{"namespace": "default", "due_in": 500}')
-    assert stage.producer._due_at == before
-    stage.bell.hear('{"namespace": "default", "due_in": 0.5}')
-    assert before is not None
-    assert (stage.producer._due_at or before) < before - 90
+    running = asyncio.create_task(stage.until(lambda: len(stage.database.calls) >= 3))
+    await eventually(lambda: stage.database.calls)
+    stage.database.lane_rows = [job(7)]
+    stage.bell.hear('{"namespace": "default", "ready": [["default", 0, 7]]}')
+    await running
+    first, from_lane, then = stage.database.calls[:3]
+    assert (first["statement"], from_lane["statement"], then["statement"]) == (
+        "claim_jobs", "claim_lane", "claim_jobs",
+    )  # fmt: skip
+    assert from_lane["lane"] == ("default", 0, 0)
+    assert [one.row["seq"] for one in stage.places.jobs] == [7]
+    assert stage.completer.opened == {from_lane["claim"]: 1}
 
 
-def test_a_due_job_that_somebody_has_locked_is_looked_for_ever_more_seldom() -> None:
-    producer = Stage().producer
-    pauses = [(producer._next_due(-1.0, True, 0.0) or 0) for _ in range(7)]
-    assert pauses == [OVERDUE[0] * 2**n for n in range(5)] + [OVERDUE[1]] * 2
-    assert producer._next_due(-1.0, False, 7.0) == 7.0
-    assert producer._next_due(-1.0, True, 0.0) == OVERDUE[0]
-    assert producer._next_due(3.0, True, 7.0) == 10.0
-    assert producer._next_due(None, True, 7.0) is None
-
-
-def test_sweeps_follow_jobs_soon_and_quiet_ever_more_seldom_and_backlog_seldom() -> None:
-    producer = Stage().producer
-    producer._plan_sweep(False, 3, False, 10.0, 0.001)
-    assert producer._sweep_at == SWEEP_SOON
-    gaps = []
-    for _ in range(8):
-        producer._plan_sweep(True, 0, False, 10.0, 0.0)
-        gaps.append(round(producer._sweep_at - 10.0, 3))
-    assert gaps == [0.04, 0.08, 0.16, 0.32, 0.64, SWEEP_EVERY, SWEEP_EVERY, SWEEP_EVERY]
-    producer._plan_sweep(True, 5, True, 20.0, 0.1)
-    assert producer._sweep_at == 20.0 + SWEEP_SHARE * 0.1 + SWEEP_EVERY
+@pytest.mark.parametrize(
+    ("queues", "ready"),
+    [
+        (None, '[["default", 0, 7], ["mail", 0, 8]]'),
+        ({"mail": None}, '[["default", 0, 7]]'),
+        ({"default": 5}, '[["default", 0, 7]]'),
+        (None, '"*"'),
+    ],
+)
+async def test_other_bells_are_answered_with_a_look_at_every_lane(
+    queues: dict[str, int | None] | None, ready: str
+) -> None:
+    stage = Stage(queues=queues)
+    running = asyncio.create_task(stage.until(lambda: len(stage.database.calls) >= 2))
+    await eventually(lambda: stage.database.calls)
+    stage.bell.hear(f'{{"namespace": "default", "ready": {ready}}}')
+    await running
+    assert {call["statement"] for call in stage.database.calls} == {"claim_jobs"}
 
 
 async def test_after_a_failed_claim_everything_behind_the_cursors_is_in_doubt() -> None:

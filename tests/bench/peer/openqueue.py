@@ -44,7 +44,7 @@ class Adapter(Base):
         await self.stack.aclose()
 
     async def enqueue_bulk(self, payloads: list[dict[str, Any]]) -> None:
-        await self.client.enqueue_many([self.noop.item(payload) for payload in payloads])
+        await self.client.enqueue_many(self.noop.item(payload) for payload in payloads)
 
     async def enqueue_one(self, payload: dict[str, Any]) -> None:
         await self.noop.enqueue(payload)

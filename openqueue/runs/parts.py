@@ -1,0 +1,57 @@
+"""A batch of items, cut into parts that are one statement each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+
+from openqueue.errors import InvalidOption
+from openqueue.tasks.enqueuer import Item
+from openqueue.tasks.options import NO_OPTIONS
+
+__all__ = ["chained", "parts"]
+
+MOST_WITH_OPTIONS = 20_000
+MOST_TEXT = 16 * 1024 * 1024
+"""Characters of inputs after which a part ends: a statement has to fit into memory, here and there."""
+
+BREATH = 250
+"""Items after which the event loop is left to others for a moment."""
+
+
+async def parts(items: Iterable[Item[Any]], most: int) -> AsyncIterator[list[Item[Any]]]:
+    """Cut items into lists of `most`, without keeping the event loop busy while they are made.
+
+    Where an item has options of its own the part has up to 20,000: keys are sorted within a statement, so
+    the larger it is the less do two batches meet each other's. Raises InvalidOption for what is no item.
+    """
+    part: list[Item[Any]] = []
+    end, text = most, 0
+    for item in items:
+        if not isinstance(item, Item):
+            raise InvalidOption(
+                f"items: {item!r} is not an item; make one with `task.item(...)`.", option="items"
+            )
+        if len(part) == end or text > MOST_TEXT:
+            yield part
+            part, end, text = [], most, 0
+            await asyncio.sleep(0)
+        part.append(item)
+        text += len(item.input)
+        if item.options is not NO_OPTIONS:
+            end = MOST_WITH_OPTIONS
+        if not len(part) % BREATH:
+            await asyncio.sleep(0)
+    if part:
+        yield part
+
+
+async def chained(
+    made: Sequence[Sequence[Item[Any]]], coming: AsyncIterator[list[Item[Any]]]
+) -> AsyncIterator[Sequence[Item[Any]]]:
+    """The parts that are there, then those to come."""
+    for part in made:
+        yield part
+    async for part in coming:
+        yield part

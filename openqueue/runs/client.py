@@ -11,14 +11,10 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from uuid import UUID
 
-from openqueue.codec import decode
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
 from openqueue.errors import (
-    RunCancelled,
-    RunExpired,
-    RunFailed,
     RunNotFound,
     UnexpectedState,
     UnknownTask,
@@ -26,7 +22,8 @@ from openqueue.errors import (
 )
 from openqueue.runs.history import RunFilter, list_runs
 from openqueue.runs.loops import running_loop
-from openqueue.runs.model import Attempt, Row, Run, RunEvent, RunInfo
+from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
+from openqueue.runs.returned import returned
 from openqueue.runs.storing import Storing
 from openqueue.runs.sync_client import Lent, SyncClient
 from openqueue.runs.waiting import Waiting
@@ -157,7 +154,7 @@ class Client:
         row = await self.database.fetchrow("run_result", run_id)
         if row is None:
             raise _not_found(run_id)
-        return _returned(run_id, row, declared)
+        return returned(run_id, row, declared)
 
     async def get(self, run_id: UUID) -> RunInfo:
         """Everything known of a run. Raises RunNotFound."""
@@ -236,22 +233,3 @@ class Client:
 
 def _not_found(run_id: UUID) -> RunNotFound:
     return RunNotFound(f"There is no run {run_id}; it may have been pruned.", run_id=run_id)
-
-
-def _returned(run_id: UUID, row: Row, declared: Task[..., Any] | None) -> Any:
-    """The result of an ended run, or the error that says how it ended."""
-    status = row["status"]
-    if status == "completed":
-        output = row["output"] or "null"
-        return decode(output) if declared is None else declared.arguments.parse_output(output)
-    error = decode(row["error"]) if row["error"] else None
-    said = f": {error['type']}: {error['message']}".rstrip(". ") if error else ""
-    if status == "cancelled":
-        raise RunCancelled(f"Run {run_id} of {row['task']} was cancelled{said}.", run_id=run_id)
-    if status == "expired":
-        raise RunExpired(f"Run {run_id} of {row['task']} was not started by its deadline.", run_id=run_id)
-    raise RunFailed(
-        f"Run {run_id} of {row['task']} failed{said}. `openqueue runs show {run_id}` has the traceback.",
-        run_id=run_id,
-        error=error,
-    )

@@ -96,10 +96,10 @@ class SyncClient:
             what = self._call(
                 lambda client: client.item(name, payload, allow_unknown=allow_unknown, **options)
             )
+        item = what
         if connection is None:
-            item = what
             return self._call(lambda client: client.enqueue(item))
-        (run,) = self.enqueue_many([what], connection=connection)
+        (run,) = self.enqueue_many([item], connection=connection)
         return run
 
     def enqueue_many(self, items: Iterable[Item[Any]], *, connection: object | None = None) -> list[Run[Any]]:
@@ -169,14 +169,15 @@ class Awaited:
         if isinstance(what, str):
             asked = self._client.submit(lambda client: client.item(what, *args, **more))
             what = await asyncio.wrap_future(asked)
-        (run,) = await self.enqueue_many([what], connection=connection)
-        return run
+        if connection is not None:  # it is used here: it belongs to this loop, or to this thread
+            return await self._client.opened().enqueue(what, connection=connection)
+        return await asyncio.wrap_future(self._client.submit(lambda client: client.enqueue(what)))
 
     async def enqueue_many(
         self, items: Iterable[Item[Any]], *, connection: object | None = None
     ) -> list[Run[Any]]:
         """Enqueue all or none; see `Client.enqueue_many`."""
-        if connection is not None:  # it is used here: it belongs to this loop, or to this thread
+        if connection is not None:
             return await self._client.opened().enqueue_many(items, connection=connection)
         batch = list(items)
         return await asyncio.wrap_future(self._client.submit(lambda client: client.enqueue_many(batch)))

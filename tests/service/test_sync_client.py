@@ -54,7 +54,7 @@ def program(dsn: str, text: str, first: str = "") -> list[str]:
     """What a program prints, which must end well and warn of nothing."""
     head = "import os, sys, threading, openqueue\nfrom tests.service.test_sync_client import double\n"
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", first + head + text],
+        [sys.executable, "-W", "error", "-c", first + head + text],
         env=environment(OPENQUEUE_DATABASE_URL=dsn),
         cwd=Path.cwd(),
         capture_output=True,

@@ -11,6 +11,8 @@ from openqueue.cli.exits import FAILED
 from openqueue.cli.options import AsJson, DatabaseUrl, Schema, examples
 from openqueue.cli.output import show_json
 from openqueue.cli.session import run_async, settings_of, with_database
+from openqueue.cli.values import read_lasting
+from openqueue.errors import InvalidOption
 
 if TYPE_CHECKING:
     from openqueue.settings import Settings
@@ -34,7 +36,7 @@ def health(
     live: Annotated[
         bool, typer.Option("--live", help="Ask whether it is alive, not whether it is ready.")
     ] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 5.0,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for an answer.")] = "5s",
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
     schema: Schema = None,
@@ -43,9 +45,17 @@ def health(
 
     Asks a worker's health endpoint where one is configured (OPENQUEUE_HEALTH), else the database.
     """
-    settings = settings_of(database_url=database_url, schema_name=schema, health=address)
+    patience = read_lasting(timeout, "--timeout").total_seconds()
+    settings = settings_of(
+        {"health": "--address"}, database_url=database_url, schema_name=schema, health=address
+    )
+    if address is not None and settings.health and not settings.health.port:
+        raise InvalidOption(
+            f"--address: {address!r} has port 0, which nothing can be asked at. Give the worker's port.",
+            option="--address",
+        )
     path = "/live" if live else "/ready"
-    found = _ask(settings, path, timeout) if settings.health else run_async(_check_database(settings))
+    found = _ask(settings, path, patience) if settings.health else run_async(_check_database(settings))
     if as_json:
         show_json(found)
     else:

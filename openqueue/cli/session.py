@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from openqueue.cli.output import say
+from openqueue.errors import ConfigError, InvalidOption
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,13 +20,55 @@ __all__ = ["client", "run_async", "settings_of", "with_database"]
 T = TypeVar("T")
 
 
-def settings_of(**flags: Any) -> Settings:
-    """The settings, flags first. Tells of variables that set nothing. Raises ConfigError."""
+_FLAGS = {
+    "dirs": "--dir",
+    "modules": "--module",
+    "queues": "--queue",
+    "concurrency": "--concurrency",
+    "threads": "--threads",
+    "name": "--name",
+    "grace": "--grace",
+    "health": "--health",
+    "log_format": "--log-format",
+    "log_level": "--log-level",
+    "database_url": "--database-url",
+    "schema_name": "--schema",
+    "namespace": "--namespace",
+}
+"""What the command line calls the settings."""
+
+
+def settings_of(words: Mapping[str, str] | None = None, /, **given: Any) -> Settings:
+    """The settings, flags first (`words`: what a command calls them, if not as all do).
+
+    Tells of variables that set nothing. Raises InvalidOption for a flag, ConfigError for any other place.
+    """
     from openqueue.settings import Settings, load_settings, unknown_variables
 
     for sentence in unknown_variables(Settings):
         say(f"Warning: {sentence}")
-    return load_settings(**flags)
+    try:
+        settings = load_settings({**_FLAGS, **(words or {})}, **given)
+    except ConfigError as error:
+        if not error.option:
+            raise
+        raise InvalidOption(str(error), option=error.option) from None
+    _check_database_flags(given)
+    return settings
+
+
+def _check_database_flags(given: Mapping[str, Any]) -> None:
+    """Refuse now, as a flag, what would be refused later as a setting."""
+    from openqueue.db.quoting import check_schema
+    from openqueue.db.target import Target
+
+    for key, check in (("database_url", Target.of), ("schema_name", check_schema)):
+        if given.get(key) is not None:
+            try:
+                check(given[key])
+            except ConfigError as error:
+                said = str(error).removeprefix("schema: ").removeprefix("database_url ")
+                raise InvalidOption(f"{_FLAGS[key]}: {said}", option=_FLAGS[key]) from None
 
 
 def with_database(settings: Settings) -> Settings:

@@ -100,25 +100,31 @@ class Settings(BaseSettings):
         return (init_settings, *every_source(settings_cls))
 
 
-def load_settings(**flags: Any) -> Settings:
+def load_settings(words: Mapping[str, str] | None = None, /, **flags: Any) -> Settings:
     """Read the settings from everywhere; `flags` win over all, those that are None were not given.
 
-    Raises ConfigError, which names the place, the key, the value (never a secret) and what is allowed.
+    `words` says what the caller calls its flags, for messages (`{"queues": "--queue"}`). Raises ConfigError,
+    which names the place, the key, the value (never a secret) and what is allowed; its `option` is the first
+    flag at fault.
     """
     given = {key: value for key, value in flags.items() if value is not None}
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise ConfigError(_explain(error, given)) from None  # the cause may show a secret
+        named = {key: (words or {}).get(key, key) for key in given}
+        raise _refusal(error, named) from None  # the cause may show a secret
 
 
-def _explain(error: ValidationError, flags: Mapping[str, Any]) -> str:
+def _refusal(error: ValidationError, flags: Mapping[str, str]) -> ConfigError:
     sources = every_source(Settings)
-    faults = error.errors(include_url=False, include_input=False)
-    return "\n".join(_sentence(str(fault["loc"][0]), fault, flags, sources) for fault in faults)
+    faults = [(str(one["loc"][0]), one) for one in error.errors(include_url=False, include_input=False)]
+    said = "\n".join(_sentence(key, fault, flags, sources) for key, fault in faults)
+    return ConfigError(said, option=next((flags[key] for key, _ in faults if key in flags), ""))
 
 
-def _sentence(key: str, fault: Any, flags: Mapping[str, Any], sources: tuple[Source, ...]) -> str:
-    where = "" if key in flags else next((f"{one.place(key)}: " for one in sources if key in one.given()), "")
+def _sentence(key: str, fault: Any, flags: Mapping[str, str], sources: tuple[Source, ...]) -> str:
     reason = fault.get("ctx", {}).get("error", fault["msg"])
+    if key in flags:
+        return f"{flags[key]}: {reason}"
+    where = next((f"{one.place(key)}: " for one in sources if key in one.given()), "")
     return f"{where}{key}: {reason}"

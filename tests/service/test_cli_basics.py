@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -294,14 +295,33 @@ def test_with_debug_the_traceback_is_shown(bare: Command) -> None:
     assert "ConfigError" in answer.err
 
 
-def test_a_reader_that_goes_away_hears_no_complaint(oq: Command) -> None:
-    process = oq.start("runs", "list", "--json")
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="there are no pipes of this kind")
+@pytest.mark.parametrize(
+    "line", ["runs list --json", "runs list", "migrate --sql", "--help", "runs list --help", "--version"]
+)
+def test_a_reader_that_goes_away_ends_a_command_as_it_ends_other_tools(oq: Command, line: str) -> None:
+    process = oq.start(*line.split(), PYTHONUNBUFFERED="")
     assert process.stdout is not None
-    process.stdout.close()
-    process.wait(60)
     assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(60) == -signal.SIGPIPE
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+def test_a_tool_whose_reader_goes_away_puts_away_what_it_has_begun(bare: Command, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    (bare.project / "files").mkdir()
+    (bare.project / "files" / "one.txt").write_text("a line\n")
+    process = bare.start("demo", "files", TMPDIR=str(temporary))
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(60) == -signal.SIGPIPE
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.fixture

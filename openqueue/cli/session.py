@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from openqueue.runs.client import Client
     from openqueue.settings import Settings
 
-__all__ = ["client", "run_async", "settings_of", "with_database"]
+__all__ = ["client", "require_database", "run_async", "settings_of", "with_database"]
 
 T = TypeVar("T")
 
@@ -76,15 +76,36 @@ def with_database(settings: Settings) -> Settings:
 
     Raises ConfigError, with the remedies, when there is none either.
     """
-    from openqueue.app import url_of
     from openqueue.dev.embedded import running_server
 
     if settings.database_url is None and (dsn := running_server()):
         from pydantic import SecretStr
 
         return settings.model_copy(update={"database_url": SecretStr(dsn)})
-    url_of(settings)
+    require_database(settings)
     return settings
+
+
+def require_database(settings: Settings) -> None:
+    """Raise ConfigError, with the remedies that there are here, unless a database is configured."""
+    from openqueue.app import url_of
+    from openqueue.dev.embedded import DEFAULT_DIRECTORY, running_server, stopped_server
+
+    if settings.database_url is not None:
+        return
+    if running_server():
+        raise ConfigError(
+            "There is no database: OPENQUEUE_DATABASE_URL is not set. `openqueue dev` runs here, on a"
+            f" PostgreSQL of its own ({DEFAULT_DIRECTORY}), and has a worker; for another one beside it set"
+            " OPENQUEUE_DATABASE_URL to what it shows."
+        )
+    if stopped_server():
+        raise ConfigError(
+            f"The PostgreSQL of this directory ({DEFAULT_DIRECTORY}) is stopped: it runs as long as"
+            " `openqueue dev` does. Start that in another terminal; or, for another database, set"
+            " OPENQUEUE_DATABASE_URL=postgresql://user:password@host:5432/database."
+        )
+    url_of(settings)
 
 
 @asynccontextmanager

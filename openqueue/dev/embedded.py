@@ -22,7 +22,7 @@ from openqueue.dev.locks import FileLock
 from openqueue.dev.places import Place, find_place, temporary_directories
 from openqueue.dev.server import Server
 
-__all__ = ["DEFAULT_DIRECTORY", "EmbeddedPostgres", "running_server"]
+__all__ = ["DEFAULT_DIRECTORY", "EmbeddedPostgres", "running_server", "stopped_server"]
 
 DEFAULT_DIRECTORY = Path(".openqueue/postgres")
 
@@ -176,6 +176,12 @@ def running_server(directory: Path | None = None) -> str | None:
     """Give the address of the server that runs in `directory` now, or None; nothing is started or made."""
     place = find_place((directory or DEFAULT_DIRECTORY).absolute(), server_account())
     return place.dsn("postgres") if Server(place).is_ready() else None
+
+
+def stopped_server(directory: Path | None = None) -> bool:
+    """Tell whether `directory` has the files of a server that does not run now."""
+    place = find_place((directory or DEFAULT_DIRECTORY).absolute(), server_account())
+    return any(place.home.glob("data-*")) and not Server(place).is_ready()
 
 
 def _lock(place: Place, name: str) -> FileLock:

@@ -82,8 +82,8 @@ def _import_directory(root: Path, *, allow_missing: bool) -> list[str]:
         if allow_missing and not root.exists():
             return []
         raise ConfigError(
-            f"the task directory {root} does not exist (looked for {root.absolute()}). Create it, or set"
-            " `dirs` (or OPENQUEUE_DIRS) to where the tasks are."
+            f"The task directory {root} does not exist (looked for {root.absolute()})."
+            " Create it, or say where the tasks are with --dir or --module (in the settings: dirs, modules)."
         )
     absolute = root.resolve()
     packages = _packages(absolute)
@@ -168,8 +168,9 @@ def _is_or_above(parent: str, name: str) -> bool:
 
 def _missing(name: str, missing: str) -> str:
     return (
-        f"there is no module {name!r} ({missing!r} was not found from {Path.cwd()})."
-        f"{did_you_mean(name, _nearby())} Correct `modules`, or start where the program is."
+        f"There is no module {name!r} ({missing!r} was not found from {Path.cwd()})."
+        f"{did_you_mean(name, _nearby())} Correct --module (in the settings: modules),"
+        " or start where the program is."
     )
 
 

@@ -153,6 +153,32 @@ def test_a_broken_module_ends_a_worker_with_3_before_it_takes_work(oq: Command, 
     assert oq("workers", "--json").json == []
 
 
+def test_a_worker_without_any_task_refuses_to_start_and_says_where_it_looked(bare: Command, dsn: str) -> None:
+    bare.url = dsn
+    missing = bare.run("worker")
+    assert missing.code == 3
+    assert f"looked for {bare.project / 'tasks'}" in missing.err
+    assert "--dir" in missing.err
+    tasks = bare.project / "tasks"
+    tasks.mkdir()
+    empty = bare.run("worker", "--once")
+    assert empty.code == 3
+    assert empty.err.startswith(f"Error: No task was found in {tasks} (no Python file).")
+    assert "tasks/hello.py" in empty.err
+    (tasks / "hello.py").write_text("def hello() -> None: ...\n")
+    (bare.project / "plain.py").write_text("")
+    undecorated = bare.run("worker", "--dir", "tasks", "--module", "plain")
+    assert undecorated.code == 3
+    assert undecorated.err.startswith(
+        f"Error: No task was found in {tasks} (1 Python file) and module plain."
+        " A task is a function under @task (`from openqueue import task`)."
+    )
+    assert "--module" in undecorated.err
+    nothing = bare.run("worker", "--dir", "")
+    assert nothing.code == 3
+    assert nothing.err.startswith("Error: No task was found: no directory and no module was named.")
+
+
 def test_an_address_in_use_ends_a_worker_with_3(oq: Command) -> None:
     import socket
 
@@ -163,13 +189,18 @@ def test_an_address_in_use_ends_a_worker_with_3(oq: Command) -> None:
     assert f"health: cannot listen on 127.0.0.1:{port}" in answer.err
 
 
-def test_dev_follows_changes_and_leaves_nothing_running(bare: Command) -> None:
+def test_dev_follows_changes_and_leaves_nothing_running_which_other_commands_then_say(
+    bare: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bare.add_tasks()
     hello = bare.project / "tasks" / "hello.py"
     with started(bare, "dev") as (process, lines):
         lines.until("worker started")
         answer = bare("enqueue", "post.send", '{"to": "dev"}', "--watch", "--timeout", "60s")
         assert (answer.code, answer.out) == (0, '"sent to dev"\n'), answer.err
+        second = bare("worker")
+        assert second.code == 3
+        assert "`openqueue dev` runs here" in second.err
         hello.write_text("def (")
         lines.until("waiting for a change")
         hello.write_text("from openqueue import task\n@task\ndef hello() -> str:\n    return 'hi'\n")
@@ -178,7 +209,16 @@ def test_dev_follows_changes_and_leaves_nothing_running(bare: Command) -> None:
         process.send_signal(signal.SIGINT)
         lines.until("worker stopped")
         assert ended(process) == 0
-    assert bare("runs", "list").code == 3  # its server is gone
+    for line in (["runs", "list"], ["enqueue", "hello.hello"], ["health"], ["migrate"], ["worker"]):
+        answer = bare(*line)
+        assert answer.code == 3
+        assert answer.err.startswith(
+            "Error: The PostgreSQL of this directory (.openqueue/postgres) is stopped"
+        )
+        assert "Start that in another terminal" in answer.err
+    (bare.project / "elsewhere").mkdir()
+    monkeypatch.chdir(bare.project / "elsewhere")
+    assert bare("runs", "list").err.startswith("Error: There is no database: set OPENQUEUE_DATABASE_URL=")
 
 
 def test_dev_that_is_killed_takes_its_worker_with_it(oq: Command) -> None:
@@ -196,6 +236,22 @@ def test_dev_in_an_empty_directory_shows_a_first_task(bare: Command, dsn: str) -
         lines.until("There is no directory tasks/ yet.")
         lines.until("waiting for a change")
         bare.add_tasks()
+        lines.until("worker started")
+        process.terminate()
+        assert ended(process) == 0
+
+
+def test_dev_with_an_empty_directory_shows_a_first_task_as_well_and_waits_for_it(
+    bare: Command, dsn: str
+) -> None:
+    bare.url = dsn
+    (bare.project / "tasks").mkdir()
+    with started(bare, "dev") as (process, lines):
+        lines.until("There is no task in tasks/ yet.")
+        lines.until("waiting for a change")
+        (bare.project / "tasks" / "hello.py").write_text(
+            "from openqueue import task\n@task\ndef hello(): ...\n"
+        )
         lines.until("worker started")
         process.terminate()
         assert ended(process) == 0

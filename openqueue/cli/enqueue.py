@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from openqueue.cli.attendance import telling_who_is_missing
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
 from openqueue.cli.output import say, show_json
 from openqueue.cli.payload import read_payload
@@ -199,8 +200,9 @@ async def _enqueue_and_watch(
         run = await order.place(opened)
         _tell_outcome(run)
         say(f"{run.id}: waiting for its end; Ctrl-C leaves it running.")
+        silence = 3 * settings.heartbeat.total_seconds()
         try:
-            async with following(opened, run.id):
+            async with following(opened, run.id), telling_who_is_missing(opened, run, silence):
                 result = await run.result(patience)
         finally:
             if as_json:

@@ -128,6 +128,30 @@ def test_a_worker_that_cannot_work_says_why_by_its_exit_code(bare: Command, empt
     assert "Run: openqueue migrate" in unmigrated.err
 
 
+def test_a_watch_says_that_no_worker_is_there_and_goes_on_until_one_is(oq: Command) -> None:
+    oq.work()  # so that the task is known; nobody is there afterwards
+    with started(oq, "enqueue", "post.send", '{"to": "a@b.c"}', "--watch") as (process, lines):
+        said = lines.until("No worker is alive")
+        assert "openqueue worker" in said
+        oq.work()
+        lines.until("completed")
+        assert ended(process) == 0
+        assert "".join(lines.said).count("No worker is alive") == 1
+
+
+def test_a_watch_with_a_worker_that_knows_the_task_has_nothing_to_complain_of(oq: Command) -> None:
+    with started(oq, "worker") as (process, lines):
+        lines.until("worker started")
+        answer = oq("enqueue", "post.wait", '{"seconds": 0.2}', "--watch")
+        other = oq("enqueue", "post.no", "--watch", "--allow-unknown", "--timeout", "1s")
+        process.terminate()
+        assert ended(process) == 0
+    assert answer.code == 0
+    assert "alive" not in answer.err
+    assert other.code == 8
+    assert "None of the workers that are alive (1) has the task post.no" in other.err
+
+
 def test_an_interrupted_watch_leaves_the_run_running(oq: Command) -> None:
     with started(oq, "enqueue", "post.send", "--allow-unknown", "--watch") as (process, lines):
         lines.until("enqueued")

@@ -17,6 +17,7 @@ from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
 from openqueue.errors import (
+    InvalidOption,
     RunCancelled,
     RunExpired,
     RunFailed,
@@ -29,7 +30,7 @@ from openqueue.runs.enqueueing import Batch, is_plain
 from openqueue.runs.history import RunFilter, list_runs
 from openqueue.runs.loops import running_loop
 from openqueue.runs.model import Attempt, Row, Run, RunEvent, RunInfo
-from openqueue.runs.parts import chained, parts
+from openqueue.runs.parts import Part, chained, parts
 from openqueue.runs.sync_client import Lent, SyncClient
 from openqueue.runs.together import Together
 from openqueue.runs.waiting import Waiting
@@ -226,7 +227,7 @@ class Client:
         return self._moved(run_id, await self.database.fetchval("promote_run", run_id))
 
     async def _store_all(
-        self, executor: Executor, made: Sequence[Sequence[Item[Any]]], coming: AsyncIterator[list[Item[Any]]]
+        self, executor: Executor, made: Sequence[Part], coming: AsyncIterator[Part]
     ) -> list[Run[Any]]:
         """Store part after part; while the database has one, the next is made."""
         runs: list[Run[Any]] = []
@@ -247,7 +248,10 @@ class Client:
         return Batch.of(items, self.namespace, self._largest)
 
     async def _store(self, executor: Executor, batch: Batch) -> list[Run[Any]]:
-        rows = await executor.fetch(self.database.text(batch.statement), *batch.arguments)
+        try:
+            rows = await executor.fetch(self.database.text(batch.statement), *batch.arguments)
+        except InvalidOption as error:
+            raise batch.refusal(error) from error.__cause__
         return batch.runs(self, rows)
 
     async def _check_known(self, task: str) -> None:

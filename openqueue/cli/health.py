@@ -23,6 +23,11 @@ group = typer.Typer(add_completion=False)
 
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what listens everywhere is asked here
 
+_NOT_OURS = (
+    "answers, but not as a worker of openqueue does: is this the address that `openqueue worker --health`"
+    " was given?"
+)
+
 
 @group.command(
     "health",
@@ -73,12 +78,21 @@ def _ask(settings: Settings, path: str, timeout: float) -> dict[str, Any]:
     asked = f"http://{settings.health}{path}"
     try:
         connection.request("GET", path)
-        answer: dict[str, Any] = json.loads(connection.getresponse().read(65_536))
-    except (OSError, HTTPException, ValueError) as error:
+        found = connection.getresponse().read(65_536)
+    except (OSError, HTTPException) as error:
         return {"asked": asked, "ok": False, "faults": [f"{asked} does not answer: {error}"]}
     finally:
         connection.close()
-    return {"asked": asked, "ok": False, "faults": [], **answer}
+    return {"asked": asked, "ok": False, "faults": [f"{asked} {_NOT_OURS}"], **_answer(found)}
+
+
+def _answer(found: bytes) -> dict[str, Any]:
+    """What a worker said; nothing, if it was something else that answered."""
+    try:
+        answer: Any = json.loads(found)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) and {"ok", "faults"} <= answer.keys() else {}
 
 
 async def _check_database(settings: Settings) -> dict[str, Any]:

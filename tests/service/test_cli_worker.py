@@ -9,7 +9,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import IO
 
 import pytest
@@ -102,6 +104,34 @@ def test_health_says_whether_a_worker_is_ready(oq: Command, monkeypatch: pytest.
     gone = oq("health", "--address", address)
     assert gone.code == 1
     assert "does not answer" in gone.out
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b'{"status": "up"}', b"\xff"])
+def test_health_says_that_what_answers_is_no_worker(bare: Command, body: bytes) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        answer = bare("health", "--address", address)
+        server.shutdown()
+    assert answer.code == 1
+    assert answer.out == (
+        f"http://{address}/ready answers, but not as a worker of openqueue does: is this the address that"
+        " `openqueue worker --health` was given?\n"
+    )
+
+
+def test_health_names_a_host_that_there_is_not(bare: Command) -> None:
+    answer = bare("health", "--address", "nowhere.invalid:9464", "--timeout", "5s")
+    assert answer.code == 1
+    assert answer.out.startswith("http://nowhere.invalid:9464/ready does not answer: ")
 
 
 def test_health_is_not_ready_while_a_worker_drains(oq: Command) -> None:

@@ -76,12 +76,13 @@ def dev(
 @contextmanager
 def _database(settings: Settings) -> Iterator[str]:
     """The configured database, or a server of our own for as long as the block lasts."""
-    if settings.database_url is not None:
-        say("PostgreSQL: the one that is configured.")
-        yield settings.database_url.get_secret_value()
-        return
-    from openqueue.dev.embedded import DEFAULT_DIRECTORY, EmbeddedPostgres
+    from openqueue.dev.embedded import DEFAULT_DIRECTORY, EmbeddedPostgres, is_address_of_ours
 
+    url = settings.database_url.get_secret_value() if settings.database_url else None
+    if url is not None and not is_address_of_ours(url):
+        say("PostgreSQL: the one that is configured.")
+        yield url
+        return
     with EmbeddedPostgres() as server:
         say(f"PostgreSQL: your own, in {DEFAULT_DIRECTORY}. Programs of yours find it after")
         say(f"  export OPENQUEUE_DATABASE_URL='{server.dsn()}'")

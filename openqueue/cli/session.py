@@ -87,23 +87,27 @@ def with_database(settings: Settings) -> Settings:
 
 
 def require_database(settings: Settings) -> None:
-    """Raise ConfigError, with the remedies that there are here, unless a database is configured."""
-    from openqueue.app import url_of
-    from openqueue.dev.embedded import DEFAULT_DIRECTORY, running_server, stopped_server
+    """Raise ConfigError, with the remedies that there are here, unless a database is configured.
 
-    if settings.database_url is not None:
+    That of `openqueue dev` in this directory counts while it runs.
+    """
+    from openqueue.app import url_of
+    from openqueue.dev.embedded import DEFAULT_DIRECTORY, is_address_of_ours, running_server, stopped_server
+
+    url = settings.database_url and settings.database_url.get_secret_value()
+    if url and not is_address_of_ours(url):
         return
-    if running_server():
-        raise ConfigError(
-            "There is no database: OPENQUEUE_DATABASE_URL is not set. `openqueue dev` runs here, on a"
-            f" PostgreSQL of its own ({DEFAULT_DIRECTORY}), and has a worker; for another one beside it set"
-            " OPENQUEUE_DATABASE_URL to what it shows."
-        )
     if stopped_server():
         raise ConfigError(
             f"The PostgreSQL of this directory ({DEFAULT_DIRECTORY}) is stopped: it runs as long as"
             " `openqueue dev` does. Start that in another terminal; or, for another database, set"
             " OPENQUEUE_DATABASE_URL=postgresql://user:password@host:5432/database."
+        )
+    if not url and running_server():
+        raise ConfigError(
+            "There is no database: OPENQUEUE_DATABASE_URL is not set. `openqueue dev` runs here, on a"
+            f" PostgreSQL of its own ({DEFAULT_DIRECTORY}), and has a worker; for another one beside it set"
+            " OPENQUEUE_DATABASE_URL to what it shows."
         )
     url_of(settings)
 

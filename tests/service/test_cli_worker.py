@@ -249,6 +249,7 @@ def test_dev_follows_changes_and_leaves_nothing_running_which_other_commands_the
     bare.add_tasks()
     hello = bare.project / "tasks" / "hello.py"
     with started(bare, "dev") as (process, lines):
+        address = lines.until("export OPENQUEUE_DATABASE_URL=").partition("='")[2].rstrip("'\n")
         lines.until("worker started")
         answer = bare("enqueue", "post.send", '{"to": "dev"}', "--watch", "--timeout", "60s")
         assert (answer.code, answer.out) == (0, '"sent to dev"\n'), answer.err
@@ -270,6 +271,16 @@ def test_dev_follows_changes_and_leaves_nothing_running_which_other_commands_the
             "Error: The PostgreSQL of this directory (.openqueue/postgres) is stopped"
         )
         assert "Start that in another terminal" in answer.err
+    monkeypatch.setenv("OPENQUEUE_DATABASE_URL", address)  # as dev says to: it is the same server
+    for line in (["runs", "list"], ["migrate", "--check"], ["worker"]):
+        assert bare(*line).err.startswith("Error: The PostgreSQL of this directory")
+    with started(bare, "dev", OPENQUEUE_DATABASE_URL=address) as (process, lines):
+        lines.until("PostgreSQL: your own")
+        lines.until("worker started")
+        assert bare("runs", "list", "--task", "hello.hello", "--json").json != []
+        process.send_signal(signal.SIGINT)
+        assert ended(process) == 0
+    monkeypatch.delenv("OPENQUEUE_DATABASE_URL")
     (bare.project / "elsewhere").mkdir()
     monkeypatch.chdir(bare.project / "elsewhere")
     assert bare("runs", "list").err.startswith("Error: There is no database: set OPENQUEUE_DATABASE_URL=")

@@ -25,6 +25,7 @@ class Report:
     message: str
     hint: str | None
     column: str | None
+    detail: str | None = None
 
     @property
     def sentence(self) -> str:
@@ -38,11 +39,13 @@ def reported(error: BaseException) -> Report | None:
         if isinstance(layer, asyncpg.PostgresError):
             hint, column = getattr(layer, "hint", None), getattr(layer, "column_name", None)
             message = str(layer.args[0]) if layer.args else str(layer)
-            return Report(_state(layer), str(layer), message, hint, column)
+            detail = getattr(layer, "detail", None)
+            return Report(_state(layer), str(layer), message, hint, column, detail)
         diag = getattr(layer, "diag", None)
         if diag is not None and (state := _state(layer)):
             message = diag.message_primary or str(layer)
-            return Report(state, message, message, diag.message_hint, diag.column_name)
+            more = (diag.message_hint, diag.column_name, diag.message_detail)
+            return Report(state, message, message, *more)
     return None
 
 

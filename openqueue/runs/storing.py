@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from openqueue.db.connections import Executor, adapt
 from openqueue.db.pool import Database
+from openqueue.errors import InvalidOption
 from openqueue.runs.enqueueing import Batch, is_plain
 from openqueue.runs.model import Run
-from openqueue.runs.parts import chained, parts
+from openqueue.runs.parts import Part, chained, parts
 from openqueue.runs.together import Together
 from openqueue.tasks.enqueuer import Item
 
@@ -61,7 +62,7 @@ class Storing:
             return await self._store_all(adapt(own), [first, second], coming)
 
     async def _store_all(
-        self, executor: Executor, made: Sequence[Sequence[Item[Any]]], coming: AsyncIterator[list[Item[Any]]]
+        self, executor: Executor, made: Sequence[Part], coming: AsyncIterator[Part]
     ) -> list[Run[Any]]:
         """Store part after part; while the database has one, the next is made."""
         runs: list[Run[Any]] = []
@@ -82,5 +83,8 @@ class Storing:
         return Batch.of(items, self._namespace, self._largest)
 
     async def _store(self, executor: Executor, batch: Batch) -> list[Run[Any]]:
-        rows = await executor.fetch(self._database.text(batch.statement), *batch.arguments)
+        try:
+            rows = await executor.fetch(self._database.text(batch.statement), *batch.arguments)
+        except InvalidOption as error:
+            raise batch.refusal(error) from error.__cause__
         return batch.runs(self._client, rows)

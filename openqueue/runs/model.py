@@ -28,7 +28,6 @@ Row = Any
 class RunInfo:
     """A run as it was when read. Times are the database's.
 
-
     status    scheduled queued running retrying · completed failed cancelled expired
     attempt   number of the current or last attempt that counts; 0 before the first
     run_at    not before then; for a retry, when it is due

@@ -57,7 +57,14 @@ def migrate(
 
 def _show_status(status: Status, *, as_json: bool) -> None:
     if as_json:
-        show_json({**_facts(status), "pending": status.pending, "changed": status.changed})
+        show_json(
+            {
+                **_facts(status),
+                "pending": status.pending,
+                "changed": status.changed,
+                "missing": status.missing,
+            }
+        )
     else:
         print(status)
     raise typer.Exit(0 if status.usable else SCHEMA)

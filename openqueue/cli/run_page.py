@@ -99,6 +99,7 @@ def _print_indented(text: str) -> None:
 
 _ATTEMPTS: tuple[Column[Attempt], ...] = (
     Column("  #", lambda one: f"  {one.number}"),
+    Column("TRY", lambda one: str(one.counted), right=True, rank=3),
     Column("OUTCOME", lambda one: one.outcome),
     Column("STARTED", lambda one: when(one.started_at), rank=2),
     Column("TOOK", lambda one: took(one.started_at, one.finished_at), right=True, rank=1),

@@ -12,15 +12,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from openqueue.db.statements import Statements, read_sql
 from openqueue.errors import SchemaError
 
-__all__ = ["Engine", "Ledger", "Migration", "State", "Status", "judge", "read_ledger"]
+__all__ = ["Engine", "Ledger", "Migration", "State", "Status", "judge", "own_version", "read_ledger"]
 
 _FILE = re.compile(r"(\d{4})_\w+\.sql")
 _OUTSIDE = "-- transaction: none"
+_MADE = re.compile(
+    r"^\s*CREATE (?:OR REPLACE )?(FUNCTION|AGGREGATE|VIEW|TRIGGER) (?::schema\.)?(\w+)", re.MULTILINE
+)
+
+
+_KINDS = {"AGGREGATE": "function"}
 
 
 class State(StrEnum):
@@ -61,13 +68,25 @@ class Engine:
     def checksum(self) -> str:
         return _checksum("\n".join(f"{name}\n{text}" for name, text in self.files))
 
+    @property
+    def objects(self) -> frozenset[str]:
+        """What the files make, as the database is asked for it: `function add_job`, `view runs`."""
+        made = (match.groups() for _, text in self.files for match in _MADE.finditer(text))
+        return frozenset(f"{_KINDS.get(kind, kind.lower())} {name}" for kind, name in made)
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What the database says: by number, the name and checksum of each migration; the engine's row."""
+    """What the database says: by number, the name and checksum of each migration; the engine's row.
+
+    `objects` are the functions, views and triggers that there are, `gone` the functions that were installed
+    and are no longer there.
+    """
 
     migrations: Mapping[int, tuple[str, str]]
     engine: tuple[str, str] | None = None  # checksum, version
+    objects: frozenset[str] = frozenset()
+    gone: tuple[str, ...] = ()
     has_schema: bool = True
     has_tables: bool = True
     has_partitions: bool = False
@@ -85,7 +104,8 @@ class Ledger:
 class Status:
     """How a schema stands: `applied` is its highest migration, `wanted` the highest that is known here.
 
-    `pending` and `changed` are names of files; `engine` is false when the engine has to be replaced.
+    `pending` and `changed` are names of files; `engine` is false when the engine has to be replaced,
+    and `missing` is what somebody dropped of it.
     """
 
     schema: str
@@ -95,15 +115,21 @@ class Status:
     pending: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     engine: bool = True
+    missing: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return _SENTENCES[self.state].format(
             schema=self.schema,
             applied=self.applied,
             wanted=self.wanted,
-            todo=", ".join([*self.pending, *([] if self.engine else ["the engine's functions and views"])]),
+            todo=", ".join([*self.pending, *([] if self.engine else [self._engine])]),
             changed=", ".join(self.changed),
         )
+
+    @property
+    def _engine(self) -> str:
+        what = "the engine's functions and views"
+        return f"{what} (somebody dropped {', '.join(self.missing)})" if self.missing else what
 
     @property
     def usable(self) -> bool:
@@ -150,9 +176,32 @@ def judge(schema: str, ledger: Ledger, applied: Applied) -> Status:
     pending = tuple(known[number].name for number in sorted(known) if number not in applied.migrations)
     newer = highest > wanted or _is_newer(applied.engine, ledger.engine)
     same = applied.engine is not None and applied.engine[0] == ledger.engine.checksum
-    engine = same or newer or not ledger.engine.files
+    missing = _missing(ledger.engine, applied) if same and not newer else ()
+    engine = (same and not missing) or newer or not ledger.engine.files
     state = _state(applied, changed=bool(changed), behind=bool(pending) or not engine, newer=newer)
-    return Status(schema, state, highest, wanted, pending, changed, engine)
+    return Status(schema, state, highest, wanted, pending, changed, engine, missing)
+
+
+def _missing(engine: Engine, applied: Applied) -> tuple[str, ...]:
+    """What was dropped by hand: objects by name, or of several functions of a name one, by its signature."""
+    names = engine.objects - applied.objects
+    others = engine.objects & applied.objects
+    return tuple(
+        sorted(names | {f"function {one}" for one in applied.gone if f"function {_bare(one)}" in others})
+    )
+
+
+def _bare(signature: str) -> str:
+    """The name in `openqueue.add_job(text, jsonb)`."""
+    return signature.partition("(")[0].rpartition(".")[2].strip('"')
+
+
+def own_version() -> str:
+    """The version of this installation; "0" where it has none."""
+    try:
+        return version("openqueue")
+    except PackageNotFoundError:
+        return "0"
 
 
 def _state(applied: Applied, *, changed: bool, behind: bool, newer: bool) -> State:

@@ -17,8 +17,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from math import inf
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +25,7 @@ import asyncpg
 
 from openqueue.db.events import EngineReplaced, MigrationApplied, MigrationWaiting
 from openqueue.db.faults import mapped, sqlstate
-from openqueue.db.ledger import Applied, Ledger, State, Status, judge, read_ledger
+from openqueue.db.ledger import Applied, Ledger, State, Status, judge, own_version, read_ledger
 from openqueue.db.statements import Statements
 from openqueue.db.steps import Part, Step, partitions, script, steps
 from openqueue.db.target import Connection, place_of
@@ -84,7 +82,7 @@ class Migrator:
         self.schema = self.own.schema
         self.patience = patience
         self._files = Statements(schema, root) if root else self.own
-        self._version = version or _version()
+        self._version = version or own_version()
         self._emit = emit or Events().emit
 
     async def migrate(self, connection: Connection) -> Report:
@@ -139,6 +137,8 @@ class Migrator:
         return Applied(
             {row["number"]: (row["name"], row["checksum"]) for row in rows},
             engine=(engine["checksum"], engine["version"]) if engine else None,
+            objects=frozenset(facts["objects"]),
+            gone=tuple(engine["gone"]) if engine else (),
             has_partitions=facts["has_partitions"],
         )
 
@@ -150,9 +150,13 @@ class Migrator:
 
     async def _do_all(self, connection: Connection, ledger: Ledger) -> AsyncIterator[Step]:
         """The steps that this process did; others may do some of them meanwhile."""
+        replaced = False
         while (step := await self._next(connection, ledger)) is not None:
+            if step.name == "engine" and replaced:
+                raise SchemaError(f"{(await self.check(connection))} It was replaced just now, in vain.")
             started = time.monotonic()
             if await self._patiently(partial(self._do, connection, ledger, step)):
+                replaced = replaced or step.name == "engine"
                 self._tell(step, time.monotonic() - started)
                 yield step
 
@@ -287,10 +291,3 @@ async def _errors(connection: Connection, schema: str) -> AsyncIterator[None]:
         yield
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise mapped(error, str(place_of(connection)), doing="migrate", schema=schema) from error
-
-
-def _version() -> str:
-    try:
-        return installed_version("openqueue")
-    except PackageNotFoundError:
-        return "0"

@@ -28,11 +28,12 @@ Row = Any
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run as it was when read. Times are the database's; `error` is the last attempt's.
+    """A run as it was when read. Times are the database's.
 
     status    scheduled queued running retrying · completed failed cancelled expired
     attempt   number of the current or last attempt that counts; 0 before the first
     run_at    not before then; for a retry, when it is due
+    error     why it ended as it did, or why it is retrying; None while it waits or runs otherwise
     """
 
     id: UUID
@@ -73,18 +74,25 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """Something in a run's timeline: enqueued, started, progress, log, retried, completed, failed."""
+    """Something in a run's timeline: enqueued, started, progress, log, retried, completed, failed.
+
+    attempt   number of the attempt as the task sees it, and max_attempts counts; None where it is of none
+    number    the number that never restarts, as in Attempt
+    data      what the event says besides: {"by": "hand"} where somebody asked for another attempt
+    """
 
     at: datetime
     event: str
     attempt: int | None
     worker: UUID | None
     data: Mapping[str, Any]
+    number: int | None = None
 
     @classmethod
     def of(cls, row: Row) -> RunEvent:
         """Read a row of `run_events`."""
-        return cls(row["at"], row["event"], row["attempt"], row["worker"], decode(row["data"]))
+        data = decode(row["data"])
+        return cls(row["at"], row["event"], row["attempt"], row["worker"], data, row["number"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 A flush whose reply is lost is sent again until its fate is known: the engine says `repeated` for what it
 had stored already. `lost` means that the lease was gone; then nothing was written, and that is an event.
+`busy` means that somebody else has the job locked: it is tried again by itself, and the others do not wait.
 What an attempt said is written before its end is, as its lease ends with it. Where the database refuses a
 value, the rest of the batch is stored without it, and the attempt it belongs to fails with the reason.
 """
@@ -23,6 +24,7 @@ from openqueue.errors import OpenQueueError
 from openqueue.events import Events
 from openqueue.runs.outcomes import Outcome, describe_error
 from openqueue.service import running
+from openqueue.worker.busy import Busy, Ended
 from openqueue.worker.events import LeaseWasLost, OutcomeUnsaved, RunFinished
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal, entries_of
@@ -36,8 +38,6 @@ LARGEST_BYTES: Final = 16 * 1024 * 1024
 
 JOURNAL_EVERY: Final = 0.5
 """Seconds after which what attempts say is written, while none ends."""
-
-Ended = tuple[Job, Outcome]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,7 @@ class Completer:
         self._last_flush = last_flush
         self._lost = lost
         self._ended: list[Ended] = []
+        self._busy = Busy()
         self._arrived = asyncio.Event()
         self._open: Counter[int] = Counter()
         self._closed: list[int] = []
@@ -120,7 +121,7 @@ class Completer:
         """Flush whenever there is something, until cancelled."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(JOURNAL_EVERY):
+                async with asyncio.timeout(self._busy.wait(JOURNAL_EVERY)):
                     await self._arrived.wait()
             self._arrived.clear()
             try:
@@ -132,9 +133,9 @@ class Completer:
                 self._stumbling.recover()
 
     async def once(self) -> int:
-        """One flush of everything that is there; answers how many outcomes were stored."""
+        """One flush of everything that is there; answers how many outcomes were sent."""
         stored = 0
-        while batch := self._take():
+        while batch := self._take() or self._busy.take():
             stored += len(batch)
             await self._store(batch)
         await self._write_journal()
@@ -194,15 +195,16 @@ class Completer:
     async def _flush_last(self) -> None:
         try:
             async with asyncio.timeout(self._last_flush):
-                while self._ended or len(self._journal):
+                while self._ended or self._busy or len(self._journal):
                     try:
-                        await self.once()
+                        if not await self.once():
+                            await asyncio.sleep(self._busy.wait(JOURNAL_EVERY))
                     except OpenQueueError as error:
                         await asyncio.sleep(self._stumbling.stumble(error))
         except TimeoutError:
             pass
         finally:
-            for job, outcome in self._ended:
+            for job, outcome in [*self._ended, *self._busy.take_all()]:
                 self._lose_outcome(job, outcome)
 
     def _lose_outcome(self, job: Job, outcome: Outcome) -> None:
@@ -262,6 +264,10 @@ class Completer:
     def _account(self, batch: list[Ended], verdicts: list[str]) -> None:
         told = self._bus.wants(RunFinished)
         for (job, outcome), verdict in zip(batch, verdicts, strict=True):
+            if verdict == "busy":
+                self._busy.put(job, outcome)
+                continue
+            self._busy.settled(job)
             self._left(job)
             if verdict == "lost":
                 self._bus.emit(LeaseWasLost(job.id, job.task, f"storing that it {outcome.kind}"))

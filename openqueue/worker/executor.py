@@ -90,6 +90,8 @@ class Executor:
         try:
             if job.doubted:
                 return await self._on_probation(job)
+            if job.may_expire() and not await self._probation.may_begin(job):
+                return RELEASED
             return await self._attempt(job)
         except BaseException as error:
             if isinstance(error, GeneratorExit) and _is_thrown_away(job):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from openqueue.tasks.cancellation import Cancellation
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from openqueue.runs.outcomes import Asked
 
 __all__ = ["Job"]
+
+CLOCKS_APART: Final = timedelta(seconds=10)
 
 
 class Job:
@@ -65,6 +68,17 @@ class Job:
             if self.asked is not None or self.lost:
                 self.cancelled.set()
         return self.cancelled
+
+    def may_expire(self) -> bool:
+        """Whether its deadline may pass before it begins: then the database is asked, whose clock counts.
+
+        Every clock is taken to be less than `CLOCKS_APART` away from the database's; if it is further off,
+        a job claimed ahead may begin late, by no more than it waits here.
+        """
+        deadline = self.row["deadline"]
+        if deadline is None or self.started:
+            return False
+        return bool(deadline - datetime.now(UTC) < CLOCKS_APART)
 
     def interrupt(self) -> None:
         """Cancel the attempt where it stands."""

@@ -37,20 +37,26 @@ class Probation:
             return
         ended = asyncio.Event()
         try:
-            yield await self._may_begin(job, ended)
+            yield await self._in_turn(job, ended)
         finally:
             ended.set()
 
-    async def _may_begin(self, job: Job, ended: asyncio.Event) -> bool:
-        assert self._begins is not None
+    async def may_begin(self, job: Job) -> bool:
+        """Ask the database, without waiting for a turn; not if it cannot be asked."""
+        if self._begins is None:
+            return True
+        try:
+            return await self._begins(job)
+        except OpenQueueError:
+            return False
+
+    async def _in_turn(self, job: Job, ended: asyncio.Event) -> bool:
         async with self._turn:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SURVIVED):
                     await self._last.wait()
-            try:
-                may = await self._begins(job)
-            except OpenQueueError:
-                return False
-            job.doubted = False
-            self._last = ended
+            may = await self.may_begin(job)
+            if may or job.lost:
+                job.doubted = False
+                self._last = ended
             return may

@@ -1,7 +1,8 @@
 """Tells the database which jobs claimed ahead have begun, so that what runs shows as running.
 
 A job claimed ahead that ends within the interval is never reported: its end is. One that was with a lost
-worker is reported before it begins (`probation`), so that a job that kills its worker is counted each time.
+worker is reported before it begins (`probation`), so that a job that kills its worker is counted each time;
+and so is one whose deadline is near, as only the database's clock says whether it may still begin.
 """
 
 from __future__ import annotations
@@ -54,17 +55,17 @@ class Starter:
         """Report what has begun since; answers how many."""
         begun = [job for job in self._running() if not (job.started or job.doubted)]
         if begun:
-            await self._report(begun)
+            await self._report(begun, begun=True)
         return len(begun)
 
     async def before(self, job: Job) -> bool:
-        """Report this one now; says whether it may run."""
-        await self._report([job])
+        """Report this one now, before it begins; says whether it may."""
+        await self._report([job], begun=False)
         return not job.lost
 
-    async def _report(self, jobs: list[Job]) -> None:
+    async def _report(self, jobs: list[Job], *, begun: bool) -> None:
         lost = await self._database.fetchval(
-            "start_jobs", self._worker, [job.id for job in jobs], [job.claim for job in jobs]
+            "start_jobs", self._worker, [job.id for job in jobs], [job.claim for job in jobs], begun
         )
         for job in jobs:
             job.started = True

@@ -1,4 +1,4 @@
--- Enqueue. One implementation (add_batch) under every door: add_job for one, add_jobs for many, Python with arrays.
+-- Enqueue. One implementation (add_batch) under every door: Python's arrays, and those of add_jobs.sql.
 
 -- The first fault of a batch as (field, problem, remedy, place), or nothing; place is 0-based, as the client counts.
 -- Times have to fit into a client's, too: one that it cannot read would break whoever claims or lists the run.
@@ -34,6 +34,14 @@ BEGIN
                 THEN ARRAY['run_at', format('is %s', run_at), 'give a time before the year 9999']
             WHEN deadline NOT BETWEEN '0001-01-02 00:00+00' AND '9998-12-31 00:00+00'
                 THEN ARRAY['deadline', format('is %s', deadline), 'give a time before the year 9999, or leave it out for none']
+            -- Of a time in the past nothing is said: such a run expires.
+            WHEN (run_at IS NOT NULL OR delay IS NOT NULL)
+                    AND COALESCE(deadline, statement_timestamp() + lifetime * interval '1 second')
+                        < COALESCE(run_at, statement_timestamp() + delay * interval '1 second')
+                THEN ARRAY['deadline', format('%s is before %s, when the run is due',
+                        COALESCE(deadline, statement_timestamp() + lifetime * interval '1 second'),
+                        COALESCE(run_at, statement_timestamp() + delay * interval '1 second')),
+                    'give a later deadline, or an earlier time to run']
             WHEN key = '' OR length(key) > 500
                 THEN ARRAY['key', 'must have 1 to 500 characters', 'leave it out for a job without a key']
             WHEN key_mode NOT IN ('replace', 'skip')
@@ -52,6 +60,14 @@ BEGIN
                     lifetimes) WITH ORDINALITY
             AS u (input, task, queue, priority, tries, run_at, delay, deadline, key, key_mode, meta, tag, id, lifetime, i)
     ) AS checked WHERE fault IS NOT NULL LIMIT 1);
+END $$;
+
+-- Raise that a field has a value it cannot have; place says in which job.
+CREATE OR REPLACE FUNCTION :schema.refuse(field text, problem text, remedy text, place text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', COLUMN = field, DETAIL = place,
+        MESSAGE = field || ' ' || problem, HINT = remedy;
 END $$;
 
 -- What the catalogue says of a task; of several pools, the one seen last.
@@ -83,12 +99,13 @@ END $$;
 -- Enqueue a batch on the caller's transaction; one row a job, in order: its id, and added | existing | replaced.
 -- Arrays run in parallel; NULL, or a NULL element, means "what the catalogue says of the task". One element in tasks, queues,
 -- priorities or max_attempts stands for all. run_at wins over delay (seconds). All is checked before anything is stored.
+-- for_sql: faults are told in the words of add_job and add_jobs.
 CREATE OR REPLACE FUNCTION :schema.add_batch(
     tasks text[], inputs jsonb[], namespace text DEFAULT 'default', queues text[] DEFAULT NULL,
     priorities integer[] DEFAULT NULL, max_attempts integer[] DEFAULT NULL, run_ats timestamptz[] DEFAULT NULL,
     delays double precision[] DEFAULT NULL, deadlines timestamptz[] DEFAULT NULL, keys text[] DEFAULT NULL,
     key_modes text[] DEFAULT NULL, metas jsonb[] DEFAULT NULL, tags jsonb[] DEFAULT NULL, ids uuid[] DEFAULT NULL,
-    lifetimes double precision[] DEFAULT NULL, max_bytes integer DEFAULT 1048576
+    lifetimes double precision[] DEFAULT NULL, max_bytes integer DEFAULT 1048576, for_sql boolean DEFAULT false
 ) RETURNS TABLE (ordinal integer, id uuid, outcome text)
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -105,8 +122,11 @@ DECLARE
     keyed boolean := COALESCE(cardinality(array_remove(keys, NULL)) > 0 OR cardinality(array_remove(ids, NULL)) > 0, false);
 BEGIN
     IF fault IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', COLUMN = fault[1], DETAIL = 'job ' || fault[4],
-            MESSAGE = fault[1] || ' ' || fault[2], HINT = fault[3];
+        IF for_sql THEN
+            PERFORM :schema.refuse(CASE fault[1] WHEN 'input' THEN 'payload' WHEN 'queue' THEN 'queue_name' WHEN 'key' THEN 'job_key'
+                WHEN 'key_mode' THEN 'job_key_mode' ELSE fault[1] END, fault[2], fault[3], format('jobs[%s]', fault[4]::integer + 1));
+        END IF;
+        PERFORM :schema.refuse(fault[1], fault[2], fault[3], 'job ' || fault[4]);
     END IF;
     -- Before any seq is taken: an id that every later snapshot knows of. The floor of a lane relies on it.
     PERFORM pg_current_xact_id();
@@ -245,35 +265,3 @@ BEGIN
     END IF;
     RETURN QUERY SELECT a.i, a.id, a.outcome FROM jsonb_to_recordset(answers) AS a (i integer, id uuid, outcome text) ORDER BY a.i;
 END $$;
-
--- Enqueue one job from SQL: SELECT add_job('mail.send', '{"to": "a@b.c"}', run_at => now() + interval '1 hour').
-CREATE OR REPLACE FUNCTION :schema.add_job(
-    task text, payload jsonb DEFAULT '{}', queue_name text DEFAULT NULL, run_at timestamptz DEFAULT NULL,
-    priority integer DEFAULT NULL, max_attempts integer DEFAULT NULL, job_key text DEFAULT NULL,
-    job_key_mode text DEFAULT NULL, meta jsonb DEFAULT NULL, tags text[] DEFAULT NULL, deadline timestamptz DEFAULT NULL,
-    namespace text DEFAULT 'default'
-) RETURNS uuid LANGUAGE sql VOLATILE AS $$
-    SELECT b.id FROM :schema.add_batch(ARRAY[$1], ARRAY[$2], $12, ARRAY[$3], ARRAY[$5], ARRAY[$6], ARRAY[$4], NULL, ARRAY[$11],
-        ARRAY[$7], ARRAY[$8], ARRAY[$9], ARRAY[to_jsonb($10)]) b
-$$;
-COMMENT ON FUNCTION :schema.add_job(text, jsonb, text, timestamptz, integer, integer, text, text, jsonb, text[], timestamptz, text) IS
-    'Enqueue a job in this transaction; returns the run''s id. Example: SELECT add_job(''mail.send'', ''{"to": "a@b.c"}'', priority => -10)';
-
--- Enqueue many from SQL; each element {"task", "payload", "queue_name", "run_at", "priority", "max_attempts", "job_key",
--- "job_key_mode", "meta", "tags", "deadline"}. One row a job, in order.
-CREATE OR REPLACE FUNCTION :schema.add_jobs(jobs jsonb[], namespace text DEFAULT 'default')
-RETURNS TABLE (ordinal integer, id uuid, outcome text) LANGUAGE sql VOLATILE AS $$
-    SELECT b.* FROM (
-        SELECT array_agg(j ->> 'task' ORDER BY i) AS tasks, array_agg(COALESCE(j -> 'payload', '{}') ORDER BY i) AS inputs,
-            array_agg(j ->> 'queue_name' ORDER BY i) AS queues, array_agg((j ->> 'priority')::integer ORDER BY i) AS priorities,
-            array_agg((j ->> 'max_attempts')::integer ORDER BY i) AS tries,
-            array_agg((j ->> 'run_at')::timestamptz ORDER BY i) AS run_ats,
-            array_agg((j ->> 'deadline')::timestamptz ORDER BY i) AS deadlines, array_agg(j ->> 'job_key' ORDER BY i) AS keys,
-            array_agg(j ->> 'job_key_mode' ORDER BY i) AS modes, array_agg(j -> 'meta' ORDER BY i) AS metas,
-            array_agg(j -> 'tags' ORDER BY i) AS tags
-        FROM unnest($1) WITH ORDINALITY AS u (j, i)
-    ) a CROSS JOIN LATERAL :schema.add_batch(a.tasks, a.inputs, $2, a.queues, a.priorities, a.tries, a.run_ats, NULL, a.deadlines,
-                                             a.keys, a.modes, a.metas, a.tags) b
-$$;
-COMMENT ON FUNCTION :schema.add_jobs(jsonb[], text) IS
-    'Enqueue many jobs in this transaction. Example: SELECT * FROM add_jobs(ARRAY[''{"task": "mail.send", "payload": {"to": "a@b.c"}}''::jsonb])';

@@ -176,19 +176,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION :schema.claim_jobs(uuid, bigint, integer, integer, text[], text[], integer[], text[], smallint[], bigint[], bigint[], text, boolean, timestamptz, text, bigint) IS
     'Claim ready jobs for a worker; the last row has no id and says in input where reading ended.';
-
--- Jobs that were claimed ahead begin to run. Answers the runs whose lease is lost: they must not run.
-CREATE OR REPLACE FUNCTION :schema.start_jobs(worker uuid, ids uuid[], claims bigint[]) RETURNS uuid[]
-LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
-#variable_conflict use_column
-DECLARE
-    mine uuid[];
-BEGIN
-    WITH begun AS (
-        UPDATE :schema.jobs j SET state = 'r', claimed_at = statement_timestamp()
-        FROM (SELECT u.id, u.claim FROM unnest(ids, claims) AS u (id, claim) ORDER BY 1) u
-        WHERE j.id = ANY (ARRAY[u.id]) AND j.worker = start_jobs.worker AND j.claim = u.claim RETURNING j.id
-    ) SELECT array_agg(begun.id) INTO mine FROM begun;
-    RETURN ARRAY(SELECT u.id FROM unnest(ids) AS u (id) WHERE u.id <> ALL (COALESCE(mine, '{}')));
-END $$;

@@ -36,7 +36,7 @@ BEGIN
     END IF;
     UPDATE :schema.jobs j SET cancelled = true WHERE j.id = cancel_run.id AND NOT j.cancelled;
     IF FOUND THEN
-        INSERT INTO :schema.cancels (worker, run_id) VALUES (held, cancel_run.id);
+        INSERT INTO :schema.cancels (worker, run_id, reason) VALUES (held, cancel_run.id, reason);
         PERFORM pg_notify(:'schema', jsonb_build_object('cancel', jsonb_build_array(id), 'worker', held)::text);
     END IF;
     RETURN 'cancelling';
@@ -69,6 +69,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION :schema.promote_run(uuid) IS 'Run a scheduled or retrying run now: ready | running | finished | unknown.';
 
+-- Note in a run's timeline that somebody asked for another attempt after number `attempt`.
+CREATE OR REPLACE FUNCTION :schema.note_retry(id uuid, attempt integer) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog AS $$
+    INSERT INTO :schema.run_log (run_id, at, attempt, kind, data)
+    VALUES ($1, statement_timestamp(), $2, 'event', '{"event": "retried", "by": "hand"}')
+$$;
+
 -- Run again: a finished run (same id, attempts counted from one again, its history kept), or one waiting for a retry, now.
 -- Answers ready | running | unknown.
 CREATE OR REPLACE FUNCTION :schema.retry_run(id uuid) RETURNS text
@@ -80,6 +87,7 @@ DECLARE
     job   :schema.jobs;
 BEGIN
     IF place = 'live' THEN
+        PERFORM :schema.note_retry(j.id, j.attempt) FROM :schema.jobs j WHERE j.id = retry_run.id AND j.state = 't';
         RETURN :schema.promote_run(id);
     END IF;
     SELECT * INTO asked FROM :schema.run_requests r WHERE r.id = retry_run.id FOR SHARE;
@@ -102,6 +110,7 @@ BEGIN
         END IF;
     END LOOP;  -- another run took the key meanwhile: again, without it
     UPDATE :schema.attempts a SET final = false WHERE a.run_id = asked.id AND a.final;
+    PERFORM :schema.note_retry(job.id, job.attempt);
     PERFORM :schema.announce(job.namespace, ARRAY[job.queue], ARRAY[job.priority], ARRAY[job.seq], NULL);
     RETURN 'ready';
 END $$;

@@ -7,18 +7,39 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog AS $$
     FROM unnest($1) WITH ORDINALITY AS u (id, i) WHERE u.id IS NOT NULL GROUP BY (u.i - 1) / 100
 $$;
 
+-- What is stored of an attempt that was cancelled from outside: the reason that was given, and behind it what the attempt itself
+-- said; without a reason only that. ran: whether it had begun.
+CREATE OR REPLACE FUNCTION :schema.cancel_error(worker uuid, id uuid, ran boolean, said jsonb DEFAULT NULL) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_variable
+DECLARE
+    reason text := (SELECT c.reason FROM :schema.cancels c
+                    WHERE c.worker = cancel_error.worker AND c.run_id = cancel_error.id AND c.reason IS NOT NULL LIMIT 1);
+BEGIN
+    IF reason IS NULL AND said ->> 'message' <> '' THEN
+        RETURN said;
+    END IF;
+    RETURN COALESCE(said, '{}') || jsonb_build_object('type', 'Cancelled', 'retryable', false,
+            'message', COALESCE(reason, CASE WHEN ran THEN 'cancelled while it ran' ELSE 'cancelled before it started' END))
+        || CASE WHEN said ->> 'message' <> '' THEN jsonb_build_object('causes', jsonb_build_array(
+            jsonb_build_object('type', said -> 'type', 'message', said -> 'message')) || COALESCE(said -> 'causes', '[]'))
+           ELSE '{}' END;
+END $$;
+
 -- Store how attempts ended; one verdict each, in order: applied | repeated (stored already, the reply was lost) | lost (the
--- lease is gone: somebody else runs it, or it is finished; nothing was written).
+-- lease is gone: somebody else runs it, or it is finished; nothing was written) | busy (somebody else has locked the job, such
+-- as an open transaction that cancels it; nothing was written: store it again, soon).
 --   outcomes   completed | failed (for good) | retry | snoozed | cancelled | released (given back: not counted)
 --   delays     seconds until a retry or a snoozed job is due
 --   started, finished   seconds ago, by the worker's monotonic clock
 --   closed     claims of this worker of which nothing is left
+--   skipping   whether the caller knows the verdict busy; otherwise a job that is locked is waited for, and with it all others
 -- A retry or snooze that would begin after the deadline fails for good; one of a run that is to be cancelled is cancelled.
 -- Arrays run in parallel; one element in claims or outcomes stands for all.
 CREATE OR REPLACE FUNCTION :schema.finish_jobs(
     worker uuid, ids uuid[], claims bigint[], outcomes text[], outputs jsonb[] DEFAULT NULL, errors jsonb[] DEFAULT NULL,
     delays double precision[] DEFAULT NULL, started double precision[] DEFAULT NULL,
-    finished double precision[] DEFAULT NULL, closed bigint[] DEFAULT NULL
+    finished double precision[] DEFAULT NULL, closed bigint[] DEFAULT NULL, skipping boolean DEFAULT false
 ) RETURNS text[] LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
@@ -26,6 +47,7 @@ SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 DECLARE
     one_claim   bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
     one_outcome text := CASE cardinality(outcomes) WHEN 1 THEN outcomes[1] END;
+    oldest      integer := age(pg_snapshot_xmin(pg_current_snapshot())::xid);
     applied     uuid[];
     waiters     uuid[];
     verdicts    text[];
@@ -35,12 +57,15 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'outcomes has an unknown outcome',
             HINT = 'completed, failed, retry, snoozed, cancelled or released';
     END IF;
+    -- First the jobs that completed and that nobody can have locked: who wrote their xmax last was over when the oldest open
+    -- transaction began.
     WITH gone AS (
         DELETE FROM :schema.jobs j
         USING (SELECT * FROM unnest(ids, claims, outcomes, outputs, started, finished)
                    AS u (id, claim, outcome, output, started, finished)
                WHERE COALESCE(u.outcome, one_outcome) = 'completed' ORDER BY u.id) u
         WHERE j.id = ANY (ARRAY[u.id]) AND j.worker = finish_jobs.worker AND j.claim = COALESCE(u.claim, one_claim)
+          AND age(j.xmax) > oldest
         RETURNING j.id, j.claim, j.attempt, j.uncounted, j.awaited, j.claimed_at, u.output, u.started, u.finished
     ), history AS (
         INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, output)
@@ -50,38 +75,70 @@ BEGIN
             g.attempt, g.attempt - g.uncounted, true, 'completed', g.output
         FROM gone g
     )
-    SELECT array_agg(g.id), array_agg(g.id) FILTER (WHERE g.awaited) INTO applied, waiters FROM gone g;
-    IF one_outcome IS DISTINCT FROM 'completed' THEN
-        applied := applied || :schema.finish_others(worker, ids, claims, outcomes, errors, delays, started, finished);
+    SELECT COALESCE(array_agg(g.id), '{}'), array_agg(g.id) FILTER (WHERE g.awaited) INTO applied, waiters FROM gone g;
+    IF cardinality(applied) < cardinality(ids) THEN
+        IF NOT skipping THEN
+            PERFORM :schema.lock_held(worker, ids, claims, false);
+        END IF;
+        applied := applied || :schema.finish_others(worker, ids, claims, outcomes, outputs, errors, delays, started, finished);
     END IF;
-    IF closed IS NOT NULL THEN
-        DELETE FROM :schema.claims c WHERE c.worker = finish_jobs.worker AND c.claim = ANY (closed);
+    IF cardinality(applied) = cardinality(ids) THEN
+        verdicts := array_fill('applied'::text, ARRAY[cardinality(ids)]);
+    ELSE
+        SELECT array_agg(CASE
+                WHEN u.id = ANY (applied) THEN 'applied'
+                -- What is history under this claim as lost, or as released though it went on, was not stored by this call.
+                WHEN EXISTS (SELECT FROM :schema.attempts a WHERE a.run_id = u.id AND a.worker = finish_jobs.worker
+                             AND a.claim = COALESCE(u.claim, one_claim) AND CASE COALESCE(u.outcome, one_outcome)
+                                 WHEN 'retry' THEN a.outcome IN ('failed', 'cancelled')
+                                 WHEN 'snoozed' THEN a.outcome IN ('snoozed', 'failed', 'cancelled')
+                                 WHEN 'released' THEN a.outcome IN ('released', 'cancelled')
+                                 ELSE a.outcome = COALESCE(u.outcome, one_outcome) END) THEN 'repeated'
+                WHEN EXISTS (SELECT FROM :schema.jobs j WHERE j.id = u.id AND j.worker = finish_jobs.worker
+                             AND j.claim = COALESCE(u.claim, one_claim)) THEN 'busy'
+                ELSE 'lost' END ORDER BY u.i) INTO verdicts
+        FROM unnest(ids, claims, outcomes) WITH ORDINALITY AS u (id, claim, outcome, i);
+    END IF;
+    IF closed IS NOT NULL THEN  -- a claim under which a job is busy is not closed: nobody could find the job without it
+        DELETE FROM :schema.claims c WHERE c.worker = finish_jobs.worker AND c.claim = ANY (closed)
+            AND (cardinality(applied) = cardinality(ids) OR c.claim NOT IN (
+                SELECT COALESCE(u.claim, one_claim) FROM unnest(claims, verdicts) AS u (claim, verdict)
+                WHERE u.verdict = 'busy'));
     END IF;
     IF waiters IS NOT NULL THEN
         PERFORM :schema.tell_waiters(waiters);
     END IF;
-    IF cardinality(applied) = cardinality(ids) THEN
-        RETURN array_fill('applied'::text, ARRAY[cardinality(ids)]);
-    END IF;
-    SELECT array_agg(CASE
-            WHEN u.id = ANY (applied) THEN 'applied'
-            -- What is history under this claim as lost, or as released though it went on, was not stored by this call.
-            WHEN EXISTS (SELECT FROM :schema.attempts a WHERE a.run_id = u.id AND a.worker = finish_jobs.worker
-                         AND a.claim = COALESCE(u.claim, one_claim) AND CASE COALESCE(u.outcome, one_outcome)
-                             WHEN 'retry' THEN a.outcome IN ('failed', 'cancelled')
-                             WHEN 'snoozed' THEN a.outcome IN ('snoozed', 'failed', 'cancelled')
-                             WHEN 'released' THEN a.outcome IN ('released', 'cancelled')
-                             ELSE a.outcome = COALESCE(u.outcome, one_outcome) END) THEN 'repeated'
-            ELSE 'lost' END ORDER BY u.i) INTO verdicts
-    FROM unnest(ids, claims, outcomes) WITH ORDINALITY AS u (id, claim, outcome, i);
     RETURN COALESCE(verdicts, '{}');
 END $$;
-COMMENT ON FUNCTION :schema.finish_jobs(uuid, uuid[], bigint[], text[], jsonb[], jsonb[], double precision[], double precision[], double precision[], bigint[]) IS
-    'Store how attempts ended; one verdict each: applied, repeated or lost.';
+COMMENT ON FUNCTION :schema.finish_jobs(uuid, uuid[], bigint[], text[], jsonb[], jsonb[], double precision[], double precision[], double precision[], bigint[], boolean) IS
+    'Store how attempts ended; one verdict each: applied, repeated, lost or busy.';
 
--- All outcomes but completed: what becomes of the job depends on its row. Answers the runs applied.
+-- Lock those of these jobs that the worker holds under their claims, in the order of their ids; answers which. skipping: what
+-- somebody else has locked is left out, not waited for.
+CREATE OR REPLACE FUNCTION :schema.lock_held(worker uuid, ids uuid[], claims bigint[], skipping boolean) RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    one_claim bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
+BEGIN
+    IF skipping THEN
+        RETURN ARRAY(
+            SELECT j.id FROM (SELECT u.id, COALESCE(u.claim, one_claim) AS claim FROM unnest(ids, claims) AS u (id, claim) ORDER BY 1) u
+            JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.worker = lock_held.worker AND j.claim = u.claim
+            FOR UPDATE OF j SKIP LOCKED);
+    END IF;
+    RETURN ARRAY(
+        SELECT j.id FROM (SELECT u.id, COALESCE(u.claim, one_claim) AS claim FROM unnest(ids, claims) AS u (id, claim) ORDER BY 1) u
+        JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.worker = lock_held.worker AND j.claim = u.claim
+        FOR UPDATE OF j);
+END $$;
+
+-- All outcomes, with a look at the row, which most of them need. What somebody else has locked is left out. Answers the runs
+-- applied.
 CREATE OR REPLACE FUNCTION :schema.finish_others(
-    worker uuid, ids uuid[], claims bigint[], outcomes text[], errors jsonb[], delays double precision[],
+    worker uuid, ids uuid[], claims bigint[], outcomes text[], outputs jsonb[], errors jsonb[], delays double precision[],
     started double precision[], finished double precision[]
 ) RETURNS uuid[] LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -94,15 +151,15 @@ DECLARE
 BEGIN
     PERFORM pg_current_xact_id();
     WITH held AS MATERIALIZED (
-        SELECT j.*, u.error, u.delay, u.started, u.finished, u.outcome AS told
+        SELECT j.*, u.output, u.error, u.delay, u.started, u.finished, u.outcome AS told
         FROM (SELECT DISTINCT ON (u.id, u.claim) u.* FROM (  -- of two outcomes for one attempt the first counts
                   SELECT u.id, COALESCE(u.claim, one_claim) AS claim, COALESCE(u.outcome, one_outcome) AS outcome,
-                      u.error, u.delay, u.started, u.finished, u.i
-                  FROM unnest(ids, claims, outcomes, errors, delays, started, finished)
-                      WITH ORDINALITY AS u (id, claim, outcome, error, delay, started, finished, i)) u
-              WHERE u.outcome <> 'completed' ORDER BY u.id, u.claim, u.i) u
+                      u.output, u.error, u.delay, u.started, u.finished, u.i
+                  FROM unnest(ids, claims, outcomes, outputs, errors, delays, started, finished)
+                      WITH ORDINALITY AS u (id, claim, outcome, output, error, delay, started, finished, i)) u
+              ORDER BY u.id, u.claim, u.i) u
         JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.worker = finish_others.worker AND j.claim = u.claim
-        FOR UPDATE OF j
+        FOR UPDATE OF j SKIP LOCKED
     ), decided AS MATERIALIZED (
         SELECT h.*, statement_timestamp() + COALESCE(h.delay, 0) * interval '1 second' AS again_at, CASE
             WHEN h.told IN ('retry', 'snoozed', 'released') AND h.cancelled THEN 'cancelled'
@@ -111,7 +168,7 @@ BEGIN
             ELSE h.told END AS outcome
         FROM held h
     ), gone AS (
-        DELETE FROM :schema.jobs j USING decided d WHERE j.id = ANY (ARRAY[d.id]) AND d.outcome IN ('failed', 'cancelled') RETURNING j.id
+        DELETE FROM :schema.jobs j USING decided d WHERE j.id = ANY (ARRAY[d.id]) AND d.outcome IN ('completed', 'failed', 'cancelled') RETURNING j.id
     ), again AS (
         UPDATE :schema.jobs j SET worker = :schema.nobody(), claim = 0,
             uncounted = j.uncounted + CASE WHEN d.outcome = 'retry' THEN 0 ELSE 1 END,
@@ -121,11 +178,14 @@ BEGIN
         FROM decided d WHERE j.id = ANY (ARRAY[d.id]) AND d.outcome IN ('retry', 'snoozed', 'released')
         RETURNING j.namespace, j.queue, j.priority, j.seq, j.run_at, d.outcome
     ), history AS (
-        INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, error)
+        INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, output, error)
         SELECT d.id, finish_others.worker, d.claim, COALESCE(statement_timestamp() - d.started * interval '1 second', d.claimed_at),
             statement_timestamp() - COALESCE(d.finished, 0) * interval '1 second', d.attempt, d.attempt - d.uncounted,
-            d.outcome IN ('failed', 'cancelled'), CASE d.outcome WHEN 'retry' THEN 'failed' ELSE d.outcome END,
-            CASE WHEN d.told = 'snoozed' AND d.outcome = 'failed' THEN jsonb_build_object('type', 'DeadlinePassed',
+            d.outcome IN ('completed', 'failed', 'cancelled'), CASE d.outcome WHEN 'retry' THEN 'failed' ELSE d.outcome END,
+            CASE WHEN d.outcome = 'completed' THEN d.output END,
+            CASE WHEN d.outcome = 'completed' THEN NULL WHEN d.outcome = 'cancelled' AND d.cancelled
+                THEN :schema.cancel_error(finish_others.worker, d.id, d.state = 'r', d.error)
+            WHEN d.told = 'snoozed' AND d.outcome = 'failed' THEN jsonb_build_object('type', 'DeadlinePassed',
                 'message', format('snoozed until after its deadline (%s)', d.deadline), 'retryable', false) ELSE d.error END
         FROM decided d
     ), announced AS MATERIALIZED (
@@ -136,7 +196,7 @@ BEGIN
                 array_agg(a.priority) FILTER (WHERE a.outcome = 'released'), array_agg(a.seq) FILTER (WHERE a.outcome = 'released'))
         FROM again a GROUP BY a.namespace
     )
-    SELECT array_agg(d.id), array_agg(d.id) FILTER (WHERE d.awaited AND d.outcome IN ('failed', 'cancelled')),
+    SELECT array_agg(d.id), array_agg(d.id) FILTER (WHERE d.awaited AND d.outcome IN ('completed', 'failed', 'cancelled')),
         (SELECT count(*) FROM announced) INTO applied, waiters, lanes FROM decided d;
     PERFORM :schema.tell_waiters(waiters);
     RETURN COALESCE(applied, '{}');

@@ -1,6 +1,7 @@
 -- What a running attempt writes while it runs: progress patches, log lines, events. Fenced like its end.
 
--- Append entries; ats in seconds ago. Answers the runs whose lease is lost: of them nothing was written.
+-- Append entries; ats in seconds ago. Answers the runs whose lease is lost: of them nothing was written. A job that somebody
+-- has locked is not waited for, as all others would wait with it: who holds it by what is committed may write.
 CREATE OR REPLACE FUNCTION :schema.log_runs(
     worker uuid, ids uuid[], claims bigint[], kinds text[], ats double precision[], datas jsonb[]
 ) RETURNS uuid[] LANGUAGE plpgsql VOLATILE
@@ -12,7 +13,12 @@ DECLARE
 BEGIN
     mine := ARRAY(
         SELECT j.id FROM (SELECT DISTINCT u.id, u.claim FROM unnest(ids, claims) AS u (id, claim) ORDER BY 1) u
-        JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.worker = log_runs.worker AND j.claim = u.claim FOR SHARE OF j);
+        JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.worker = log_runs.worker AND j.claim = u.claim FOR SHARE OF j SKIP LOCKED);
+    IF EXISTS (SELECT FROM unnest(ids) AS u (id) WHERE u.id <> ALL (mine)) THEN
+        mine := mine || ARRAY(
+            SELECT j.id FROM (SELECT DISTINCT u.id, u.claim FROM unnest(ids, claims) AS u (id, claim) WHERE u.id <> ALL (mine)) u
+            JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.worker = log_runs.worker AND j.claim = u.claim);
+    END IF;
     INSERT INTO :schema.run_log (run_id, at, attempt, kind, data)
     SELECT u.id, statement_timestamp() - u.ago * interval '1 second', j.attempt, u.kind, u.data
     FROM unnest(ids, claims, kinds, ats, datas) WITH ORDINALITY AS u (id, claim, kind, ago, data, i)

@@ -59,7 +59,8 @@ BEGIN
         SELECT l.id, put_back.worker, l.claim, CASE WHEN l.ran THEN l.claimed_at END, statement_timestamp(), l.attempt,
             l.attempt - l.uncounted, l.verdict <> 'ready',
             CASE WHEN l.verdict <> 'ready' THEN l.verdict WHEN lost THEN 'lost' ELSE 'released' END,
-            CASE WHEN lost THEN jsonb_build_object('type', 'WorkerLost', 'retryable', l.verdict = 'ready',
+            CASE WHEN l.verdict = 'cancelled' THEN :schema.cancel_error(put_back.worker, l.id, l.ran)
+            WHEN lost THEN jsonb_build_object('type', 'WorkerLost', 'retryable', l.verdict = 'ready',
                 'message', format('worker %s died or lost the database while the run was running%s', put_back.worker,
                     CASE l.verdict WHEN 'failed' THEN format('; %s workers were lost with it', l.rescues + 1) ELSE '' END)) END
         FROM locked l WHERE l.ran OR l.verdict <> 'ready'

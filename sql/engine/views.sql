@@ -16,26 +16,41 @@ FROM :schema.run_requests r
 LEFT JOIN :schema.jobs j ON j.id = r.id
 LEFT JOIN LATERAL (SELECT a.* FROM :schema.attempts a WHERE a.run_id = r.id AND a.final AND j.id IS NULL
                    ORDER BY a.attempt DESC LIMIT 1) f ON true
-LEFT JOIN LATERAL (SELECT a.error FROM :schema.attempts a WHERE a.run_id = r.id AND j.id IS NOT NULL
+LEFT JOIN LATERAL (SELECT a.error FROM :schema.attempts a WHERE a.run_id = r.id AND j.state = 't'
                    ORDER BY a.attempt DESC LIMIT 1) p ON true;
 COMMENT ON VIEW :schema.runs IS 'Every run as people read it. DELETE removes a finished run with its history.';
 
 CREATE OR REPLACE TRIGGER delete_run INSTEAD OF DELETE ON :schema.runs FOR EACH ROW EXECUTE FUNCTION :schema.delete_run();
 
+-- The timeline. attempt is the number that never restarts, counted the one that max_attempts counts (and the task sees).
+-- A log line's time is worked out from how long ago it was when it was sent, so it may be some milliseconds late; it is shown
+-- within its attempt, and not before a line that was said earlier.
 CREATE OR REPLACE VIEW :schema.run_events AS
-SELECT r.id AS run_id, :schema.id_time(r.id) AS at, 0::bigint AS n, 'enqueued' AS event, NULL::integer AS attempt,
-    NULL::uuid AS worker, jsonb_build_object('queue', r.queue, 'priority', r.priority, 'run_at', r.run_at) AS data
+SELECT r.id AS run_id, :schema.id_time(r.id) AS at, -2::bigint AS n, 'enqueued' AS event, NULL::integer AS attempt,
+    NULL::uuid AS worker, jsonb_build_object('queue', r.queue, 'priority', r.priority, 'run_at', r.run_at) AS data,
+    NULL::integer AS counted
 FROM :schema.run_requests r
 UNION ALL
-SELECT a.run_id, a.started_at, 0, 'started', a.attempt, a.worker, '{}' FROM :schema.attempts a WHERE a.started_at IS NOT NULL
+SELECT a.run_id, a.started_at, 0, 'started', a.attempt, a.worker, '{}', a.counted FROM :schema.attempts a WHERE a.started_at IS NOT NULL
 UNION ALL
-SELECT j.id, j.claimed_at, 0, 'started', j.attempt, j.worker, '{}' FROM :schema.jobs j WHERE j.state = 'r'
+SELECT j.id, j.claimed_at, 0, 'started', j.attempt, j.worker, '{}', j.attempt - j.uncounted FROM :schema.jobs j WHERE j.state = 'r'
 UNION ALL
-SELECT l.run_id, l.at, l.n, l.kind, l.attempt, NULL, l.data FROM :schema.run_log l
+SELECT l.run_id, LEAST(GREATEST(max(l.at) OVER (PARTITION BY l.run_id, l.attempt ORDER BY l.n),
+                                COALESCE(a.started_at, j.claimed_at)), a.finished_at),
+    l.n, l.kind, l.attempt, NULL, l.data, COALESCE(a.counted, j.counted)
+FROM :schema.run_log l
+LEFT JOIN LATERAL (SELECT a.started_at, a.finished_at, a.counted FROM :schema.attempts a
+                   WHERE a.run_id = l.run_id AND a.attempt = l.attempt OFFSET 0) a ON true
+LEFT JOIN LATERAL (SELECT CASE WHEN j.state = 'r' THEN j.claimed_at END AS claimed_at, j.attempt - j.uncounted AS counted
+                   FROM :schema.jobs j WHERE j.id = l.run_id AND j.attempt = l.attempt AND j.worker <> :schema.nobody() OFFSET 0) j ON true
+WHERE l.kind <> 'event'
+UNION ALL
+SELECT l.run_id, l.at, -1, COALESCE(l.data ->> 'event', l.kind), l.attempt + 1, NULL, l.data - 'event', NULL
+FROM :schema.run_log l WHERE l.kind = 'event'
 UNION ALL
 SELECT a.run_id, a.finished_at, 9223372036854775807, CASE WHEN a.outcome = 'failed' AND COALESCE(a.error ->> 'retryable', 'true') = 'true' AND NOT a.final THEN 'retried' ELSE a.outcome END,
-    a.attempt, a.worker, jsonb_strip_nulls(jsonb_build_object('error', a.error, 'final', a.final)) FROM :schema.attempts a;
-COMMENT ON VIEW :schema.run_events IS 'The timeline of runs: order by attempt (null first), then n.';
+    a.attempt, a.worker, jsonb_strip_nulls(jsonb_build_object('error', a.error, 'final', a.final)), a.counted FROM :schema.attempts a;
+COMMENT ON VIEW :schema.run_events IS 'The timeline of runs: order by at, attempt (null first), n.';
 
 CREATE OR REPLACE VIEW :schema.queue_stats AS
 SELECT j.namespace, j.queue,

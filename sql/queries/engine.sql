@@ -29,13 +29,14 @@ SELECT id, task, queue, priority, seq, attempt, max_attempts, started, suspect, 
 FROM :schema.claim_lane($1::uuid, $2::bigint, $3::integer, $4::integer, $5::text[], $6::text, $7::smallint, $8::bigint, $9::text);
 
 -- name: start_jobs
-SELECT :schema.start_jobs($1::uuid, $2::uuid[], $3::bigint[]);
+-- $1 worker · $2 ids · $3 claims · $4 whether they have begun already
+SELECT :schema.start_jobs($1::uuid, $2::uuid[], $3::bigint[], $4::boolean);
 
 -- name: finish_jobs
 -- $1 worker · $2 ids · $3 claims · $4 outcomes · $5 outputs · $6 errors · $7 delays (s) · $8 started (s ago) · $9 finished (s ago)
 -- $10 claims of which nothing is left
 SELECT :schema.finish_jobs($1::uuid, $2::uuid[], $3::bigint[], $4::text[], $5::text[]::jsonb[], $6::text[]::jsonb[],
-    $7::float8[], $8::float8[], $9::float8[], $10::bigint[]);
+    $7::float8[], $8::float8[], $9::float8[], $10::bigint[], true);
 
 -- name: log_runs
 SELECT :schema.log_runs($1::uuid, $2::uuid[], $3::bigint[], $4::text[], $5::float8[], $6::text[]::jsonb[]);

@@ -1,8 +1,8 @@
 -- What `openqueue migrate` asks and does. Every statement must run before any migration has.
 
 -- name: migrator_facts
--- What there is of the schema: whether it exists, the columns of its migrations and engine tables, and
--- whether it has the function that makes partitions.
+-- What there is of the schema: whether it exists, the columns of its migrations and engine tables, whether
+-- it has the function that makes partitions, and all its functions, views and triggers.
 SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = :'schema') AS has_schema,
        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
              JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
@@ -15,15 +15,27 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = :'schema') AS
              WHERE n.nspname = :'schema' AND c.relname = 'engine' AND a.attnum > 0 AND NOT a.attisdropped
             ) AS engine,
        EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-               WHERE n.nspname = :'schema' AND p.proname = 'ensure_partitions') AS has_partitions
+               WHERE n.nspname = :'schema' AND p.proname = 'ensure_partitions') AS has_partitions,
+       ARRAY(SELECT 'function ' || p.proname FROM pg_catalog.pg_proc p
+             JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = :'schema'
+             UNION ALL
+             SELECT 'view ' || c.relname FROM pg_catalog.pg_class c
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :'schema' AND c.relkind = 'v'
+             UNION ALL
+             SELECT 'trigger ' || t.tgname FROM pg_catalog.pg_trigger t
+             JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = :'schema' AND NOT t.tgisinternal) AS objects
 
 -- name: migrator_applied
 -- The migrations that were applied, in order.
 SELECT number, name, checksum FROM :schema.migrations ORDER BY number
 
 -- name: migrator_engine
--- The engine that is installed: one row, or none.
-SELECT checksum, version FROM :schema.engine
+-- The engine that is installed: one row, or none; gone are those of its functions that are no longer there.
+SELECT checksum, version,
+       ARRAY(SELECT f FROM unnest(functions) AS f WHERE to_regprocedure(f) IS NULL) AS gone
+FROM :schema.engine
 
 -- name: migrator_settings
 -- For this transaction: no lock is waited for longer than $1, no statement is cut off, every name must be

@@ -10,8 +10,8 @@ SELECT id, namespace, task, queue, priority, status, input::text AS input, outpu
 FROM :schema.runs WHERE id = $1::uuid;
 
 -- name: run_events
-SELECT at, event, attempt, worker, data::text AS data FROM :schema.run_events
-WHERE run_id = $1::uuid ORDER BY COALESCE(attempt, 0), n, at;
+SELECT at, event, counted AS attempt, attempt AS number, worker, data::text AS data FROM :schema.run_events
+WHERE run_id = $1::uuid ORDER BY at, attempt NULLS FIRST, n;
 
 -- name: runs_all
 -- The newest runs: $1 namespace · $2 task · $3 queue · $4 meta contained · $5 any of these tags · $6 created from · $7 created before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -220,6 +221,45 @@ async def test_a_worker_is_told_of_a_cancel_with_every_beat_until_the_run_has_en
     assert await engine.finish([run], ["cancelled"]) == ["applied"]
     assert (await beat(engine))["cancels"] == []
     assert await engine.sql("SELECT FROM cancels") == []
+
+
+@pytest.mark.parametrize("starting", [0, 1])
+@pytest.mark.parametrize("outcome", ["cancelled", "retry", "snoozed", "released", "put back", "lost"])
+async def test_the_reason_for_a_cancel_is_kept_however_the_attempt_ends(
+    engine: Engine, outcome: str, starting: int
+) -> None:
+    run = await engine.add_one()
+    await engine.claim(starting=starting)
+    assert await engine.value("cancel_run", run, "wrong tenant") == "cancelling"
+    said = {"type": "ValueError", "message": "oh", "traceback": "…", "retryable": True, "causes": []}
+    if outcome in ("put back", "lost"):
+        put = "SELECT put_back($1, ARRAY[$2::uuid], $3)"
+        await engine.sql(put, engine.worker, run, outcome == "lost")
+    else:
+        error = said if outcome == "retry" else None
+        assert await engine.finish([run], [outcome], errors=[error], delays=[9.0]) == ["applied"]
+    found = (await engine.run(run))["error"]
+    assert (found["type"], found["message"], found["retryable"]) == ("Cancelled", "wrong tenant", False)
+    (attempt,) = await engine.call("run_attempts", run)
+    assert json.loads(attempt["error"]) == found
+    if outcome == "retry":
+        assert found["causes"] == [{"type": "ValueError", "message": "oh"}]
+        assert found["traceback"] == "…"
+
+
+async def test_a_cancel_without_a_reason_says_what_it_met(engine: Engine) -> None:
+    for starting, said in ((0, "cancelled before it started"), (1, "cancelled while it ran")):
+        run = await engine.add_one()
+        await engine.claim(starting=starting)
+        await engine.value("cancel_run", run, None)
+        await engine.finish([run], ["cancelled"])
+        assert (await engine.run(run))["error"]["message"] == said
+
+
+async def test_an_attempt_that_cancels_itself_keeps_its_own_words(engine: Engine) -> None:
+    run = await engine.add_one()
+    await engine.run_once("cancelled", errors={"type": "Cancelled", "message": "nothing to do"})
+    assert (await engine.run(run))["error"] == {"type": "Cancelled", "message": "nothing to do"}
 
 
 async def test_deleting_a_finished_run_takes_its_whole_history(engine: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 from uuid import UUID
 
@@ -264,13 +265,13 @@ async def test_new_ids_are_of_version_7_in_order_of_time_and_tell_their_time(eng
         ("task", "''"),
         ("task", "NULL"),
         ("task", "repeat('t', 201)"),
-        ("input", "'t', '[]'"),
-        ("input", "'t', '1'"),
-        ("input", "'t', NULL"),
-        ("input", "'t', jsonb_build_object('a', repeat('é', 1024 * 1024))"),
-        ("input", "'t', jsonb_build_object('a', repeat('xy', 1024 * 1024))"),
-        ("queue", "'t', queue_name => ''"),
-        ("queue", "'t', queue_name => '*'"),
+        ("payload", "'t', '[]'"),
+        ("payload", "'t', '1'"),
+        ("payload", "'t', NULL"),
+        ("payload", "'t', jsonb_build_object('a', repeat('é', 1024 * 1024))"),
+        ("payload", "'t', jsonb_build_object('a', repeat('xy', 1024 * 1024))"),
+        ("queue_name", "'t', queue_name => ''"),
+        ("queue_name", "'t', queue_name => '*'"),
         ("priority", "'t', priority => 40000"),
         ("max_attempts", "'t', max_attempts => 0"),
         ("max_attempts", "'t', max_attempts => 40000"),
@@ -279,9 +280,10 @@ async def test_new_ids_are_of_version_7_in_order_of_time_and_tell_their_time(eng
         ("run_at", "'t', run_at => '0044-03-15 BC'"),
         ("deadline", "'t', deadline => '20000-01-01'"),
         ("deadline", "'t', deadline => '-infinity'"),
-        ("key", "'t', job_key => ''"),
-        ("key", "'t', job_key => repeat('k', 501)"),
-        ("key_mode", "'t', job_key => 'k', job_key_mode => 'merge'"),
+        ("deadline", "'t', run_at => now() + '2 days', deadline => now() + '1 day'"),
+        ("job_key", "'t', job_key => ''"),
+        ("job_key", "'t', job_key => repeat('k', 501)"),
+        ("job_key_mode", "'t', job_key => 'k', job_key_mode => 'merge'"),
         ("meta", "'t', meta => '[1]'"),
         ("namespace", "'t', namespace => ''"),
         ("namespace", "'t', namespace => NULL"),
@@ -305,6 +307,9 @@ async def test_bad_input_is_refused_with_the_field_named_and_nothing_is_stored(
         ("delay", "delays => '{0, NaN}'"),
         ("delay", "delays => '{0, Infinity}'"),
         ("deadline", "lifetimes => '{1, -1}'"),
+        ("deadline", "delays => '{NULL, 7200}', lifetimes => '{3600, 3600}'"),
+        ("deadline", "run_ats => ARRAY[NULL, now() + '1 h'], lifetimes => '{3000, 3000}'"),
+        ("deadline", "delays => '{NULL, 10}', deadlines => ARRAY[now() - interval '1 s', now()]"),
         ("id", "ids => '{null, 00000000-0000-0000-0000-000000000000}'"),
         ("id", "ids => ARRAY[NULL, id_floor(now() - interval '2 hours')]"),
         ("id", "ids => ARRAY[NULL, overlay(new_id()::text PLACING '4' FROM 15)::uuid]"),
@@ -318,6 +323,79 @@ async def test_one_bad_job_refuses_the_whole_batch_and_is_named(
         await engine.sql(f"SELECT add_batch('{{t}}', '{{\"{{}}\", \"{{}}\"}}', {arguments})")
     assert refused.value.detail == ("job 2" if field == "input" else "job 1")
     assert await stored(engine) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "job"),
+    [
+        ("jobs", "[1]"),
+        ("jobs", "null"),
+        ("queue", '{"task": "t", "queue": "mail"}'),
+        ("delay", '{"task": "t", "delay": 5}'),
+        ("priority", '{"task": "t", "priority": "high"}'),
+        ("priority", '{"task": "t", "priority": 1.5}'),
+        ("priority", '{"task": "t", "priority": true}'),
+        ("priority", '{"task": "t", "priority": 99999999999}'),
+        ("max_attempts", '{"task": "t", "max_attempts": [3]}'),
+        ("run_at", '{"task": "t", "run_at": "soon"}'),
+        ("run_at", '{"task": "t", "run_at": 1700000000}'),
+        ("deadline", '{"task": "t", "deadline": "2030-13-01"}'),
+        ("queue_name", '{"task": "t", "queue_name": 7}'),
+        ("task", '{"payload": {}}'),
+        ("payload", '{"task": "t", "payload": [1]}'),
+        ("job_key", '{"task": "t", "job_key": ""}'),
+        ("job_key_mode", '{"task": "t", "job_key": "k", "job_key_mode": "merge"}'),
+        ("meta", '{"task": "t", "meta": 1}'),
+        ("tags", '{"task": "t", "tags": ["a", 1]}'),
+    ],
+)
+async def test_an_element_of_add_jobs_that_is_wrong_is_named_with_its_field_and_what_would_do(
+    engine: Engine, field: str, job: str
+) -> None:
+    with pytest.raises(asyncpg.InvalidParameterValueError, match=rf"^{field} ") as refused:
+        await engine.sql(
+            "SELECT * FROM add_jobs($1::text[]::jsonb[])", ['{"task": "t", "priority": "3"}', job]
+        )
+    assert (refused.value.column_name, refused.value.detail) == (field, "jobs[2]")
+    assert refused.value.hint
+    assert await stored(engine) == 0
+
+
+async def test_a_key_of_an_element_that_is_not_known_is_answered_with_those_that_are(engine: Engine) -> None:
+    with pytest.raises(asyncpg.InvalidParameterValueError, match=r"^paylod is not known") as refused:
+        await engine.sql("""SELECT * FROM add_jobs(ARRAY['{"task": "t", "paylod": {}}']::jsonb[])""")
+    assert "known are task, payload, queue_name, " in (refused.value.hint or "")
+
+
+async def test_null_in_an_element_is_as_good_as_left_out(engine: Engine) -> None:
+    names = (
+        "payload",
+        "queue_name",
+        "run_at",
+        "priority",
+        "max_attempts",
+        "job_key",
+        "meta",
+        "tags",
+        "deadline",
+    )
+    job = {"task": "t", **dict.fromkeys(names)}
+    (row,) = await engine.sql("SELECT * FROM add_jobs(ARRAY[$1::text::jsonb])", json.dumps(job))
+    run = await engine.run(row["id"])
+    assert (run["input"], run["queue"], run["priority"], run["tags"], run["meta"]) == (
+        {},
+        "default",
+        0,
+        [],
+        {},
+    )
+
+
+async def test_a_deadline_in_the_past_is_no_fault_if_the_run_was_due_before_it(engine: Engine) -> None:
+    times = "run_at => now() - interval '2 h', deadline => now() - interval '1 h'"
+    (row,) = await engine.sql(f"SELECT add_job('t', {times}) AS id")
+    assert await engine.claim() == []
+    assert await engine.status(row["id"]) == "expired"
 
 
 @pytest.mark.parametrize("payload", ["{", '{"a": "\\u0000"}', '{"a": NaN}'])

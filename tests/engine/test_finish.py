@@ -158,19 +158,81 @@ async def test_what_would_go_on_is_cancelled_if_that_was_asked(engine: Engine, o
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-async def test_a_finish_that_had_to_wait_for_somebody_elses_change_is_applied_in_full(
+async def test_a_job_that_somebody_has_locked_is_busy_and_the_others_do_not_wait_for_it(
     engine: Engine, another: Another, outcome: str
 ) -> None:
+    other = await another()
+    locked, free = await started(engine, 2)
+    transaction = other.db.transaction()
+    await transaction.start()
+    assert await other.value("await_run", locked)
+    async with asyncio.timeout(10):
+        both = ([locked, free], [outcome] * 2)
+        assert await engine.finish(*both, delays=[60.0] * 2) == ["busy", "applied"]
+        assert await engine.finish(*both, delays=[60.0] * 2) == ["busy", "repeated"]
+    assert [await engine.status(run) for run in (locked, free)] == ["running", STATUS[outcome]]
+    await transaction.commit()
+    assert await engine.finish([locked], [outcome], delays=[60.0]) == ["applied"]
+    assert await engine.status(locked) == STATUS[outcome]
+    assert len(await engine.call("run_attempts", locked)) == 1
+
+
+async def test_a_claim_under_which_a_job_is_busy_is_not_forgotten(engine: Engine, another: Another) -> None:
+    other = await another()
+    locked, free = await started(engine, 2)
+    async with other.db.transaction():
+        await other.value("cancel_run", locked, None)
+        assert await engine.finish([locked, free], closed=[1]) == ["busy", "applied"]
+    assert [row["claim"] for row in await engine.sql("SELECT claim FROM claims")] == [1]
+    assert await engine.finish([locked], closed=[1]) == ["applied"]
+    assert await engine.sql("SELECT FROM claims") == []
+
+
+async def test_what_is_no_longer_its_own_is_lost_and_not_busy(engine: Engine, another: Another) -> None:
+    other = await another()
+    (run,) = await started(engine)
+    await engine.sql("SELECT put_back($1, ARRAY[$2::uuid], true)", engine.worker, run)
+    async with other.db.transaction():
+        await other.value("cancel_run", run, None)
+        assert await engine.finish([run]) == ["lost"]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+async def test_who_does_not_know_of_busy_waits_for_somebody_elses_change(
+    engine: Engine, another: Another, outcome: str
+) -> None:
+    """As workers of the version before, and in other languages."""
     other, watch = await another(), await another()
     (run,) = await started(engine)
     transaction = other.db.transaction()
     await transaction.start()
     assert await other.value("await_run", run)
-    finishing = asyncio.create_task(engine.finish([run], [outcome], delays=[60.0]))
-    await blocked(watch.db, engine.db.get_server_pid())
+    call = (
+        "SELECT finish_jobs($1, ARRAY[$2::uuid], ARRAY[$3::bigint], ARRAY[$4], delays => '{60}') AS verdicts"
+    )
+    finishing = asyncio.create_task(engine.sql(call, engine.worker, run, engine.claim_number, outcome))
+    async with asyncio.timeout(20):
+        await blocked(watch.db, engine.db.get_server_pid())
     await transaction.commit()
-    assert await finishing == ["applied"]
+    assert [row["verdicts"] for row in await finishing] == [["applied"]]
     assert await engine.status(run) == STATUS[outcome]
+
+
+async def test_what_attempts_say_is_written_though_somebody_has_one_of_them_locked(
+    engine: Engine, another: Another
+) -> None:
+    other = await another()
+    locked, free = await started(engine, 2)
+    async with other.db.transaction():
+        await other.value("cancel_run", locked, None)
+        entries = (["log"] * 2, [0.0] * 2, ["{}"] * 2)
+        async with asyncio.timeout(10):
+            told = [engine.worker, [locked, free], [engine.claim_number] * 2]
+            assert await engine.value("log_runs", *told, *entries) == []
+            told[0] = uuid4()
+            assert set(await engine.value("log_runs", *told, *entries)) == {locked, free}
+    for run in (locked, free):
+        assert await engine.events(run) == ["enqueued", "started", "log"]
 
 
 async def test_who_awaits_a_run_is_told_of_its_end_and_only_then(engine: Engine, another: Another) -> None:

@@ -55,7 +55,10 @@ async def test_the_third_lost_worker_fails_the_run(engine: Engine) -> None:
         rows = await engine.claim()
         assert all(row["suspect"] and row["attempt"] == 1 and not row["started"] for row in rows)
         for row in rows:  # whatever was with a lost worker is shown as running before it runs
-            assert await engine.value("start_jobs", engine.worker, [row["id"]], [engine.claim_number]) == []
+            assert (
+                await engine.value("start_jobs", engine.worker, [row["id"]], [engine.claim_number], False)
+                == []
+            )
     assert verdicts == ["ready", "ready", "failed"]
     assert (await engine.run(run))["error"]["type"] == "WorkerLost"
     assert [a["outcome"] for a in await engine.call("run_attempts", run)] == ["lost", "lost", "failed"]

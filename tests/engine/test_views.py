@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from openqueue.runs.states import ENDED, LIVE, STATUSES
@@ -72,12 +73,69 @@ async def test_the_timeline_tells_everything_in_order(engine: Engine) -> None:
     told = ["enqueued", *once, "retried", *once, "snoozed", *once, "released", "started", "failed"]
     assert await engine.events(run) == told
     await engine.value("retry_run", run)
+    told += ["retried"]
     assert await engine.events(run) == told
     await engine.claim()
     assert await engine.events(run) == [*told, "started"]
     waiting = await engine.add_one()
     await engine.value("cancel_run", waiting, None)
     assert await engine.events(waiting) == ["enqueued", "cancelled"]
+
+
+async def test_what_an_attempt_says_is_told_in_its_order_between_its_start_and_its_end(
+    engine: Engine,
+) -> None:
+    """The times of lines are worked out from how long ago they were: they run late, some more, some less."""
+    run = await engine.add_one()
+    await engine.claim()
+    for message, ago in (("too early", 3600.0), ("late", -0.1), ("said after it", 0.0)):
+        entry = (engine.worker, [run], [engine.claim_number], ["log"], [ago], [json.dumps({"m": message})])
+        assert await engine.value("log_runs", *entry) == []
+    running = await engine.call("run_events", run)
+    await engine.finish([run], ["retry"], errors=[{"type": "E"}], delays=[0.0])
+    await engine.claim()
+    ended = await engine.call("run_events", run)
+    for events in (running, ended):
+        said = [json.loads(event["data"])["m"] for event in events if event["event"] == "log"]
+        assert said == ["too early", "late", "said after it"]
+        assert [event["at"] for event in events] == sorted(event["at"] for event in events)
+    assert [event["event"] for event in running] == ["enqueued", "started", *["log"] * 3]
+    assert [event["event"] for event in ended] == ["enqueued", "started", *["log"] * 3, "retried", "started"]
+
+
+async def test_after_a_retry_by_hand_everything_tells_of_the_attempt_that_runs(engine: Engine) -> None:
+    run = await engine.add_one()
+    await engine.run_once("failed", errors={"type": "E", "message": "old"})
+    assert await engine.value("retry_run", run) == "ready"
+    assert (await engine.run(run))["error"] is None
+    await engine.claim()
+    entry = (engine.worker, [run], [engine.claim_number], ["progress"], [0.0], ['{"n": 1}'])
+    assert await engine.value("log_runs", *entry) == []
+    now = await engine.run(run)
+    assert (now["status"], now["attempt"], now["error"]) == ("running", 1, None)
+    events = await engine.call("run_events", run)
+    assert [(event["event"], event["attempt"], event["number"]) for event in events] == [
+        ("enqueued", None, None),
+        ("started", 1, 1),
+        ("retried", 1, 1),
+        ("retried", None, 2),
+        ("started", 1, 2),
+        ("progress", 1, 2),
+    ]
+    assert json.loads(events[3]["data"]) == {"by": "hand"}
+
+
+async def test_a_retry_by_hand_of_a_run_that_waits_for_one_is_told_and_of_a_queued_one_is_not(
+    engine: Engine,
+) -> None:
+    run = await engine.add_one()
+    await engine.value("retry_run", run)
+    assert await engine.events(run) == ["enqueued"]
+    await engine.run_once("retry", delays=3600.0, errors={"type": "E"})
+    assert (await engine.run(run))["error"] == {"type": "E"}
+    await engine.value("retry_run", run)
+    assert await engine.events(run) == ["enqueued", "started", "retried", "retried"]
+    assert (await engine.run(run))["error"] is None
 
 
 async def test_the_table_of_states_agrees_with_the_constraints_of_the_database(engine: Engine) -> None:

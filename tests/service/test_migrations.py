@@ -458,6 +458,51 @@ async def test_a_migrator_that_is_killed_leaves_no_lock_and_nothing_half_done(
     assert (await migrate(empty_dsn, root=tree.root)).applied == ("0002_slow.sql",)
 
 
+@pytest.mark.parametrize(
+    ("drop", "missing"),
+    [
+        ("VIEW openqueue.all_jobs", "view all_jobs"),
+        ("FUNCTION openqueue.add(text)", "function add"),
+        ("FUNCTION openqueue.twice(text, int)", "function openqueue.twice(text,integer)"),
+        ("TRIGGER touch ON openqueue.jobs", "trigger touch"),
+        ("AGGREGATE openqueue.joined(text)", "function joined"),
+    ],
+)
+async def test_what_somebody_dropped_of_the_engine_is_noticed_and_made_again(
+    empty_dsn: str, tree: Tree, drop: str, missing: str
+) -> None:
+    more = """
+        CREATE OR REPLACE FUNCTION :schema.twice(note text, n int) RETURNS text LANGUAGE sql AS 'SELECT $1';
+        CREATE OR REPLACE AGGREGATE :schema.joined(text) (SFUNC = textcat, STYPE = text);
+        CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON :schema.jobs
+            FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+    """
+    tree.write("engine/add.sql", ENGINE + more)
+    await migrate(empty_dsn, root=tree.root)
+    assert not (await migrate(empty_dsn, root=tree.root)).engine
+    await fetchval(empty_dsn, f"DROP {drop}")
+    status = await check(empty_dsn, root=tree.root)
+    assert (status.state, status.engine, status.missing) == (State.BEHIND, False, (missing,))
+    assert f"somebody dropped {missing}" in str(status)
+    with pytest.raises(SchemaError, match="Run: openqueue migrate"):
+        await require(empty_dsn, root=tree.root)
+    report = await migrate(empty_dsn, root=tree.root)
+    assert (report.engine, report.status.state, report.status.missing) == (True, State.CURRENT, ())
+
+
+async def test_a_function_that_was_kept_for_somebody_is_not_missed_when_it_goes(
+    empty_dsn: str, tree: Tree
+) -> None:
+    extra = "CREATE FUNCTION :schema.extra() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+    tree.write("engine/extra.sql", extra)
+    await migrate(empty_dsn, root=tree.root)
+    await fetchval(empty_dsn, "CREATE VIEW public.theirs AS SELECT openqueue.extra()")
+    (tree.root / "engine/extra.sql").unlink()
+    await migrate(empty_dsn, root=tree.root)
+    await fetchval(empty_dsn, "DROP FUNCTION openqueue.extra() CASCADE")
+    assert (await check(empty_dsn, root=tree.root)).state is State.CURRENT
+
+
 async def test_the_shipped_files_migrate_and_are_then_current(empty_dsn: str) -> None:
     report = await migrate(empty_dsn, "the shipped")
     assert report.status.state is State.CURRENT

@@ -1,0 +1,54 @@
+"""An attempt whose deadline is near begins only if the database says that it may."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from openqueue import task
+from openqueue.errors import ConnectionFailed
+from openqueue.runs.outcomes import RELEASED
+from openqueue.tasks.registry import Registry
+from openqueue.worker.executor import Executor
+from openqueue.worker.job import Job
+from openqueue.worker.journal import RunJournal
+
+NOW = datetime.now(UTC)
+NEAR, FAR = NOW + timedelta(seconds=5), NOW + timedelta(hours=1)
+
+
+def job(deadline: datetime | None, *, started: bool = False) -> Job:
+    row = {"id": uuid4(), "task": "t", "queue": "q", "attempt": 1, "max_attempts": 1, "input": "{}"}
+    return Job({**row, "started": started, "suspect": False, "deadline": deadline}, 1)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "started", "asked"),
+    [(None, False, 0), (FAR, False, 0), (NEAR, True, 0), (NEAR, False, 1), (NOW - timedelta(1), False, 1)],
+)
+@pytest.mark.parametrize("answer", [True, False, ConnectionFailed("gone")])
+async def test_the_database_is_asked_where_the_deadline_may_pass(
+    deadline: datetime | None, started: bool, asked: int, answer: Any
+) -> None:
+    ran: list[int] = []
+    questions: list[Job] = []
+
+    @task(name="t")
+    async def run() -> None:
+        ran.append(1)
+
+    async def before(one: Job) -> bool:
+        questions.append(one)
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
+
+    one = job(deadline, started=started)
+    outcome = await Executor(Registry([run]), journal=RunJournal(), before=before).execute(one)
+    assert questions == [one] * asked
+    begins = answer is True or not asked
+    assert len(ran) == begins
+    assert (outcome.kind == "completed") if begins else (outcome is RELEASED)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import psycopg
@@ -26,6 +25,7 @@ from tests.support.transcript import Block, Transcript, blocks, environment, run
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 ENGINE = ROOT / "docs" / "engine.md"
+CLI = ROOT / "docs" / "cli.md"
 BLOCKS = blocks(README)
 DEV = "openqueue dev"
 
@@ -140,25 +140,12 @@ def test_the_settings_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert settings.queues == {"mail": 5, "reports": None}
 
 
-def test_the_table_of_settings_has_every_setting_and_its_default() -> None:
-    fields = {field.alias or name: field for name, field in Settings.model_fields.items()}
-    rows = {name: default for name, default, _ in tables(README)["setting"]}
-    assert list(rows) == sorted(rows, key=list(rows).index)
-    assert rows.keys() == fields.keys()
-    words = {"", "all", "off", "host and process", "database_url"}
-    for name, default in rows.items():
-        wanted = (
-            load_settings(**{name if name != "schema" else "schema_name": default})
-            if default not in words
-            else None
-        )
-        value: Any = getattr(wanted, "schema_name" if name == "schema" else name) if wanted else None
-        assert value == (fields[name].default or None), name
-
-
-def test_the_table_of_exit_codes_is_that_of_the_commands() -> None:
-    rows = tables(README)["code"]
-    assert [(int(code), name) for code, name, _ in rows] == [(one.code, one.name) for one in EXITS]
+def test_the_page_on_the_command_line_has_every_setting_and_exit_code() -> None:
+    keys = {field.alias or name for name, field in Settings.model_fields.items()}
+    assert {name for names, *_ in tables(CLI)["key"] for name in names.split(", ")} == keys
+    assert [(int(code), name) for code, name, *_ in tables(CLI)["code"]] == [
+        (one.code, one.name) for one in EXITS
+    ]
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:

@@ -66,7 +66,7 @@ def python() -> str:
 
 
 def settings() -> str:
-    """Every setting: its key, variable, default, meaning."""
+    """Every setting: its key, default and meaning."""
     meanings = dict(_definitions(inspect.getdoc(Settings) or ""))
     rows = []
     for name, field in Settings.model_fields.items():
@@ -74,15 +74,14 @@ def settings() -> str:
         meaning = meanings.get(name) or next(
             said for words, said in meanings.items() if name in _words(words)
         )
-        shown = _default(field.default)
-        rows.append(
-            [f"`{key}`", f"`OPENQUEUE_{key.upper()}`", shown, _cell(re.sub(r"^\(key: \w+\) ", "", meaning))]
-        )
+        said = _cell(re.sub(r"^\(key: \w+\) ", "", meaning))
+        rows.append([f"`{key}`", _default(field.default), said])
     return _page(
         [
             "# Settings",
-            "Where they may be written, and which place wins: [the command line](../cli.md#settings).",
-            *_table(["key", "variable", "default", "meaning"], rows),
+            "A variable is called `OPENQUEUE_` and the key in capitals: `OPENQUEUE_POOL_SIZE=8`.",
+            "Where else they may be written, and which place wins: [the command line](../cli.md#settings).",
+            *_table(["key", "default", "meaning"], rows),
         ]
     )
 

@@ -20,9 +20,8 @@ from openqueue.errors import (
     RunFailed,
     RunNotFound,
     UnexpectedState,
-    UnknownTask,
-    did_you_mean,
 )
+from openqueue.runs.catalogue import Catalogue
 from openqueue.runs.enqueueing import Batch
 from openqueue.runs.history import RunFilter, list_runs
 from openqueue.runs.model import Attempt, Row, Run, RunEvent, RunInfo
@@ -61,7 +60,7 @@ class Client:
         self._listener = listener
         self._listening: asyncio.Task[None] | None = None
         self._waiting = Waiting()
-        self._known: frozenset[str] = frozenset()
+        self._catalogue = Catalogue(database, namespace)
 
     async def __aenter__(self) -> Self:
         return self
@@ -106,12 +105,12 @@ class Client:
 
         With `connection` it is part of the caller's transaction: it appears with the commit, or not at
         all. Options are those of `task.options`. A name that no worker has published is refused
-        (UnknownTask) unless `allow_unknown`. Raises InvalidOption, NotSerializable, TooLarge.
+        (UnknownTask) unless `allow_unknown`; for one that is known, so are arguments that do not fit what
+        its workers have published (InvalidArguments). Raises InvalidOption, NotSerializable, TooLarge.
         """
         if isinstance(what, str):
             what = Item.named(what, payload, **options)
-            if not allow_unknown:
-                await self._check_known(what.task)
+            await self._catalogue.check(what, allow_unknown=allow_unknown)
         (run,) = await self.enqueue_many([what], connection=connection)
         return run
 
@@ -220,19 +219,6 @@ class Client:
     async def _store(self, executor: Executor, batch: Batch) -> list[Run[Any]]:
         rows = await executor.fetch(self.database.text(batch.statement), *batch.arguments)
         return batch.runs(self, rows)
-
-    async def _check_known(self, task: str) -> None:
-        if task in self._known:
-            return
-        rows = await self.database.fetch("known_tasks", self.namespace)
-        self._known = frozenset(row["task"] for row in rows)
-        if task not in self._known:
-            hint = did_you_mean(task, self._known)
-            raise UnknownTask(
-                f"No worker has published a task named {task!r} in namespace {self.namespace!r}.{hint}"
-                " Start a worker that has it, or pass allow_unknown=True: it will wait for one.",
-                task=task,
-            )
 
     async def _listen(self) -> None:
         """Begin to hear of ended runs; without a listener they are looked for."""

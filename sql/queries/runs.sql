@@ -60,6 +60,11 @@ WHERE run_id = $1::uuid ORDER BY attempt;
 -- name: known_tasks
 SELECT DISTINCT task FROM :schema.catalog WHERE namespace = $1::text ORDER BY task;
 
+-- name: published_inputs
+-- What each pool that knows task $2 of namespace $1 takes.
+SELECT input_schema::text AS input_schema FROM :schema.catalog
+WHERE namespace = $1::text AND task = $2::text ORDER BY seen_at DESC;
+
 -- name: catalog
 SELECT task, pool, queue, priority, max_attempts, options::text AS options, input_schema::text AS input_schema, description,
     version, seen_at

@@ -80,6 +80,25 @@ def test_bad_input_is_refused_with_the_field_named_and_nothing_is_stored(
     assert ids(oq) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("{}", "post.send: `to` is missing"),
+        ('{"to": 1}', "`to` must be of type string (got int)"),
+        ('{"to": "a@b.c", "subjekt": "x"}', "there is no argument `subjekt`. Did you mean 'subject'?"),
+    ],
+)
+@pytest.mark.parametrize("flags", [[], ["--allow-unknown"]])
+def test_arguments_that_the_task_would_refuse_are_refused_before_anything_is_stored(
+    worked: Command, arguments: str, said: str, flags: list[str]
+) -> None:
+    before = ids(worked)
+    answer = worked("enqueue", "post.send", arguments, *flags)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+    assert ids(worked) == before
+
+
 def test_arguments_may_come_from_standard_input(oq: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO('{"to": "stdin"}'))
     oq("enqueue", "post.send", "-", "--allow-unknown")
@@ -216,6 +235,25 @@ def test_retry_runs_a_finished_run_again_and_keeps_its_history(worked: Command) 
     assert worked("runs", "show", failed, "--json").json["status"] == "queued"
     worked.work()
     assert len(worked("runs", "show", failed, "--json").json["attempts"]) == 2
+    page = worked("runs", "show", failed).out
+    assert "retried    by=hand" in page
+    assert "attempt   1 of" in page
+    assert "attempt 2" not in page
+
+
+def test_the_reason_of_a_cancel_is_on_the_page_of_a_run_that_ran(oq: Command) -> None:
+    worker = oq.start("worker")
+    try:
+        run_id = oq("enqueue", "post.wait", "--allow-unknown").out.strip()
+        while oq("runs", "show", run_id, "--json").json["status"] != "running":
+            pass
+        assert oq("runs", "cancel", run_id, "--reason", "wrong tenant").code == 0
+        while oq("runs", "show", run_id, "--json").json["status"] == "running":
+            pass
+    finally:
+        worker.terminate()
+        worker.communicate(timeout=60)
+    assert "Cancelled: wrong tenant" in oq("runs", "show", run_id).out
 
 
 def test_tasks_shows_what_workers_have_published(worked: Command) -> None:

@@ -9,7 +9,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY openqueue ./openqueue
 COPY sql ./sql
 RUN python -m venv /opt/openqueue \
-    && /opt/openqueue/bin/pip install --no-cache-dir --constraint constraints.txt '.[fast,metrics]'
+    && /opt/openqueue/bin/pip install --no-cache-dir --constraint constraints.txt '.[metrics]'
 
 FROM python:3.13-slim
 RUN groupadd --gid 10001 openqueue \

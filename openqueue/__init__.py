@@ -10,8 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from openqueue.app import Client, connect, enqueue, enqueue_many
+    from openqueue.app import (
+        Client,
+        SyncClient,
+        connect,
+        connect_sync,
+        enqueue,
+        enqueue_many,
+        enqueue_many_sync,
+        enqueue_sync,
+    )
     from openqueue.backoff import Exponential, Fixed
+    from openqueue.embedding import Worker, lifespan
     from openqueue.errors import (
         ConfigError,
         ConnectionFailed,
@@ -36,7 +46,6 @@ if TYPE_CHECKING:
     from openqueue.tasks.context import Context
     from openqueue.tasks.control import Cancelled, GiveUp, Snooze
     from openqueue.tasks.task import Task, task
-    from openqueue.worker.worker import Worker
 
     __version__: str
 
@@ -65,6 +74,7 @@ __all__ = [
     "RunNotFound",
     "SchemaError",
     "Snooze",
+    "SyncClient",
     "Task",
     "TooLarge",
     "UnexpectedResult",
@@ -73,8 +83,12 @@ __all__ = [
     "Worker",
     "__version__",
     "connect",
+    "connect_sync",
     "enqueue",
     "enqueue_many",
+    "enqueue_many_sync",
+    "enqueue_sync",
+    "lifespan",
     "task",
 ]
 
@@ -90,11 +104,16 @@ _HOME = {
     "RunFilter": "runs.history",
     "RunInfo": "runs.model",
     "Snooze": "tasks.control",
+    "SyncClient": "app",
     "Task": "tasks.task",
-    "Worker": "worker.worker",
+    "Worker": "embedding",
     "connect": "app",
+    "connect_sync": "app",
     "enqueue": "app",
     "enqueue_many": "app",
+    "enqueue_many_sync": "app",
+    "enqueue_sync": "app",
+    "lifespan": "embedding",
     "task": "tasks.task",
 }
 

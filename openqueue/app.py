@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
@@ -19,23 +19,31 @@ from openqueue.errors import ConfigError
 from openqueue.events import Events
 from openqueue.runs.client import Client
 from openqueue.runs.model import Run
+from openqueue.runs.sync_client import Own, SyncClient
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks import enqueuer as enqueuers
 from openqueue.tasks.discovery import discover
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.naming import set_roots
 from openqueue.tasks.registry import Registry
+from openqueue.tasks.surrounding import surrounded
 from openqueue.worker.limits import Limits
 from openqueue.worker.stopping import stopping_on_signals
 from openqueue.worker.worker import Worker
 
 __all__ = [
     "Client",
+    "SyncClient",
+    "close_default_clients",
     "connect",
+    "connect_sync",
     "default_enqueuer",
+    "default_sync_client",
     "discover_tasks",
     "enqueue",
     "enqueue_many",
+    "enqueue_many_sync",
+    "enqueue_sync",
     "open_client",
     "open_worker",
     "run_worker",
@@ -83,8 +91,21 @@ async def connect(database_url: str | None = None, /, **settings: Any) -> AsyncI
     """
     url = None if database_url is None else SecretStr(database_url)
     async with open_client(load_settings(database_url=url, **settings)) as client:
-        with enqueuers.using(client):
+        with enqueuers.using(client, client.sync):
             yield client
+
+
+@contextmanager
+def connect_sync(database_url: str | None = None, /, **settings: Any) -> Iterator[SyncClient]:
+    """The same without an event loop: ``with openqueue.connect_sync("postgresql://…") as oq: oq.enqueue(…)``.
+
+    The client may be used by all threads of the process, and after a fork. Within the block, but not in
+    threads started there, tasks are enqueued through it.
+    """
+    url = None if database_url is None else SecretStr(database_url)
+    chosen = load_settings(database_url=url, **settings)
+    with SyncClient(Own(lambda: open_client(chosen))) as client, enqueuers.using(client.awaited, client):
+        yield client
 
 
 async def default_enqueuer() -> Client:
@@ -101,6 +122,18 @@ async def default_enqueuer() -> Client:
     return await asyncio.shield(opened)
 
 
+def close_default_clients() -> None:
+    """Close the default clients, with await and without: the next enqueue opens one from the settings."""
+    global default_sync_client  # noqa: PLW0603  a closed one is not opened again
+    default_sync_client.close()
+    default_sync_client = SyncClient(Own(lambda: open_client(load_settings())))
+    kept = [(loop, keeper) for loop, (pid, _, keeper) in _clients.items() if pid == os.getpid()]
+    _clients.clear()
+    for loop, keeper in kept:
+        with suppress(RuntimeError):  # the loop is closed, and its client with it
+            loop.call_soon_threadsafe(keeper.cancel)
+
+
 async def _keep_open(opened: asyncio.Future[Client]) -> None:
     """Hold a client until cancelled: whoever ends the loop cancels what is left, and waits for it."""
     try:
@@ -113,6 +146,10 @@ async def _keep_open(opened: asyncio.Future[Client]) -> None:
         opened.set_exception(error)
     finally:
         opened.cancel()
+
+
+default_sync_client = SyncClient(Own(lambda: open_client(load_settings())))
+"""The process-wide client of code that cannot await, opened from the settings when first needed."""
 
 
 @overload
@@ -139,6 +176,30 @@ async def enqueue_many(items: Iterable[Item[Any]], *, connection: object | None 
     return await (await enqueuers.enqueuer()).enqueue_many(items, connection=connection)
 
 
+@overload
+def enqueue_sync(item: Item[R], /, *, connection: object | None = None) -> Run[R]: ...
+@overload
+def enqueue_sync(
+    task: str,
+    payload: Mapping[str, Any] | None = None,
+    /,
+    *,
+    connection: object | None = None,
+    allow_unknown: bool = False,
+    **options: Any,
+) -> Run[Any]: ...
+def enqueue_sync(what: Any, payload: Any = None, /, **options: Any) -> Run[Any]:
+    """As `enqueue`, for code that cannot await."""
+    taker: Any = enqueuers.sync_enqueuer()
+    run: Run[Any] = taker.enqueue(what, *(() if payload is None else (payload,)), **options)
+    return run
+
+
+def enqueue_many_sync(items: Iterable[Item[Any]], *, connection: object | None = None) -> list[Run[Any]]:
+    """As `enqueue_many`, for code that cannot await."""
+    return enqueuers.sync_enqueuer().enqueue_many(items, connection=connection)
+
+
 def discover_tasks(settings: Settings) -> Registry:
     """The tasks that the settings name; the default directory may be missing where modules are given."""
     only_default = "dirs" not in settings.model_fields_set
@@ -155,7 +216,7 @@ async def open_worker(
     """
     bus = bus or Events()
     set_roots(settings.dirs)
-    found = registry or discover_tasks(settings)
+    found = surrounded(registry or discover_tasks(settings))
     async with _database(settings, bus, "openqueue worker") as database:
         client = Client(
             database,

@@ -23,7 +23,7 @@ _ISO = re.compile(rf"P(?:{_N}W)?(?:{_N}D)?(?:T(?=[0-9])(?:{_N}H)?(?:{_N}M)?(?:{_
 _CALENDAR = re.compile(r"P[0-9.]+[YM]")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _UNITS = ("weeks", "days", "hours", "minutes", "seconds", "milliseconds")
-_HOW = "Write '30s', '5m', '1h30m', '2d', '500ms', ISO 8601 ('PT5M'), a timedelta or a number of seconds."
+_HOW = "Write '30s', '5m', '1h30m', '2d', '500ms', ISO 8601 ('PT5M') or a number of seconds."
 
 
 def parse_duration(value: Duration, *, field: str, allow_zero: bool = True) -> timedelta:

@@ -39,7 +39,14 @@ class OpenQueueError(Exception):
 
 
 class ConfigError(OpenQueueError):
-    """A setting, a settings file or a task module cannot be used; the message names it and the remedy."""
+    """A setting, a settings file or a task module cannot be used; the message names it and the remedy.
+
+    `option` is the argument at fault where a caller gave the setting, and not the environment or a file.
+    """
+
+    def __init__(self, message: str, *, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class ConnectionFailed(OpenQueueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,7 @@ __all__ = ["group"]
 group = typer.Typer(add_completion=False)
 
 _FIRST_TASK = """\
-There is no directory {directory}/ yet. Make it, with a first task in {directory}/hello.py:
+There is no {missing} yet. Write a first task in {directory}/hello.py:
 
     from openqueue import task
 
@@ -76,14 +76,16 @@ def dev(
 @contextmanager
 def _database(settings: Settings) -> Iterator[str]:
     """The configured database, or a server of our own for as long as the block lasts."""
-    if settings.database_url is not None:
-        say("PostgreSQL: the one that is configured.")
-        yield settings.database_url.get_secret_value()
-        return
-    from openqueue.dev.embedded import DEFAULT_DIRECTORY, EmbeddedPostgres
+    from openqueue.dev.embedded import DEFAULT_DIRECTORY, EmbeddedPostgres, is_address_of_ours
 
+    url = settings.database_url.get_secret_value() if settings.database_url else None
+    if url is not None and not is_address_of_ours(url):
+        say("PostgreSQL: the one that is configured.")
+        yield url
+        return
     with EmbeddedPostgres() as server:
-        say(f"PostgreSQL: your own, in {DEFAULT_DIRECTORY} (psql '{server.dsn()}')")
+        say(f"PostgreSQL: your own, in {DEFAULT_DIRECTORY}. Programs of yours find it after")
+        say(f"  export OPENQUEUE_DATABASE_URL='{server.dsn()}'")
         yield server.dsn()
 
 
@@ -98,10 +100,21 @@ def _run(settings: Settings, url: str, *, reload: bool) -> int:
     watching = reload and can_watch()
     if reload and not watching:
         say("Changes are not followed: pip install 'openqueue[reload]'")
-    if settings.dirs and not settings.modules and not Path(settings.dirs[0]).is_dir():
-        say("", _FIRST_TASK.format(directory=settings.dirs[0]))
+    if settings.dirs and not settings.modules:
+        _show_first_task(settings.dirs)
     say("Stop with Ctrl-C.", "")
     return asyncio.run(_supervise(_command(settings), url, watching=watching))
+
+
+def _show_first_task(directories: Sequence[str]) -> None:
+    """Show how to begin, where there is nothing yet."""
+    from openqueue.tasks.discovery import task_files
+
+    first = directories[0]
+    if not Path(first).is_dir():
+        say("", _FIRST_TASK.format(missing=f"directory {first}/", directory=first))
+    elif not any(any(task_files(Path(one))) for one in directories if Path(one).is_dir()):
+        say("", _FIRST_TASK.format(missing=f"task in {first}/", directory=first))
 
 
 async def _supervise(command: list[str], url: str, *, watching: bool) -> int:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import sys
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples, read_meta
+from openqueue.cli.attendance import telling_who_is_missing
+from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
 from openqueue.cli.output import say, show_json
+from openqueue.cli.payload import read_payload
 from openqueue.cli.session import client, run_async, settings_of
 from openqueue.cli.timeline import following
-from openqueue.errors import InvalidArguments, UnknownTask
+from openqueue.cli.values import (
+    flags,
+    optional,
+    read_duration,
+    read_lasting,
+    read_meta,
+    read_time,
+    read_whole,
+)
+from openqueue.errors import InvalidOption, UnknownTask
 
 if TYPE_CHECKING:
     from openqueue.runs.client import Client
@@ -25,7 +36,20 @@ group = typer.Typer(add_completion=False)
 
 _WHEN = "When and where"
 _WAIT = "Waiting"
-_HOW = """Write them by name, such as '{"to": "a@b.c"}'."""
+_WORDS = {
+    "task": "NAME",
+    "queue": "--queue",
+    "priority": "--priority",
+    "max_attempts": "--max-attempts",
+    "delay": "--delay",
+    "run_at": "--run-at",
+    "deadline": "--deadline",
+    "key": "--key",
+    "key_mode": "--key-mode",
+    "meta": "--meta",
+    "tags": "--tag",
+}
+"""What the command line calls the options of an enqueue."""
 
 
 @group.command(
@@ -43,7 +67,8 @@ def enqueue(
         str, typer.Argument(metavar="JSON", help="Its arguments: a JSON object; - reads standard input.")
     ] = "{}",
     delay: Annotated[
-        str | None, typer.Option(help="Not before then: 30s, 5m, 1h30m, 2d.", rich_help_panel=_WHEN)
+        str | None,
+        typer.Option(metavar="DURATION", help="Not before then: 30s, 5m, 1h30m, 2d.", rich_help_panel=_WHEN),
     ] = None,
     run_at: Annotated[
         str | None,
@@ -54,11 +79,11 @@ def enqueue(
         typer.Option(metavar="DURATION", help="Not started by then, it expires.", rich_help_panel=_WHEN),
     ] = None,
     priority: Annotated[
-        int | None, typer.Option(help="-32768 … 32767, lower first.", rich_help_panel=_WHEN)
+        str | None, typer.Option(metavar="N", help="-32768 … 32767, lower first.", rich_help_panel=_WHEN)
     ] = None,
     queue: Annotated[str | None, typer.Option(help="Instead of the task's.", rich_help_panel=_WHEN)] = None,
     max_attempts: Annotated[
-        int | None, typer.Option(help="How often it is tried in all.", rich_help_panel=_WHEN)
+        str | None, typer.Option(metavar="N", help="How often it is tried in all.", rich_help_panel=_WHEN)
     ] = None,
     key: Annotated[str | None, typer.Option(help="One unfinished run per task and key.")] = None,
     key_mode: Annotated[
@@ -86,35 +111,81 @@ def enqueue(
     namespace: Namespace = None,
 ) -> None:
     """Enqueue a run of a task and print its id."""
-    options: dict[str, Any] = {
-        "delay": delay,
-        "run_at": run_at,
-        "deadline": deadline,
-        "priority": priority,
+    _refuse_useless(delay=delay, run_at=run_at, key=key, key_mode=key_mode, watch=watch, timeout=timeout)
+    patience = optional(read_duration, timeout, "--timeout")
+    options = {
+        "delay": optional(read_duration, delay, "--delay"),
+        "run_at": optional(read_time, run_at, "--run-at"),
+        "deadline": optional(read_lasting, deadline, "--deadline"),
+        "priority": optional(read_whole, priority, "--priority", -32768, 32767),
         "queue": queue,
-        "max_attempts": max_attempts,
+        "max_attempts": optional(read_whole, max_attempts, "--max-attempts", 1, 32767),
         "key": key,
         "key_mode": key_mode,
         "meta": read_meta(meta or ()) or None,
         "tags": tag or None,
     }
-    settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
-    arguments = _read_arguments(sys.stdin.read() if payload == "-" else payload)
-    given = {name: value for name, value in options.items() if value is not None}
-    run_async(
-        _enqueue(settings, task, arguments, {**given, "allow_unknown": allow_unknown}, as_json=as_json)
-        if not watch
-        else _enqueue_and_watch(
-            settings, task, arguments, {**given, "allow_unknown": allow_unknown}, timeout, as_json=as_json
-        )
-    )
+    with flags(**_WORDS):
+        order = _Order.of(task, read_payload(payload), options, allow_unknown=allow_unknown)
+        settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
+        if watch:
+            run_async(_enqueue_and_watch(settings, order, patience, as_json=as_json))
+        else:
+            run_async(_enqueue(settings, order, as_json=as_json))
 
 
-async def _enqueue(
-    settings: Settings, task: str, arguments: dict[str, Any], options: dict[str, Any], *, as_json: bool
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What is to be enqueued, found to be in order."""
+
+    task: str
+    arguments: dict[str, Any]
+    options: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, task: str, arguments: dict[str, Any], options: dict[str, Any], *, allow_unknown: bool
+    ) -> _Order:
+        """Check all that can be checked without a database. Raises InvalidOption, NotSerializable."""
+        from openqueue.tasks.enqueuer import Item
+
+        Item.named(task, arguments, **options)
+        return cls(task, arguments, {**options, "allow_unknown": allow_unknown})
+
+    async def place(self, opened: Client) -> Run[Any]:
+        """Enqueue it."""
+        try:
+            return await opened.enqueue(self.task, self.arguments, **self.options)
+        except UnknownTask as error:
+            said = str(error).replace("pass allow_unknown=True", "say --allow-unknown")
+            raise UnknownTask(said, task=error.task) from None
+
+
+def _refuse_useless(
+    *,
+    delay: str | None,
+    run_at: str | None,
+    key: str | None,
+    key_mode: str | None,
+    watch: bool,
+    timeout: str | None,
 ) -> None:
+    """Refuse flags that contradict each other, or that do nothing without another one."""
+    if delay is not None and run_at is not None:
+        raise InvalidOption("--delay and --run-at: give only one of them.", option="--delay")
+    if key_mode is not None and key is None:
+        raise InvalidOption(
+            "--key-mode: means nothing without --key. Give both, or neither.", option="--key-mode"
+        )
+    if timeout is not None and not watch:
+        raise InvalidOption(
+            "--timeout: means nothing without --watch. Add --watch, or leave it out.", option="--timeout"
+        )
+
+
+async def _enqueue(settings: Settings, order: _Order, *, as_json: bool) -> None:
     async with client(settings) as opened:
-        run = await _add(opened, task, arguments, options)
+        run = await order.place(opened)
     if as_json:
         show_json({"id": run.id, "task": run.task, "outcome": run.outcome})
     else:
@@ -123,21 +194,16 @@ async def _enqueue(
 
 
 async def _enqueue_and_watch(
-    settings: Settings,
-    task: str,
-    arguments: dict[str, Any],
-    options: dict[str, Any],
-    timeout: str | None,
-    *,
-    as_json: bool,
+    settings: Settings, order: _Order, patience: timedelta | None, *, as_json: bool
 ) -> None:
     async with client(settings) as opened:
-        run = await _add(opened, task, arguments, options)
+        run = await order.place(opened)
         _tell_outcome(run)
         say(f"{run.id}: waiting for its end; Ctrl-C leaves it running.")
+        silence = 3 * settings.heartbeat.total_seconds()
         try:
-            async with following(opened, run.id):
-                result = await run.result(timeout)
+            async with following(opened, run.id), telling_who_is_missing(opened, run, silence):
+                result = await run.result(patience)
         finally:
             if as_json:
                 show_json(await run.info())
@@ -145,28 +211,8 @@ async def _enqueue_and_watch(
         show_json(result)
 
 
-async def _add(opened: Client, task: str, arguments: dict[str, Any], options: dict[str, Any]) -> Run[Any]:
-    try:
-        return await opened.enqueue(task, arguments, **options)
-    except UnknownTask as error:
-        said = str(error).replace("pass allow_unknown=True", "say --allow-unknown")
-        raise UnknownTask(said, task=error.task) from None
-
-
 def _tell_outcome(run: Run[Any]) -> None:
     if run.outcome == "existing":
         say("There is an unfinished run with this key, or one with this id: nothing was added.")
     if run.outcome == "replaced":
         say("The run with this key was still waiting, and was replaced.")
-
-
-def _read_arguments(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise InvalidArguments(f"The arguments are not JSON: {error}. {_HOW}", field="input") from None
-    if not isinstance(found, dict):
-        raise InvalidArguments(
-            f"The arguments must be a JSON object, not {type(found).__name__}. {_HOW}", field="input"
-        )
-    return found

@@ -11,6 +11,8 @@ from openqueue.cli.exits import FAILED
 from openqueue.cli.options import AsJson, DatabaseUrl, Schema, examples
 from openqueue.cli.output import show_json
 from openqueue.cli.session import run_async, settings_of, with_database
+from openqueue.cli.values import read_lasting
+from openqueue.errors import InvalidOption
 
 if TYPE_CHECKING:
     from openqueue.settings import Settings
@@ -20,6 +22,11 @@ __all__ = ["group"]
 group = typer.Typer(add_completion=False)
 
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what listens everywhere is asked here
+
+_NOT_OURS = (
+    "answers, but not as a worker of openqueue does: is this the address that `openqueue worker --health`"
+    " was given?"
+)
 
 
 @group.command(
@@ -34,7 +41,7 @@ def health(
     live: Annotated[
         bool, typer.Option("--live", help="Ask whether it is alive, not whether it is ready.")
     ] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 5.0,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for an answer.")] = "5s",
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
     schema: Schema = None,
@@ -43,9 +50,17 @@ def health(
 
     Asks a worker's health endpoint where one is configured (OPENQUEUE_HEALTH), else the database.
     """
-    settings = settings_of(database_url=database_url, schema_name=schema, health=address)
+    patience = read_lasting(timeout, "--timeout").total_seconds()
+    settings = settings_of(
+        {"health": "--address"}, database_url=database_url, schema_name=schema, health=address
+    )
+    if address is not None and settings.health and not settings.health.port:
+        raise InvalidOption(
+            f"--address: {address!r} has port 0, which nothing can be asked at. Give the worker's port.",
+            option="--address",
+        )
     path = "/live" if live else "/ready"
-    found = _ask(settings, path, timeout) if settings.health else run_async(_check_database(settings))
+    found = _ask(settings, path, patience) if settings.health else run_async(_check_database(settings))
     if as_json:
         show_json(found)
     else:
@@ -63,12 +78,21 @@ def _ask(settings: Settings, path: str, timeout: float) -> dict[str, Any]:
     asked = f"http://{settings.health}{path}"
     try:
         connection.request("GET", path)
-        answer: dict[str, Any] = json.loads(connection.getresponse().read(65_536))
-    except (OSError, HTTPException, ValueError) as error:
+        found = connection.getresponse().read(65_536)
+    except (OSError, HTTPException) as error:
         return {"asked": asked, "ok": False, "faults": [f"{asked} does not answer: {error}"]}
     finally:
         connection.close()
-    return {"asked": asked, "ok": False, "faults": [], **answer}
+    return {"asked": asked, "ok": False, "faults": [f"{asked} {_NOT_OURS}"], **_answer(found)}
+
+
+def _answer(found: bytes) -> dict[str, Any]:
+    """What a worker said; nothing, if it was something else that answered."""
+    try:
+        answer: Any = json.loads(found)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) and {"ok", "faults"} <= answer.keys() else {}
 
 
 async def _check_database(settings: Settings) -> dict[str, Any]:

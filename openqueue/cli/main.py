@@ -13,6 +13,7 @@ import typer
 from openqueue.cli.commands import Commands, placeholders
 from openqueue.cli.exits import EXITS, INTERRUPTED, exit_code
 from openqueue.cli.output import say
+from openqueue.cli.pipes import ending_with_the_reader
 from openqueue.errors import OpenQueueError
 
 __all__ = ["app", "main"]
@@ -53,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with suppress(AttributeError):  # replaced by something that has no encoding
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        app(arguments, prog_name="openqueue")
+        with ending_with_the_reader():
+            app(arguments, prog_name="openqueue")
     except (OpenQueueError, TimeoutError, ExceptionGroup) as error:
         ours = _ours(error)
         if not ours or os.environ.get("OPENQUEUE_DEBUG"):

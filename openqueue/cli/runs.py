@@ -17,13 +17,20 @@ from openqueue.cli.options import (
     RunIds,
     Schema,
     examples,
-    read_meta,
-    read_moment,
-    read_words,
 )
 from openqueue.cli.output import Column, error_line, say, show_json, show_table, took, when
 from openqueue.cli.run_page import show_run
 from openqueue.cli.session import client, run_async, settings_of
+from openqueue.cli.values import (
+    EXAMPLE_ID,
+    flags,
+    optional,
+    read_meta,
+    read_moment,
+    read_run_id,
+    read_whole,
+    read_words,
+)
 from openqueue.errors import RunNotFound, UnexpectedState
 
 if TYPE_CHECKING:
@@ -66,9 +73,9 @@ def list_runs(
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Enqueued from then: 1h, a date.")] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Enqueued before then.")] = None,
     before: Annotated[
-        UUID | None, typer.Option(metavar="ID", help="Older than this run: the next page.")
+        str | None, typer.Option(metavar="ID", help="Older than this run: the next page.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="At most so many, up to 10000.")] = 50,
+    limit: Annotated[str, typer.Option(metavar="N", help="At most so many, up to 10000.")] = "50",
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
     schema: Schema = None,
@@ -77,28 +84,29 @@ def list_runs(
     """List runs, newest first."""
     from openqueue.runs.history import RunFilter
 
-    chosen = RunFilter(
-        task=task,
-        queue=queue,
-        status=read_words(status or ()),
-        meta=read_meta(meta or ()),
-        tags=tuple(tag or ()),
-        since=read_moment(since, "--since") if since else None,
-        until=read_moment(until, "--until") if until else None,
-        before=before,
-        limit=limit,
-    )
+    with flags(status="--status"):
+        chosen = RunFilter(
+            task=task,
+            queue=queue,
+            status=read_words(status or ()),
+            meta=read_meta(meta or ()),
+            tags=tuple(tag or ()),
+            since=optional(read_moment, since, "--since"),
+            until=optional(read_moment, until, "--until"),
+            before=optional(read_run_id, before, "--before"),
+            limit=read_whole(limit, "--limit", 1, 10_000),
+        )
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
     found = run_async(_list(settings, chosen))
     if as_json:
         show_json(found)
         return
     show_table(found, _COLUMNS, empty="No runs were found.")
-    if len(found) == limit:
+    if len(found) == chosen.limit:
         say(f"There may be more: --before {found[-1].id}")
 
 
-@group.command("show", epilog=examples("openqueue runs show 01981f00-5a5e-7c6e-9f0a-0123456789ab"))
+@group.command("show", epilog=examples(f"openqueue runs show {EXAMPLE_ID}"))
 def show(
     run_id: RunId,
     as_json: AsJson = False,
@@ -107,13 +115,14 @@ def show(
     namespace: Namespace = None,
 ) -> None:
     """Show all that is known of a run."""
+    chosen = read_run_id(run_id)
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
-    run_async(_show(settings, run_id, as_json=as_json))
+    run_async(_show(settings, chosen, as_json=as_json))
 
 
 @group.command(
     "cancel",
-    epilog=examples("openqueue runs cancel 01981f00-5a5e-7c6e-9f0a-0123456789ab --reason 'wrong tenant'"),
+    epilog=examples(f"openqueue runs cancel {EXAMPLE_ID} --reason 'wrong tenant'"),
 )
 def cancel(
     run_ids: RunIds,
@@ -127,14 +136,15 @@ def cancel(
 
     Those that wait at once, those that run as soon as their worker has heard. What has ended stays as it is.
     """
+    chosen = [read_run_id(one) for one in run_ids]
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
-    run_async(_for_each(settings, run_ids, lambda opened, one: opened.cancel(one, reason), as_json=as_json))
+    run_async(_for_each(settings, chosen, lambda opened, one: opened.cancel(one, reason), as_json=as_json))
 
 
 @group.command(
     "retry",
     epilog=examples(
-        "openqueue runs retry 01981f00-5a5e-7c6e-9f0a-0123456789ab",
+        f"openqueue runs retry {EXAMPLE_ID}",
         "openqueue runs list --status failed --json | jq -r '.[].id' | xargs openqueue runs retry",
     ),
 )
@@ -149,8 +159,9 @@ def retry(
 
     Their history stays. Those that wait for their next attempt need not wait any longer.
     """
+    chosen = [read_run_id(one) for one in run_ids]
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
-    run_async(_for_each(settings, run_ids, lambda opened, one: opened.retry(one), as_json=as_json))
+    run_async(_for_each(settings, chosen, lambda opened, one: opened.retry(one), as_json=as_json))
 
 
 async def _list(settings: Settings, chosen: RunFilter) -> list[RunInfo]:

@@ -6,17 +6,20 @@ import logging
 import os
 import signal
 from contextlib import ExitStack
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from openqueue.cli.options import DatabaseUrl, Namespace, Schema, examples
-from openqueue.cli.session import run_async, settings_of
+from openqueue.cli.session import require_database, run_async, settings_of
+from openqueue.errors import ConfigError
 
 if TYPE_CHECKING:
     from openqueue.events import Events
     from openqueue.settings import Settings
+    from openqueue.tasks.registry import Registry
     from openqueue.worker.worker import Worker
 
 __all__ = ["group"]
@@ -105,13 +108,14 @@ def worker(
 
 
 def _run(settings: Settings, *, once: bool) -> int:
-    from openqueue.app import run_worker, url_of
+    from openqueue.app import run_worker
     from openqueue.events import Events
     from openqueue.telemetry.logs import Logs
     from openqueue.telemetry.rendering import configure_logging
 
-    url_of(settings)
+    require_database(settings)
     configure_logging(settings.log_format, settings.log_level)
+    registry = _tasks(settings)
     bus = Events()
     Logs(logging.getLevelName(settings.log_level.upper())).subscribe(bus)
     with ExitStack() as stack:
@@ -120,7 +124,28 @@ def _run(settings: Settings, *, once: bool) -> int:
             if settings.health:
                 stack.enter_context(_health_server(settings, running, bus))
 
-        return run_async(run_worker(settings, once=once, bus=bus, started=started))
+        return run_async(run_worker(settings, once=once, registry=registry, bus=bus, started=started))
+
+
+def _tasks(settings: Settings) -> Registry:
+    """The tasks that the settings name. Raises ConfigError where there is none: nothing would ever run."""
+    from openqueue.app import discover_tasks
+    from openqueue.tasks.discovery import task_files
+
+    found = discover_tasks(settings)
+    if found:
+        return found
+    places = []
+    for one in filter(Path.is_dir, map(Path, settings.dirs)):
+        files = len(list(task_files(one)))
+        places.append(f"{one.absolute()} ({files or 'no'} Python file{'s' if files > 1 else ''})")
+    places += [f"module {name}" for name in settings.modules]
+    where = f" in {' and '.join(places)}" if places else ": no directory and no module was named"
+    raise ConfigError(
+        f"No task was found{where}. A task is a function under @task (`from openqueue import task`)."
+        " Write one in tasks/hello.py, or say where they are with --dir or --module"
+        " (in the settings: dirs, modules)."
+    )
 
 
 def _health_server(settings: Settings, running: Worker, bus: Events) -> Any:

@@ -1,4 +1,4 @@
-"""The caller's own connection, whatever its driver: the seam where foreign drivers plug in.
+"""The caller's own connection, whatever its driver: the door to `openqueue.db.drivers`.
 
 A statement that runs on the caller's connection runs in the caller's transaction, so that a job appears
 with the commit and not otherwise. Each driver has an adapter, found by the module that the connection's
@@ -7,107 +7,75 @@ class comes from; no driver is imported for it.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-from openqueue.db.faults import mapped
-from openqueue.errors import ConnectionFailed, InvalidOption
+from openqueue.db.drivers import asyncpg, django, psycopg, sqlalchemy
+from openqueue.db.drivers.executor import Executor, InPlace, refused
+from openqueue.errors import InvalidOption
 
-__all__ = ["ADAPTERS", "Executor", "adapt"]
+__all__ = ["ADAPTERS", "SUPPORTED", "Executor", "adapt", "require_sync"]
 
-_WHERE = "the database of the given connection"
+Adapter = Callable[[Any, float | None], Executor]
 
+ADAPTERS: dict[tuple[str, str], Adapter] = {
+    ("asyncpg", "Connection"): asyncpg.OfConnection,
+    ("asyncpg", "PoolConnectionProxy"): asyncpg.OfConnection,
+    ("asyncpg", "Pool"): asyncpg.OfPool,
+    ("psycopg", "Connection"): psycopg.OfConnection,
+    ("psycopg", "AsyncConnection"): psycopg.OfAsyncConnection,
+    ("sqlalchemy", "Session"): sqlalchemy.OfSession,
+    ("sqlalchemy", "scoped_session"): sqlalchemy.OfSession,
+    ("sqlalchemy", "Connection"): sqlalchemy.OfConnection,
+    ("sqlalchemy", "AsyncSession"): sqlalchemy.OfAsyncSession,
+    ("sqlalchemy", "async_scoped_session"): sqlalchemy.OfAsyncSession,
+    ("sqlalchemy", "AsyncConnection"): sqlalchemy.OfAsyncConnection,
+    ("sqlalchemy", "Engine"): sqlalchemy.refuse_engine,
+    ("sqlalchemy", "AsyncEngine"): sqlalchemy.refuse_engine,
+    ("django", "ConnectionProxy"): django.OfConnection,
+    ("django", "BaseDatabaseWrapper"): django.OfConnection,
+}
+"""For each supported class, by the package and the name of it or of a base, what makes it an Executor."""
 
-class Executor(Protocol):
-    """What runs a statement; `openqueue.db.pool.Database` is one, too."""
-
-    async def fetch(self, sql: str, /, *args: Any) -> Sequence[Mapping[str, Any]]:
-        """Run the statement with $1, $2 … and return its rows. JSON passes as text."""
-        ...
+SUPPORTED = (
+    "an asyncpg Connection (also one acquired from a Pool, or the Pool), a psycopg 3 Connection or "
+    "AsyncConnection, a SQLAlchemy Session, Connection, AsyncSession or AsyncConnection, or a connection "
+    "of Django's"
+)
 
 
 def adapt(connection: object, *, timeout: float | None = 10.0) -> Executor:
     """Make the caller's connection an `Executor`.
 
-    Taken are a connection of asyncpg, one acquired from its pool, and the pool itself (a connection of
-    it is then used outside any transaction). A statement may take `timeout` seconds. Raises
-    InvalidOption for anything else, ConnectionFailed for a connection that is closed or belongs to
-    another event loop.
+    Taken is what `SUPPORTED` says; a statement on a pool runs outside any transaction. It may take `timeout`
+    seconds, except on a synchronous connection, which is used in place. Raises InvalidOption for anything
+    else, ConnectionFailed for a connection that is closed or belongs to another event loop.
     """
+    return _adapter(connection)(connection, timeout)
+
+
+def require_sync(connection: object) -> None:
+    """Refuse a connection that only works in an event loop. Raises InvalidOption."""
+    adapter = _adapter(connection)
+    if isinstance(adapter, type) and not issubclass(adapter, InPlace):
+        raise refused(
+            f"{_name(connection)} works in its event loop only: `await … .enqueue(…)` there. Synchronous "
+            "code takes a psycopg Connection, a SQLAlchemy Session or Connection, or one of Django's."
+        )
+
+
+def _adapter(connection: object) -> Adapter:
     for kind in type(connection).__mro__:
         adapter = ADAPTERS.get((kind.__module__.partition(".")[0], kind.__name__))
         if adapter:
-            return adapter(connection, timeout)
-    kind = type(connection)
+            return adapter
     raise InvalidOption(
-        f"connection: {kind.__module__}.{kind.__qualname__} is not supported. Pass an asyncpg Connection, "
-        "one acquired from an asyncpg Pool, or the Pool; or leave it out and the job is stored at once.",
+        f"connection: {_name(connection)} is not supported. Pass {SUPPORTED}; "
+        "or leave it out and the job is stored at once.",
         option="connection",
     )
 
 
-class _Asyncpg:
-    """Runs statements on one connection of asyncpg, inside the transaction that is open on it."""
-
-    def __init__(self, connection: Any, timeout: float | None) -> None:
-        _check(connection)
-        self._connection = connection
-        self._timeout = timeout
-
-    async def fetch(self, sql: str, /, *args: Any) -> Sequence[Mapping[str, Any]]:
-        """Run the statement. Codecs that the application set on its connection are left aside."""
-        try:
-            rows: Sequence[Mapping[str, Any]] = await self._connection._execute(
-                sql, args, 0, self._timeout, ignore_custom_codec=True
-            )
-        except Exception as error:
-            raise mapped(error, _WHERE, seconds=self._timeout) from error
-        return rows
-
-
-class _AsyncpgPool:
-    """Runs each statement on some connection of the application's pool."""
-
-    def __init__(self, pool: Any, timeout: float | None) -> None:
-        if pool.is_closing():
-            raise _closed("pool")
-        _check_loop(pool, "pool")
-        self._pool = pool
-        self._timeout = timeout
-
-    async def fetch(self, sql: str, /, *args: Any) -> Sequence[Mapping[str, Any]]:
-        try:
-            async with self._pool.acquire(timeout=self._timeout) as connection:
-                return await _Asyncpg(connection, self._timeout).fetch(sql, *args)
-        except Exception as error:
-            raise mapped(error, _WHERE, seconds=self._timeout) from error
-
-
-ADAPTERS: dict[tuple[str, str], Callable[[Any, float | None], Executor]] = {
-    ("asyncpg", "Connection"): _Asyncpg,
-    ("asyncpg", "PoolConnectionProxy"): _Asyncpg,
-    ("asyncpg", "Pool"): _AsyncpgPool,
-}
-"""For each supported class, by the package and the name of it or of a base, what makes it an Executor."""
-
-
-def _check(connection: Any) -> None:
-    real = getattr(connection, "_con", connection)
-    if real is None:
-        raise ConnectionFailed("connection: it was already given back to its pool. Acquire another one.")
-    if real.is_closed():
-        raise _closed("connection")
-    _check_loop(real, "connection")
-
-
-def _check_loop(owner: Any, what: str) -> None:
-    if owner._loop is not asyncio.get_running_loop():
-        raise ConnectionFailed(
-            f"connection: the {what} belongs to another event loop than the one that is running. "
-            f"Use a {what} that was made in this one."
-        )
-
-
-def _closed(what: str) -> ConnectionFailed:
-    return ConnectionFailed(f"connection: the {what} is closed. Open another one, or leave it out.")
+def _name(connection: object) -> str:
+    kind = type(connection)
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncpg
 
+from openqueue.db.reports import Report, layers, reported, sqlstate
 from openqueue.errors import ConnectionFailed, InvalidOption, OpenQueueError, SchemaError
 
 __all__ = ["is_conflict", "is_refused_value", "mapped", "sqlstate"]
@@ -51,11 +52,6 @@ _REFUSED = {
 }
 
 
-def sqlstate(error: BaseException) -> str:
-    """PostgreSQL's five-letter code of an error, or nothing."""
-    return getattr(error, "sqlstate", None) or ""
-
-
 def is_conflict(error: BaseException) -> bool:
     """Whether the statement lost against others (deadlock, serialization) and may simply be repeated."""
     return sqlstate(error) in _CONFLICTS
@@ -84,11 +80,11 @@ def mapped(
     error = _first(error)
     if isinstance(error, TimeoutError):
         return _timed_out(where, during, seconds)
-    if isinstance(error, asyncpg.PostgresError):
-        return _from_server(error, where, during, schema)
+    if report := reported(error):
+        return _from_server(report, where, during, schema)
     if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         return _from_client(error, where, during)
-    return OpenQueueError(f"A statement could not be sent to {where}{during}: {error}")
+    return _from_driver(list(layers(error))[-1], where, during)
 
 
 def _first(error: Exception) -> Exception:
@@ -106,34 +102,44 @@ def _timed_out(where: str, during: str, seconds: float | None) -> ConnectionFail
     )
 
 
-def _from_server(error: asyncpg.PostgresError, where: str, during: str, schema: str) -> OpenQueueError:
-    state = sqlstate(error)
+def _from_server(report: Report, where: str, during: str, schema: str) -> OpenQueueError:
+    state = report.state
     if state in _MISSING:
         return SchemaError(
-            f"Schema {schema!r} in {where} is missing or too old{during}: {error}. Run: openqueue migrate"
+            f"Schema {schema!r} in {where} is missing or too old{during}: {report.text}. "
+            "Run: openqueue migrate"
         )
-    if state == "22023" and error.column_name:
-        return InvalidOption(_sentence(error), option=error.column_name)
+    if state == "22023" and report.column:
+        return InvalidOption(report.sentence, option=report.column)
     if state == "25P02":
         return ConnectionFailed(
             f"The transaction on this connection has already failed{during}: an earlier statement in it "
             "raised an error. Roll it back and begin again."
         )
-    return _refused(error, state, where, during)
+    return _refused(report, where, during)
 
 
-def _refused(error: asyncpg.PostgresError, state: str, where: str, during: str) -> OpenQueueError:
+def _refused(report: Report, where: str, during: str) -> OpenQueueError:
+    state = report.state
     if state in _REFUSED:
         what, remedy = _REFUSED[state]
-        return ConnectionFailed(f"Cannot use {where}{during}: {what} ({error}). {remedy}.")
+        return ConnectionFailed(f"Cannot use {where}{during}: {what} ({report.text}). {remedy}.")
     if state == "42501":
         return ConnectionFailed(
-            f"A right is missing in {where}{during}: {error}. "
+            f"A right is missing in {where}{during}: {report.text}. "
             "Run it as the schema's owner, or have the right granted."
         )
     if state in _ENDED:
-        return ConnectionFailed(f"The connection to {where} was ended{during}: {error}. Try again.")
-    return OpenQueueError(f"PostgreSQL refused a statement{during} in {where}: {_sentence(error)} [{state}]")
+        return ConnectionFailed(f"The connection to {where} was ended{during}: {report.text}. Try again.")
+    return OpenQueueError(f"PostgreSQL refused a statement{during} in {where}: {report.sentence} [{state}]")
+
+
+def _from_driver(error: BaseException, where: str, during: str) -> OpenQueueError:
+    """What a driver says of itself; the names are those of PEP 249, which they share."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    if type(error).__name__ in ("OperationalError", "InterfaceError"):
+        return ConnectionFailed(f"The connection to {where} cannot be used{during}: {said}.")
+    return OpenQueueError(f"A statement could not be sent to {where}{during}: {said}")
 
 
 def _from_client(error: Exception, where: str, during: str) -> OpenQueueError:
@@ -151,11 +157,6 @@ def _from_client(error: Exception, where: str, during: str) -> OpenQueueError:
     if isinstance(error, ValueError):
         return OpenQueueError(f"A value cannot be sent to PostgreSQL{during}: {error}")
     return ConnectionFailed(f"The connection to {where} cannot be used{during}: {error}.")
-
-
-def _sentence(error: asyncpg.PostgresError) -> str:
-    hint = getattr(error, "hint", None)
-    return f"{error.args[0] if error.args else error}{f': {hint}' if hint else ''}"
 
 
 def _reason(error: OSError) -> str:

@@ -143,8 +143,10 @@ _SENTENCES = {
     State.CURRENT: "Schema {schema!r} is up to date (migration {applied}).",
     State.AHEAD: "Schema {schema!r} (migration {applied}) is newer than this openqueue (it knows {wanted}): "
     "it can be worked on; its migrations and its engine are left as they are.",
-    State.CHANGED: "Schema {schema!r}: {changed} changed after being applied. Put the file back as it was "
-    "released and write the change as a new migration.",
+    State.CHANGED: "Schema {schema!r} was made by another build of openqueue: {changed} was applied "
+    "to it with another text than this one brings. Nothing was changed. Install the openqueue that made it "
+    "(what its other processes run), or give this one a schema of its own (--schema, OPENQUEUE_SCHEMA). "
+    "Migrations that were released never change: if you edited one, put it back.",
 }
 
 

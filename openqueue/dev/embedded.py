@@ -22,7 +22,7 @@ from openqueue.dev.locks import FileLock
 from openqueue.dev.places import Place, find_place, temporary_directories
 from openqueue.dev.server import Server
 
-__all__ = ["DEFAULT_DIRECTORY", "EmbeddedPostgres", "running_server"]
+__all__ = ["DEFAULT_DIRECTORY", "EmbeddedPostgres", "is_address_of_ours", "running_server", "stopped_server"]
 
 DEFAULT_DIRECTORY = Path(".openqueue/postgres")
 
@@ -176,6 +176,19 @@ def running_server(directory: Path | None = None) -> str | None:
     """Give the address of the server that runs in `directory` now, or None; nothing is started or made."""
     place = find_place((directory or DEFAULT_DIRECTORY).absolute(), server_account())
     return place.dsn("postgres") if Server(place).is_ready() else None
+
+
+def stopped_server(directory: Path | None = None) -> bool:
+    """Tell whether `directory` has a server that does not run now."""
+    place = find_place((directory or DEFAULT_DIRECTORY).absolute(), server_account())
+    return any(place.home.glob("data-*")) and not Server(place).is_ready()
+
+
+def is_address_of_ours(url: str, directory: Path | None = None) -> bool:
+    """Tell whether a URL is that of the server of `directory`, whether it runs or not."""
+    if not url.startswith("postgresql://postgres@/postgres?"):  # most are not, and need no look at any place
+        return False
+    return url == find_place((directory or DEFAULT_DIRECTORY).absolute(), server_account()).dsn("postgres")
 
 
 def _lock(place: Place, name: str) -> FileLock:

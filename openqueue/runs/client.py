@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from uuid import UUID
 
-from openqueue.codec import decode
-from openqueue.db.connections import Executor, adapt
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
 from openqueue.errors import (
-    RunCancelled,
-    RunExpired,
-    RunFailed,
     RunNotFound,
     UnexpectedState,
 )
 from openqueue.runs.catalogue import Catalogue
-from openqueue.runs.enqueueing import Batch
 from openqueue.runs.history import RunFilter, list_runs
-from openqueue.runs.model import Attempt, Row, Run, RunEvent, RunInfo
-from openqueue.runs.parts import chained, parts
+from openqueue.runs.loops import running_loop
+from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
+from openqueue.runs.returned import returned
+from openqueue.runs.storing import Storing
+from openqueue.runs.sync_client import Lent, SyncClient
 from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.task import Task
@@ -34,15 +33,12 @@ __all__ = ["Client"]
 
 R = TypeVar("R")
 
-AT_ONCE, MOST_AT_ONCE = 2_000, 20_000
-"""Jobs in one statement; more go in several, in one transaction: on our own connection in small ones."""
-
 
 class Client:
     """Enqueue runs, wait for them, look at them, act on them. Safe to share by all tasks of an event loop.
 
     `database` is open, and stays its owner's; `listener`, made when a result is first awaited, is the
-    client's own. `largest_input` is in bytes.
+    client's own. `largest_input` is in bytes. It belongs to the event loop and the process that made it.
     """
 
     def __init__(
@@ -55,12 +51,13 @@ class Client:
     ) -> None:
         self.database = database
         self.namespace = namespace
-        self._own: Any = database
-        self._largest = largest_input
+        self.loop = running_loop()
+        self.process = os.getpid()
         self._listener = listener
         self._listening: asyncio.Task[None] | None = None
         self._waiting = Waiting()
         self._catalogue = Catalogue(database, namespace)
+        self._storing = Storing(self, database, namespace, largest_input)
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,6 +66,11 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @cached_property
+    def sync(self) -> SyncClient:
+        """The same calls for other threads, without await."""
+        return SyncClient(Lent(self))
 
     async def close(self) -> None:
         """Stop listening; the database is not closed."""
@@ -107,12 +109,25 @@ class Client:
         all. Options are those of `task.options`. A name that no worker has published is refused
         (UnknownTask) unless `allow_unknown`; for one that is known, so are arguments that do not fit what
         its workers have published (InvalidArguments). Raises InvalidOption, NotSerializable, TooLarge.
+        Calls at the same time, of a task and without options, share statements.
         """
         if isinstance(what, str):
-            what = Item.named(what, payload, **options)
-            await self._catalogue.check(what, allow_unknown=allow_unknown)
-        (run,) = await self.enqueue_many([what], connection=connection)
-        return run
+            what = await self.item(what, payload, allow_unknown=allow_unknown, **options)
+        return await self._storing.one(what, connection)
+
+    async def item(
+        self,
+        task: str,
+        payload: Mapping[str, Any] | None = None,
+        /,
+        *,
+        allow_unknown: bool = False,
+        **options: Any,
+    ) -> Item[Any]:
+        """An item for `enqueue_many`, of a task by name; raises as `enqueue`."""
+        made = Item.named(task, payload, **options)
+        await self._catalogue.check(made, allow_unknown=allow_unknown)
+        return made
 
     async def enqueue_many(
         self, items: Iterable[Item[Any]], *, connection: object | None = None
@@ -122,19 +137,7 @@ class Client:
         Items may come from a generator: of many, the next are made while the database stores the ones
         before, all in one transaction, and the event loop is left to others in between.
         """
-        if connection is not None:
-            executor = adapt(connection)
-            # All are sound before the first is sent: what else is in the caller's transaction may go on.
-            batches = [self._batch(part) async for part in parts(items, MOST_AT_ONCE)]
-            return [run for batch in batches for run in await self._store(executor, batch)]
-        coming = parts(items, AT_ONCE)
-        first, second = await anext(coming, None), await anext(coming, None)
-        if first is None:
-            return []
-        if second is None:
-            return await self._store(self._own, self._batch(first))
-        async with self.database.transaction() as own:
-            return await self._store_all(adapt(own), [first, second], coming)
+        return await self._storing.many(items, connection)
 
     async def result(
         self, run_id: UUID, timeout: Duration | None = None, *, declared: Task[..., Any] | None = None
@@ -150,7 +153,7 @@ class Client:
         row = await self.database.fetchrow("run_result", run_id)
         if row is None:
             raise _not_found(run_id)
-        return _returned(run_id, row, declared)
+        return returned(run_id, row, declared)
 
     async def get(self, run_id: UUID) -> RunInfo:
         """Everything known of a run. Raises RunNotFound."""
@@ -195,31 +198,6 @@ class Client:
         """
         return self._moved(run_id, await self.database.fetchval("promote_run", run_id))
 
-    async def _store_all(
-        self, executor: Executor, made: Sequence[Sequence[Item[Any]]], coming: AsyncIterator[list[Item[Any]]]
-    ) -> list[Run[Any]]:
-        """Store part after part; while the database has one, the next is made."""
-        runs: list[Run[Any]] = []
-        storing: asyncio.Task[list[Run[Any]]] | None = None
-        try:
-            async for part in chained(made, coming):
-                batch = self._batch(part)
-                if storing is not None:
-                    runs += await storing
-                storing = asyncio.create_task(self._store(executor, batch))
-            return runs if storing is None else runs + await storing
-        finally:
-            if storing is not None and not storing.done():
-                storing.cancel()
-                await asyncio.wait([storing])
-
-    def _batch(self, items: Sequence[Item[Any]]) -> Batch:
-        return Batch.of(items, self.namespace, self._largest)
-
-    async def _store(self, executor: Executor, batch: Batch) -> list[Run[Any]]:
-        rows = await executor.fetch(self.database.text(batch.statement), *batch.arguments)
-        return batch.runs(self, rows)
-
     async def _listen(self) -> None:
         """Begin to hear of ended runs; without a listener they are looked for."""
         if self._listener is not None and self._listening is None:
@@ -241,22 +219,3 @@ class Client:
 
 def _not_found(run_id: UUID) -> RunNotFound:
     return RunNotFound(f"There is no run {run_id}; it may have been pruned.", run_id=run_id)
-
-
-def _returned(run_id: UUID, row: Row, declared: Task[..., Any] | None) -> Any:
-    """The result of an ended run, or the error that says how it ended."""
-    status = row["status"]
-    if status == "completed":
-        output = row["output"] or "null"
-        return decode(output) if declared is None else declared.arguments.parse_output(output)
-    error = decode(row["error"]) if row["error"] else None
-    said = f": {error['type']}: {error['message']}".rstrip(". ") if error else ""
-    if status == "cancelled":
-        raise RunCancelled(f"Run {run_id} of {row['task']} was cancelled{said}.", run_id=run_id)
-    if status == "expired":
-        raise RunExpired(f"Run {run_id} of {row['task']} was not started by its deadline.", run_id=run_id)
-    raise RunFailed(
-        f"Run {run_id} of {row['task']} failed{said}. `openqueue runs show {run_id}` has the traceback.",
-        run_id=run_id,
-        error=error,
-    )

@@ -6,13 +6,17 @@ their inputs and go by the shorter statements `add_one` and `add_same`; others a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from openqueue.codec import check_size, encode
+from openqueue.db.reports import reported
+from openqueue.errors import InvalidOption
 from openqueue.runs.model import Run
+from openqueue.runs.parts import Part
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.options import NO_OPTIONS
 from openqueue.tasks.task import Task
@@ -20,7 +24,7 @@ from openqueue.tasks.task import Task
 if TYPE_CHECKING:
     from openqueue.runs.client import Client
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "is_plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,8 @@ class Batch:
         """Write the items down; `largest` is the limit on each input, in bytes. Raises TooLarge."""
         inputs = [item.input for item in items]
         if len(max(inputs, key=len)) * 4 > largest:  # at most four bytes a character
-            for text in inputs:
-                check_size(text, largest, what="input")
+            for n, text in enumerate(inputs):
+                check_size(text, largest, what=f"{_place(items, n)}input")
         task = _shared(items)
         if task is None:
             return cls(items, "add_batch", _arrays(items, namespace, largest))
@@ -46,6 +50,13 @@ class Batch:
         if len(inputs) == 1:
             return cls(items, "add_one", [task.name, *inputs, *shared])
         return cls(items, "add_same", [task.name, inputs, *shared])
+
+    def refusal(self, error: InvalidOption) -> InvalidOption:
+        """What the database refused, with the item that it refused it of."""
+        report = reported(error.__cause__) if error.__cause__ else None
+        found = re.fullmatch(r"job (\d+)", (report and report.detail) or "")
+        place = _place(self.items, int(found[1])) if found else ""
+        return InvalidOption(f"{place[:-1]}: {error}" if place else str(error), option=place + error.option)
 
     def runs(self, client: Client, rows: Sequence[Mapping[str, Any]]) -> list[Run[Any]]:
         """The answer of the statement as runs, in the order of the items."""
@@ -60,12 +71,27 @@ class Batch:
         ]
 
 
+def is_plain(item: Item[Any]) -> bool:
+    """Whether an item has nothing but its task and its input."""
+    task = item.declared
+    if task is None or item.options is not NO_OPTIONS:
+        return False
+    return not (task.defaults.meta or task.defaults.tags or task.defaults.deadline)
+
+
+def _place(items: Sequence[Item[Any]], n: int) -> str:
+    """Where the n-th item stands in what a caller gave, as a prefix; nothing for one that was given alone."""
+    if isinstance(items, Part) and (items.first or len(items) > 1):
+        return f"items[{items.first + n}]."
+    return ""
+
+
 def _shared(items: Sequence[Item[Any]]) -> Task[..., Any] | None:
     """The task that all of them are of, if nothing but their inputs tells them apart."""
-    task = items[0].declared
-    if task is None or task.defaults.meta or task.defaults.tags or task.defaults.deadline:
-        return None
-    return task if all(item.what is task and item.options is NO_OPTIONS for item in items) else None
+    first = items[0]
+    if is_plain(first) and all(item.what is first.what and item.options is NO_OPTIONS for item in items):
+        return first.declared
+    return None
 
 
 def _arrays(items: Sequence[Item[Any]], namespace: str, largest: int) -> list[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "Row", "Run", "RunEvent", "RunInfo"]
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 Row = Any
 """A record of the database: columns by name, and by `dict()` all of them."""
@@ -125,6 +127,8 @@ class Attempt:
 class Run(Generic[R]):
     """A run that was asked for: wait for its result, look at it, cancel it.
 
+    What ends in `_sync` is for code that cannot await; the rest may be awaited in any event loop.
+
     id        its UUIDv7
     task      the task's name
     outcome   what the enqueue did: 'added', 'existing' (its key or id was there) or 'replaced'
@@ -152,12 +156,12 @@ class Run(Generic[R]):
         Raises RunFailed, RunCancelled or RunExpired by its end, RunNotFound, and TimeoutError once
         `timeout` (seconds, "10s", a timedelta; None: no limit) is over; the run then goes on.
         """
-        value: R = await self._client.result(self.id, timeout, declared=self._declared)
+        value: R = await self._ask(lambda client: client.result(self.id, timeout, declared=self._declared))
         return value
 
     async def info(self) -> RunInfo:
         """Everything known of it now. Raises RunNotFound."""
-        return await self._client.get(self.id)
+        return await self._ask(lambda client: client.get(self.id))
 
     async def status(self) -> str:
         """Its status now; see RunInfo. Raises RunNotFound."""
@@ -165,15 +169,46 @@ class Run(Generic[R]):
 
     async def cancel(self, reason: str | None = None) -> str:
         """Cancel it: see `Client.cancel`."""
-        return await self._client.cancel(self.id, reason)
+        return await self._ask(lambda client: client.cancel(self.id, reason))
 
     async def retry(self) -> str:
         """Run it again, or now: see `Client.retry`."""
-        return await self._client.retry(self.id)
+        return await self._ask(lambda client: client.retry(self.id))
 
     async def events(self) -> Sequence[RunEvent]:
         """Its timeline so far, oldest first."""
-        return await self._client.events(self.id)
+        return await self._ask(lambda client: client.events(self.id))
+
+    def result_sync(self, timeout: Duration | None = None) -> R:
+        """As `result`; blocks this thread."""
+        value: R = self._client.sync.result(self.id, timeout, declared=self._declared)
+        return value
+
+    def info_sync(self) -> RunInfo:
+        """As `info`."""
+        return self._client.sync.get(self.id)
+
+    def status_sync(self) -> str:
+        """As `status`."""
+        return self.info_sync().status
+
+    def cancel_sync(self, reason: str | None = None) -> str:
+        """As `cancel`."""
+        return self._client.sync.cancel(self.id, reason)
+
+    def retry_sync(self) -> str:
+        """As `retry`."""
+        return self._client.sync.retry(self.id)
+
+    def events_sync(self) -> Sequence[RunEvent]:
+        """As `events`."""
+        return self._client.sync.events(self.id)
+
+    async def _ask(self, ask: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+        """Ask the client, in its own event loop where that is another one."""
+        if self._client.loop in (None, asyncio.get_running_loop()):
+            return await ask(self._client)
+        return await asyncio.wrap_future(self._client.sync.submit(ask))
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of {self.task}>"

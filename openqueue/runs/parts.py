@@ -10,7 +10,7 @@ from openqueue.errors import InvalidOption
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.options import NO_OPTIONS
 
-__all__ = ["chained", "parts"]
+__all__ = ["Part", "chained", "parts"]
 
 MOST_WITH_OPTIONS = 20_000
 MOST_TEXT = 16 * 1024 * 1024
@@ -20,22 +20,30 @@ BREATH = 250
 """Items after which the event loop is left to others for a moment."""
 
 
-async def parts(items: Iterable[Item[Any]], most: int) -> AsyncIterator[list[Item[Any]]]:
+class Part(list[Item[Any]]):
+    """Items of a batch that go together; `first` is the place of the first of them in the batch."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self.first = first
+
+
+async def parts(items: Iterable[Item[Any]], most: int) -> AsyncIterator[Part]:
     """Cut items into lists of `most`, without keeping the event loop busy while they are made.
 
     Where an item has options of its own the part has up to 20,000: keys are sorted within a statement, so
     the larger it is the less do two batches meet each other's. Raises InvalidOption for what is no item.
     """
-    part: list[Item[Any]] = []
+    part = Part(0)
     end, text = most, 0
-    for item in items:
+    for place, item in enumerate(items):
         if not isinstance(item, Item):
             raise InvalidOption(
-                f"items: {item!r} is not an item; make one with `task.item(...)`.", option="items"
+                f"items[{place}]: {item!r} is not an item; make one with `task.item(...)`.", option="items"
             )
         if len(part) == end or text > MOST_TEXT:
             yield part
-            part, end, text = [], most, 0
+            part, end, text = Part(place), most, 0
             await asyncio.sleep(0)
         part.append(item)
         text += len(item.input)
@@ -47,9 +55,7 @@ async def parts(items: Iterable[Item[Any]], most: int) -> AsyncIterator[list[Ite
         yield part
 
 
-async def chained(
-    made: Sequence[Sequence[Item[Any]]], coming: AsyncIterator[list[Item[Any]]]
-) -> AsyncIterator[Sequence[Item[Any]]]:
+async def chained(made: Sequence[Part], coming: AsyncIterator[Part]) -> AsyncIterator[Part]:
     """The parts that are there, then those to come."""
     for part in made:
         yield part

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import islice
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from openqueue.durations import format_duration
 from openqueue.errors import ConfigError
 from openqueue.settings.sources import Source, every_source
 from openqueue.settings.values import (
@@ -35,6 +37,9 @@ Span = Annotated[timedelta, BeforeValidator(duration(allow_zero=False))]
 Format = Literal["auto", "console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
+_BOUNDED_BY = {"lease": ("heartbeat",)}
+"""What else may be at fault when a setting is refused."""
+
 
 class Settings(BaseSettings):
     """Everything that can be configured, checked and immutable. Made by `load_settings`.
@@ -52,7 +57,8 @@ class Settings(BaseSettings):
     grace              how long running tasks may take to end at shutdown
     poll_interval      the latest that an idle worker looks for work, whatever else fails
     heartbeat          how often a worker says that it lives
-    lease              how long a worker that lives may say nothing, before its jobs are given to others
+    lease              how long a worker that lives may say nothing, before its jobs are given to others;
+                       at least two heartbeats
     pool_size          connections that everything in a process shares
     statement_timeout  the longest that a statement may take
     health             where /live and /ready are served; None: nowhere
@@ -79,7 +85,7 @@ class Settings(BaseSettings):
     grace: Annotated[timedelta, BeforeValidator(duration())] = timedelta(seconds=30)
     poll_interval: Span = timedelta(seconds=2)
     heartbeat: Span = timedelta(seconds=5)
-    lease: Span = timedelta(seconds=60)
+    lease: Annotated[Span, Field(validate_default=True)] = timedelta(seconds=60)
     pool_size: Count = 4
     statement_timeout: Span = timedelta(seconds=10)
     health: Annotated[Address | None, BeforeValidator(read_address)] = None
@@ -87,6 +93,18 @@ class Settings(BaseSettings):
     log_level: Annotated[Level, BeforeValidator(choice("debug", "info", "warning", "error"))] = "info"
     max_input: Size = 1024 * 1024
     max_output: Size = 1024 * 1024
+
+    @field_validator("lease")
+    @classmethod
+    def _lasts_two_beats(cls, lease: timedelta, info: ValidationInfo) -> timedelta:
+        beat = info.data.get("heartbeat", timedelta(0))  # not there when it was refused itself
+        if lease < 2 * beat:
+            raise ValueError(
+                f"{format_duration(lease)} is less than twice the heartbeat ({format_duration(beat)}):"
+                " one beat that is late would give the jobs of a worker that lives to others."
+                " Raise lease, or lower heartbeat."
+            )
+        return lease
 
     @classmethod
     def settings_customise_sources(
@@ -100,25 +118,32 @@ class Settings(BaseSettings):
         return (init_settings, *every_source(settings_cls))
 
 
-def load_settings(**flags: Any) -> Settings:
+def load_settings(words: Mapping[str, str] | None = None, /, **flags: Any) -> Settings:
     """Read the settings from everywhere; `flags` win over all, those that are None were not given.
 
-    Raises ConfigError, which names the place, the key, the value (never a secret) and what is allowed.
+    `words` says what the caller calls its flags, for messages (`{"queues": "--queue"}`). Raises ConfigError,
+    which names the place, the key, the value (never a secret) and what is allowed; its `option` is the first
+    flag at fault.
     """
     given = {key: value for key, value in flags.items() if value is not None}
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise ConfigError(_explain(error, given)) from None  # the cause may show a secret
+        named = {key: (words or {}).get(key, key) for key in given}
+        raise _refusal(error, named) from None  # the cause may show a secret
 
 
-def _explain(error: ValidationError, flags: Mapping[str, Any]) -> str:
+def _refusal(error: ValidationError, flags: Mapping[str, str]) -> ConfigError:
     sources = every_source(Settings)
-    faults = error.errors(include_url=False, include_input=False)
-    return "\n".join(_sentence(str(fault["loc"][0]), fault, flags, sources) for fault in faults)
+    faults = [(str(one["loc"][0]), one) for one in error.errors(include_url=False, include_input=False)]
+    said = "\n".join(_sentence(key, fault, flags, sources) for key, fault in faults)
+    return ConfigError(said, option=next((flags[key] for key, _ in faults if key in flags), ""))
 
 
-def _sentence(key: str, fault: Any, flags: Mapping[str, Any], sources: tuple[Source, ...]) -> str:
-    where = "" if key in flags else next((f"{one.place(key)}: " for one in sources if key in one.given()), "")
+def _sentence(key: str, fault: Any, flags: Mapping[str, str], sources: tuple[Source, ...]) -> str:
     reason = fault.get("ctx", {}).get("error", fault["msg"])
-    return f"{where}{key}: {reason}"
+    if key in flags:
+        return f"{flags[key]}: {reason}"
+    at_fault = (key, *_BOUNDED_BY.get(key, ()))
+    places = (one.place(other) for other in at_fault for one in sources if other in one.given())
+    return ": ".join([*islice(places, 1), key, str(reason)])

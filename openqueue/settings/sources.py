@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from openqueue.errors import ConfigError, did_you_mean
 
-__all__ = ["PREFIX", "Source", "every_source", "unknown_variables"]
+__all__ = ["PREFIX", "Source", "every_source", "set_program_settings", "unknown_variables"]
 
 PREFIX = "OPENQUEUE_"
 _ELSEWHERE = frozenset(PREFIX + word for word in ("CONFIG", "SECRETS_DIR", "DEBUG", "PG_BIN"))
@@ -144,6 +144,34 @@ class SettingsFile(Source):
         return [str(parent / one) if isinstance(one, str) else one for one in value]
 
 
+class Program(Source):
+    """What the program around us says, such as a Django project: asked last, and each time anew."""
+
+    def given(self) -> Mapping[str, Any]:
+        return self._given
+
+    def place(self, key: str) -> str:
+        return _program[0]
+
+    @cached_property
+    def _given(self) -> Mapping[str, Any]:
+        place, ask = _program
+        found = ask()
+        for key in found:
+            if key not in self.keys:
+                raise ConfigError(f"{place}: there is no setting {key!r}.{did_you_mean(key, self.keys)}")
+        return found
+
+
+_program: tuple[str, Callable[[], Mapping[str, Any]]] = ("the program", dict)
+
+
+def set_program_settings(place: str, ask: Callable[[], Mapping[str, Any]]) -> None:
+    """Ask the program too, after everything else; `place` is what errors call it."""
+    global _program  # noqa: PLW0603  a process is part of one program
+    _program = (place, ask)
+
+
 def every_source(settings: type[BaseSettings]) -> tuple[Source, ...]:
     """The places besides the flags, first wins."""
     named = os.environ.get(PREFIX + "CONFIG")
@@ -152,6 +180,7 @@ def every_source(settings: type[BaseSettings]) -> tuple[Source, ...]:
         Secrets(settings),
         SettingsFile(settings, Path(named or "openqueue.toml"), required=bool(named)),
         SettingsFile(settings, Path("pyproject.toml"), table=("tool", "openqueue")),
+        Program(settings),
     )
 
 

@@ -44,6 +44,7 @@ class Address(NamedTuple):
 HEALTH = Address("127.0.0.1", 9464)
 """Where health is served when it is only said that it should be."""
 
+_ADDRESS = re.compile(r"(?:(?P<host>[^][\s:/@]*|\[[0-9A-Fa-f:.%\w]+\]):)?(?P<port>[0-9]{1,5})")
 _UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2, "K": 1024, "M": 1024**2}
 _QUEUE = "Write a queue as 'mail', or 'mail:5' for at most 5 of its runs at a time."
 
@@ -103,12 +104,12 @@ def read_address(value: Any) -> Any:
         return None
     if value is True or value == "on":
         return HEALTH
-    host, _, port = str(value).rpartition(":")
-    if not port.isdecimal() or int(port) > 65535 or not isinstance(value, str | int):
+    found = _ADDRESS.fullmatch(str(value)) if isinstance(value, str | int) else None
+    if not found or int(found["port"]) > 65535:
         raise ValueError(
             f"{_shown(value)} is not an address. Write host:port (such as {HEALTH}), a port alone, on or off."
         )
-    return Address(host.strip("[]") or HEALTH.host, int(port))
+    return Address((found["host"] or "").strip("[]") or HEALTH.host, int(found["port"]))
 
 
 def read_size(value: Any) -> Any:

@@ -6,6 +6,7 @@ code, not to what is stored. Models and dataclasses are written by field name an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,13 @@ from typing import Any, Final, NotRequired
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, core_schema
+from pydantic_core import (
+    CoreConfig,
+    PydanticSerializationError,
+    SchemaError,
+    SchemaSerializer,
+    core_schema,
+)
 from typing_extensions import TypedDict
 
 from openqueue.codec import decode, encode
@@ -26,6 +33,7 @@ from openqueue.tasks.signature import Parameter, Signature
 __all__ = ["Contract", "compile_contract", "input_schema"]
 
 _INPUT: Final = ConfigDict(extra="forbid", val_json_bytes="base64", ser_json_bytes="base64")
+_REFUSED: Final = (PydanticUserError, SchemaError, NameError)
 _WRITE: Final = CoreConfig(ser_json_inf_nan="constants", ser_json_bytes="base64")
 
 
@@ -49,9 +57,8 @@ def compile_contract(signature: Signature) -> Contract:
     shape = TypedDict("Input", fields)  # type: ignore[misc]  # its fields are the function's parameters
     shape.__pydantic_config__ = _INPUT  # type: ignore[attr-defined]
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(shape)
-        result: TypeAdapter[Any] = TypeAdapter(signature.returns)
-    except (PydanticUserError, NameError) as error:
+        adapter, result = _adapter(shape), _adapter(signature.returns)
+    except _REFUSED as error:
         raise InvalidTask(_unsendable(signature, error)) from None
     result_writer = SchemaSerializer(result.core_schema, _WRITE)
     return Contract(
@@ -64,6 +71,13 @@ def compile_contract(signature: Signature) -> Contract:
         write_result=partial(result_writer.to_json, round_trip=True, warnings=False),
         read_result=partial(result.validator.validate_json, by_alias=True, by_name=True),
     )
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """An adapter that is whole: one that waits for names that are not there yet would fail when used."""
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    adapter.rebuild(raise_errors=True)
+    return adapter
 
 
 def _field_type(one: Parameter) -> Any:
@@ -142,14 +156,23 @@ def _unsendable(signature: Signature, error: Exception) -> str:
     """Name the parameter whose annotation pydantic refuses."""
     for one in signature.parameters:
         try:
-            TypeAdapter(one.annotation)
-        except (PydanticUserError, NameError) as found:
+            _adapter(one.annotation)
+        except _REFUSED as found:
             return f"{signature.label}: the argument `{one.name}` cannot be sent as JSON: {_brief(found)}"
     return f"{signature.label}: the result cannot be stored as JSON: {_brief(error)}"
 
 
 def _brief(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    """What is wrong, in one line, with a remedy that is of use for a task."""
+    text = str(error)
+    if unknown := re.search(r"schema for (.+?)\. Set `arbitrary_types_allowed", text):
+        return (
+            f"nothing is known of how to write {unknown[1]}."
+            " Use text, numbers, lists, dicts, dates, a dataclass, a TypedDict or a pydantic model."
+        )
+    if isinstance(error, SchemaError):  # a tree of parts, of which the innermost is at fault
+        return " ".join(text.rpartition("Error: ")[2].split())
+    return text.partition("\n")[0]
 
 
 def _as_json(value: Any) -> Any:

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import importlib
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 
 from openqueue.errors import ConfigError, InvalidTask, did_you_mean
 from openqueue.tasks.declared import declaring
 from openqueue.tasks.naming import set_roots
 from openqueue.tasks.registry import Registry
+from openqueue.tasks.tracebacks import tell_broken
 
 __all__ = ["discover", "task_files"]
 
@@ -39,8 +38,8 @@ def discover(
 
     Sets the directories that name tasks in this process, and puts the working directory on the import
     path, as `python -m` does. With `allow_missing` a directory that does not exist is passed over.
-    Raises ConfigError for what cannot be imported, with its traceback, and InvalidTask for two tasks of
-    one name and for a signature that cannot be used.
+    Raises ConfigError for what cannot be imported, with the lines that are at fault, and InvalidTask for
+    two tasks of one name and for a signature that cannot be used.
     """
     roots = [Path(one) for one in dirs]
     set_roots(roots)
@@ -83,8 +82,8 @@ def _import_directory(root: Path, *, allow_missing: bool) -> list[str]:
         if allow_missing and not root.exists():
             return []
         raise ConfigError(
-            f"the task directory {root} does not exist (looked for {root.absolute()}). Create it, or set"
-            " `dirs` (or OPENQUEUE_DIRS) to where the tasks are."
+            f"The task directory {root} does not exist (looked for {root.absolute()})."
+            " Create it, or say where the tasks are with --dir or --module (in the settings: dirs, modules)."
         )
     absolute = root.resolve()
     packages = _packages(absolute)
@@ -126,7 +125,7 @@ def _found(name: str, what: str) -> ModuleSpec | None:
     except (ModuleNotFoundError, ValueError):  # ValueError: a module that has no spec, as __main__
         return None
     except Exception as error:
-        raise ConfigError(_broken(what, error)) from error
+        raise ConfigError(tell_broken(what, error)) from error
 
 
 def _made_package(root: Path) -> str:
@@ -148,7 +147,7 @@ def _made_package(root: Path) -> str:
         spec.loader.exec_module(package)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise ConfigError(_broken(str(start), error)) from error
+        raise ConfigError(tell_broken(str(start), error)) from error
     return name
 
 
@@ -159,7 +158,7 @@ def _import(name: str, what: str) -> str:
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and _is_or_above(error.name, name):
             raise ConfigError(_missing(name, error.name)) from None
-        raise ConfigError(_broken(what, error)) from error
+        raise ConfigError(tell_broken(what, error)) from error
     return name
 
 
@@ -169,28 +168,14 @@ def _is_or_above(parent: str, name: str) -> bool:
 
 def _missing(name: str, missing: str) -> str:
     return (
-        f"there is no module {name!r} ({missing!r} was not found from {Path.cwd()})."
-        f"{did_you_mean(name, _nearby())} Correct `modules`, or start where the program is."
+        f"There is no module {name!r} ({missing!r} was not found from {Path.cwd()})."
+        f"{did_you_mean(name, _nearby())} Correct --module (in the settings: modules),"
+        " or start where the program is."
     )
 
 
 def _nearby() -> list[str]:
     return [entry.stem for entry in Path.cwd().iterdir() if entry.suffix in ("", ".py")]
-
-
-def _broken(what: str, error: BaseException) -> str:
-    trace = "".join(traceback.format_exception(type(error), error, _from_the_module_on(error.__traceback__)))
-    return f"{what} cannot be imported: {type(error).__name__}: {error}\n{trace.rstrip()}"
-
-
-def _from_the_module_on(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback without this file and the import machinery above the module's own first line."""
-    ours = (__file__, importlib.__file__)
-    while trace is not None and (
-        (file := trace.tb_frame.f_code.co_filename) in ours or file.startswith("<frozen")
-    ):
-        trace = trace.tb_next
-    return trace
 
 
 def _check_signatures(registry: Registry) -> None:

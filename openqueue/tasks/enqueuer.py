@@ -23,7 +23,19 @@ if TYPE_CHECKING:
     from openqueue.runs.model import Run
     from openqueue.tasks.task import Task
 
-__all__ = ["Enqueuer", "Item", "Provider", "current", "enqueuer", "set_default", "using"]
+__all__ = [
+    "Enqueuer",
+    "Item",
+    "Provider",
+    "SyncEnqueuer",
+    "current",
+    "current_sync",
+    "enqueuer",
+    "set_default",
+    "set_default_sync",
+    "sync_enqueuer",
+    "using",
+]
 
 R = TypeVar("R")
 
@@ -64,7 +76,7 @@ class Item(Generic[R]):
 class Enqueuer(Protocol):
     """Takes items and answers with runs."""
 
-    async def enqueue(self, item: Item[R], *, connection: object | None = None) -> Run[R]:
+    async def enqueue(self, item: Item[R], /, *, connection: object | None = None) -> Run[R]:
         """Enqueue one, in the transaction of the caller's `connection` if given."""
         ...
 
@@ -75,12 +87,28 @@ class Enqueuer(Protocol):
         ...
 
 
+class SyncEnqueuer(Protocol):
+    """The same for code that cannot await; a connection is then one of a synchronous driver."""
+
+    def enqueue(self, item: Item[R], /, *, connection: object | None = None) -> Run[R]:
+        """Enqueue one, in the transaction of the caller's `connection` if given."""
+        ...
+
+    def enqueue_many(self, items: Iterable[Item[Any]], *, connection: object | None = None) -> list[Run[Any]]:
+        """Enqueue all in one statement; the runs are in the order of the items."""
+        ...
+
+
 Provider = Callable[[], Awaitable[Enqueuer]]
 
 current: ContextVar[Enqueuer | None] = ContextVar("openqueue_enqueuer", default=None)
 """Who takes items here and now; None: the default."""
 
+current_sync: ContextVar[SyncEnqueuer | None] = ContextVar("openqueue_sync_enqueuer", default=None)
+"""Who takes those of code that cannot await; set together with `current`."""
+
 _default: Provider | None = None
+_default_sync: SyncEnqueuer | None = None
 
 
 async def enqueuer() -> Enqueuer:
@@ -98,17 +126,35 @@ def set_default(provider: Provider | None) -> Provider | None:
     return before
 
 
+def sync_enqueuer() -> SyncEnqueuer:
+    """Who takes the items of code that cannot await."""
+    return current_sync.get() or _default_sync or _sync_from_settings()
+
+
+def set_default_sync(taker: SyncEnqueuer | None) -> SyncEnqueuer | None:
+    """As `set_default`, for code that cannot await."""
+    global _default_sync
+    before, _default_sync = _default_sync, taker
+    return before
+
+
 @contextmanager
-def using(taker: Enqueuer) -> Iterator[None]:
-    """Within the block, and in tasks started there, hand items to `taker`."""
-    token = current.set(taker)
+def using(taker: Enqueuer, sync: SyncEnqueuer | None = None) -> Iterator[None]:
+    """Within the block, and in tasks started there, hand items to `taker`, or to `sync` without await."""
+    tokens = current.set(taker), current_sync.set(sync)
     try:
         yield
     finally:
-        current.reset(token)
+        current.reset(tokens[0])
+        current_sync.reset(tokens[1])
 
 
 def _from_settings() -> Provider:
     """The composition root's client: the one place where a lower room asks a higher one, by its name."""
     provider: Provider = import_module("openqueue.app").default_enqueuer
     return provider
+
+
+def _sync_from_settings() -> SyncEnqueuer:
+    taker: SyncEnqueuer = import_module("openqueue.app").default_sync_client
+    return taker

@@ -52,7 +52,10 @@ def label(function: Callable[..., Any]) -> str:
 def check_shape(function: Any) -> None:
     """Refuse, as InvalidTask, what cannot become a task whatever its annotations say."""
     if not (inspect.isfunction(function) or hasattr(function, "__wrapped__")):
-        raise InvalidTask(f"@task: {function!r} is not a function. Wrap it in a `def` or an `async def`.")
+        remedy = "Wrap it in a `def` or an `async def`."
+        if isinstance(function, str):
+            remedy = f"Options go by name, such as @task(queue={function!r})."
+        raise InvalidTask(f"@task: {function!r} is not a function. {remedy}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidTask(f"{label(function)} yields: a task returns one value. Return a list instead.")
     for position, one in enumerate(inspect.signature(function).parameters.values()):
@@ -94,8 +97,10 @@ def _hints(function: Callable[..., Any], local: dict[str, Any]) -> dict[str, Any
             f"{label(function)}: the annotation {error.name!r} is unknown when the program runs."
             " Import it outside `if TYPE_CHECKING:`, or define it at the top level of the module."
         ) from None
-    except (TypeError, SyntaxError, AttributeError) as error:
-        raise InvalidTask(f"{label(function)}: an annotation cannot be understood: {error}.") from error
+    except Exception as error:  # whatever an annotation does when it is evaluated
+        raise InvalidTask(
+            f"{label(function)}: an annotation cannot be understood: {type(error).__name__}: {error}."
+        ) from error
 
 
 def _is_context(hint: Any) -> bool:

@@ -90,6 +90,13 @@ class Task(Generic[P, R]):
         """
         return await _enqueue(self, NO_OPTIONS, None, args, kwargs)
 
+    def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+        """The same for code that cannot await: it blocks until the run is stored.
+
+        `connection=` is then one of a synchronous driver, and is used in place, by the calling thread.
+        """
+        return _enqueue_sync(self, NO_OPTIONS, None, args, kwargs)
+
     def options(self, **options: Unpack[EnqueueWords]) -> Configured[P, R]:
         """The task with options for what is enqueued next; see EnqueueOptions. Raises InvalidOption."""
         given: dict[str, Any] = dict(options)
@@ -127,6 +134,10 @@ class Configured(Generic[P, R]):
         """Enqueue a run with these arguments and the options; raises as `Task.enqueue`."""
         return await _enqueue(self._task, self._options, self._connection, args, kwargs)
 
+    def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+        """The same for code that cannot await; see `Task.enqueue_sync`."""
+        return _enqueue_sync(self._task, self._options, self._connection, args, kwargs)
+
     def item(self, *args: P.args, **kwargs: P.kwargs) -> Item[R]:
         """A run to be with the options, for `enqueue_many`, which takes the connection for all of them."""
         if self._connection is not None:
@@ -144,11 +155,32 @@ async def _enqueue(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Run[R]:
-    if "connection" in kwargs and not task.arguments.takes("connection"):
-        connection = kwargs.pop("connection")
-    item = Item(task, task.arguments.bind(args, kwargs), options)
+    item, connection = _made(task, options, connection, args, kwargs)
     taker = enqueuers.current.get() or await enqueuers.enqueuer()
     return await taker.enqueue(item, connection=connection)
+
+
+def _enqueue_sync(
+    task: Task[..., R],
+    options: EnqueueOptions,
+    connection: object | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Run[R]:
+    item, connection = _made(task, options, connection, args, kwargs)
+    return enqueuers.sync_enqueuer().enqueue(item, connection=connection)
+
+
+def _made(
+    task: Task[..., R],
+    options: EnqueueOptions,
+    connection: object | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[Item[R], object | None]:
+    if "connection" in kwargs and not task.arguments.takes("connection"):
+        connection = kwargs.pop("connection")
+    return Item(task, task.arguments.bind(args, kwargs), options), connection
 
 
 if not TYPE_CHECKING:

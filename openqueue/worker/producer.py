@@ -208,16 +208,27 @@ class Producer:
     async def _take(self, most: int, statement: str, *args: Any) -> Sequence[Any]:
         """Claim by a statement, and put what it brought into the pool; answers its rows."""
         claim = self._claims.next()
+        asking = asyncio.ensure_future(self._database.fetch(statement, self._worker, claim, most, *args))
         try:
-            rows = await self._database.fetch(statement, self._worker, claim, most, *args)
-            jobs = [Job(row, claim) for row in rows if row["id"] is not None]
-            if jobs:
-                self._last_queue = jobs[-1].row["queue"]
-                self._completer.claimed(claim, len(jobs))
-                self._inflight.put(jobs)  # before it is no longer pending: beats name one or the other
+            rows = await asyncio.shield(asking)
+            self._inflight.put(self._opened(claim, rows))
+        except asyncio.CancelledError:  # the worker stops; the claim is made all the same
+            with suppress(OpenQueueError):
+                await self._put_back(self._opened(claim, await asking), "the worker stops")
+            raise
         finally:
-            self._claims.pending.discard(claim)
+            self._claims.pending.discard(
+                claim
+            )  # what it brought is known by now: beats name one or the other
         return rows
+
+    def _opened(self, claim: int, rows: Sequence[Any]) -> list[Job]:
+        """The jobs of a claim, which the completer knows of from now on."""
+        jobs = [Job(row, claim) for row in rows if row["id"] is not None]
+        if jobs:
+            self._last_queue = jobs[-1].row["queue"]
+            self._completer.claimed(claim, len(jobs))
+        return jobs
 
     def _queue_limits(self) -> tuple[list[str] | None, list[int | None] | None]:
         if self._queues is None:

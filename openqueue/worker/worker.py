@@ -94,6 +94,11 @@ class Worker:
         self._assemble()
 
     @property
+    def client(self) -> Client:
+        """The client through which its tasks enqueue."""
+        return self._client
+
+    @property
     def target(self) -> Target:
         """Where sessions of its own are opened: the listener's, which no pooler stands before."""
         return self._listener.target
@@ -144,7 +149,7 @@ class Worker:
 
     @asynccontextmanager
     async def _rings(self) -> AsyncIterator[None]:
-        with using(self._client):
+        with using(self._client, self._client.sync):
             async with (
                 self._present(),
                 running(self._heartbeat()),

@@ -118,7 +118,7 @@ DECLARE
     one_queue text := CASE cardinality(queues) WHEN 1 THEN queues[1] END;
     one_priority integer := CASE cardinality(priorities) WHEN 1 THEN priorities[1] END;
     one_max integer := CASE cardinality(max_attempts) WHEN 1 THEN max_attempts[1] END;
-    first_id uuid := :schema.new_id();
+    new_ids uuid[];
     keyed boolean := COALESCE(cardinality(array_remove(keys, NULL)) > 0 OR cardinality(array_remove(ids, NULL)) > 0, false);
 BEGIN
     IF fault IS NOT NULL THEN
@@ -141,11 +141,12 @@ BEGIN
                                                      delays, deadlines, keys, key_modes, metas, tags, ids, lifetimes);
         RETURN;
     END IF;
+    new_ids := :schema.new_ids(cardinality(inputs));
     RETURN QUERY
     WITH requests AS (
         INSERT INTO :schema.run_requests AS r
             (id, run_at, deadline, priority, max_attempts, namespace, task, queue, input, meta, tags)
-        SELECT :schema.nth_id(first_id, u.i),
+        SELECT u.id,
             COALESCE(u.run_at, statement_timestamp() + u.delay * interval '1 second', statement_timestamp()),
             COALESCE(u.deadline, statement_timestamp() + u.lifetime * interval '1 second'),
             COALESCE(u.priority, one_priority, (SELECT d.priority FROM :schema.task_defaults(add_batch.namespace, COALESCE(u.task, one_task)) d), 0),
@@ -153,8 +154,8 @@ BEGIN
             add_batch.namespace, COALESCE(u.task, one_task),
             COALESCE(u.queue, one_queue, (SELECT d.queue FROM :schema.task_defaults(add_batch.namespace, COALESCE(u.task, one_task)) d), 'default'),
             u.input, NULLIF(u.meta, '{}'), CASE WHEN u.tag IS NOT NULL THEN (SELECT array_agg(t) FROM jsonb_array_elements_text(u.tag) t) END
-        FROM unnest(inputs, tasks, queues, priorities, max_attempts, run_ats, delays, deadlines, metas, tags, lifetimes)
-            WITH ORDINALITY AS u (input, task, queue, priority, tries, run_at, delay, deadline, meta, tag, lifetime, i)
+        FROM unnest(new_ids, inputs, tasks, queues, priorities, max_attempts, run_ats, delays, deadlines, metas, tags, lifetimes)
+            AS u (id, input, task, queue, priority, tries, run_at, delay, deadline, meta, tag, lifetime)
         RETURNING r.id, r.run_at, r.deadline, r.priority, r.max_attempts, r.task, r.queue, pg_column_size(r.input) AS size
     ), added AS (
         INSERT INTO :schema.jobs AS j
@@ -188,7 +189,7 @@ DECLARE
     item record;
     live :schema.jobs;
     job  :schema.jobs;
-    answers jsonb := '[]';
+    places integer[] := '{}'; runs uuid[] := '{}'; outcomes text[] := '{}';  -- the answer: arrays, which grow in place
     new_queues text[] := '{}'; new_priorities smallint[] := '{}'; new_seqs bigint[] := '{}'; new_run_ats timestamptz[] := '{}';
 BEGIN
     FOR item IN
@@ -211,7 +212,7 @@ BEGIN
         LOOP
             IF item.id IS NOT NULL AND (EXISTS (SELECT FROM :schema.run_requests r WHERE r.id = item.id)
                                         OR EXISTS (SELECT FROM :schema.jobs j WHERE j.id = item.id)) THEN
-                answers := answers || jsonb_build_object('i', item.i, 'id', item.id, 'outcome', 'existing');
+                places := places || item.i; runs := runs || item.id; outcomes := outcomes || 'existing'::text;
                 EXIT;
             END IF;
             live := NULL;
@@ -224,7 +225,7 @@ BEGIN
                 CONTINUE WHEN NOT FOUND;
             END IF;
             IF live.id IS NOT NULL AND item.key_mode = 'skip' THEN
-                answers := answers || jsonb_build_object('i', item.i, 'id', live.id, 'outcome', 'existing');
+                places := places || item.i; runs := runs || live.id; outcomes := outcomes || 'existing'::text;
                 EXIT;
             ELSIF live.worker <> :schema.nobody() THEN
                 UPDATE :schema.jobs j SET key = NULL WHERE j.id = live.id;
@@ -255,13 +256,13 @@ BEGIN
             ON CONFLICT DO NOTHING;
             new_queues := new_queues || job.queue; new_priorities := new_priorities || job.priority;
             new_seqs := new_seqs || job.seq; new_run_ats := new_run_ats || job.run_at;
-            answers := answers || jsonb_build_object('i', item.i, 'id', job.id, 'outcome',
-                CASE WHEN live.id = job.id THEN 'replaced' ELSE 'added' END);
+            places := places || item.i; runs := runs || job.id;
+            outcomes := outcomes || CASE WHEN live.id = job.id THEN 'replaced' ELSE 'added' END;
             EXIT;
         END LOOP;
     END LOOP;
     IF cardinality(new_queues) > 0 THEN
         PERFORM :schema.announce(add_keyed.namespace, new_queues, new_priorities, new_seqs, new_run_ats);
     END IF;
-    RETURN QUERY SELECT a.i, a.id, a.outcome FROM jsonb_to_recordset(answers) AS a (i integer, id uuid, outcome text) ORDER BY a.i;
+    RETURN QUERY SELECT a.i, a.id, a.outcome FROM unnest(places, runs, outcomes) AS a (i, id, outcome) ORDER BY a.i;
 END $$;

@@ -21,13 +21,8 @@ BEGIN
 END $do$;
 COMMENT ON FUNCTION :schema.new_id() IS 'A new run id: UUIDv7, in the order of time.';
 
--- The ids of a batch: the first is new, each further one is the next number (RFC 9562, 6.2, method 2). A strong random number
+-- New ids for a batch: the first is new, each further one is the next number (RFC 9562, 6.2, method 2). A strong random number
 -- for each would cost more than storing the job.
-CREATE OR REPLACE FUNCTION :schema.nth_id(first uuid, n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-AS $$ SELECT (left(first::text, 24)
-    || lpad(to_hex((('x' || right(first::text, 12))::bit(48)::bigint & 140737488355327) + n), 12, '0'))::uuid $$;
-
--- New ids of a batch, counted in the same way.
 CREATE OR REPLACE FUNCTION :schema.new_ids(n integer) RETURNS uuid[] LANGUAGE sql VOLATILE STRICT PARALLEL SAFE AS $$
     -- Of the 48 bits that count the highest are 10: room to grow, and always twelve digits.
     SELECT ARRAY(SELECT (f.head || to_hex(f.low + u.i))::uuid FROM (SELECT generate_series(1, n) AS i) u)

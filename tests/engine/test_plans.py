@@ -22,8 +22,8 @@ SIZES = [pytest.param(1, id="gate"), pytest.param(50, id="full", marks=pytest.ma
 FILL = """
     WITH made AS (
         INSERT INTO run_requests (id, run_at, priority, max_attempts, namespace, task, queue, input)
-        SELECT nth_id(first, n), now(), 0, 25, 'default', $1, 'default', '{}'
-        FROM (SELECT new_id() AS first) f, generate_series(1, $2::integer) n RETURNING id
+        SELECT id, now(), 0, 25, 'default', $1, 'default', '{}' FROM unnest(new_ids($2::integer)) id
+        RETURNING id
     )"""
 READY = (
     FILL

@@ -44,11 +44,19 @@ def last_stage() -> dict[str, list[str]]:
 
 def test_the_lock_pins_everything_that_is_needed_with_hashes() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    needed = names(
-        [*PROJECT["project"]["dependencies"], *extras["dev"], *extras["embedded"], *extras["fast"]]
-    )
+    needed = names([*PROJECT["project"]["dependencies"], *extras["dev"], *extras["embedded"]])
     assert needed <= set(LOCKED)
     assert [name for name, entry in LOCKED.items() if "--hash=sha256:" not in entry] == []
+
+
+def test_what_an_extra_brings_is_used() -> None:
+    """But for those of parts that are not there yet."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    files = [path for room in ("openqueue", "tests") for path in (ROOT / room).rglob("*.py")]
+    code = "\n".join(path.read_text() for path in files)
+    for extra in set(extras) - {"dev", "metrics", "web"}:
+        for name in names(extras[extra]):
+            assert re.search(rf"\b{name.replace('-', '_')}\b", code), f"{extra}: {name}"
 
 
 def test_the_lock_names_no_index() -> None:

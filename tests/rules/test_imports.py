@@ -19,13 +19,15 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("worker", "scheduler", "workflows", "messages", "streams"),
     ("telemetry", "alerts", "workbench"),
     ("app",),
-    ("dev", "testing"),
-    ("cli",),
+    ("dev", "embedding"),
+    ("testing",),
+    ("cli", "pytest_plugin"),
+    ("django",),
     ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 WORDS = set(LEVELS[0])
-EDGE = {"app", "cli", "dev", "settings"}  # the demo in dev is a command's body
+EDGE = {"app", "cli", "dev", "django", "embedding", "pytest_plugin", "settings", "testing"}
 
 FOUND = imports()
 

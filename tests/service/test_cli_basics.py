@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,8 +102,7 @@ def test_every_error_has_an_exit_code_and_every_code_is_used_once() -> None:
     [
         ["nonsense"],
         ["runs", "list", "--nonsense"],
-        ["runs", "show", "not-an-id"],
-        ["runs", "list", "--limit", "x"],
+        ["runs", "show"],
     ],
 )
 def test_a_wrong_command_line_ends_with_2(bare: Command, line: list[str]) -> None:
@@ -151,18 +151,131 @@ def test_a_bad_settings_file_ends_with_3_and_names_the_line(bare: Command) -> No
     )
 
 
+DURATION = (
+    "is not a duration. Write '30s', '5m', '1h30m', '2d', '500ms', ISO 8601 ('PT5M') or a number of seconds."
+)
+RUN_ID = (
+    "is not the id of a run. It looks like 01981f00-5a5e-7c6e-9f0a-0123456789ab;"
+    " `openqueue runs list` shows those that there are."
+)
+ADDRESS = "is not an address. Write host:port (such as 127.0.0.1:9464), a port alone, on or off."
+MOMENT = "Write it with its time zone, such as 2026-12-24T18:00+01:00 or 2026-12-24T17:00Z."
+
+
 @pytest.mark.parametrize(
-    ("flag", "value", "said"),
+    ("line", "said"),
     [
-        ("--concurrency", "many", "concurrency: 'many' is not a whole number"),
-        ("--grace", "soon", "grace: 'soon' is not a duration."),
-        ("--queue", "mail:x", "queues: 'mail:x': 'x' is not a bound"),
-        ("--health", "here", "health: 'here' is not an address."),
-        ("--log-format", "xml", "log_format: 'xml' is not one of auto, console, json."),
+        ("worker --concurrency 0", "--concurrency: '0' is not a whole number from 1 to 100000."),
+        ("worker --concurrency many", "--concurrency: 'many' is not a whole number from 1 to 100000."),
+        ("worker --threads 1.5", "--threads: '1.5' is not a whole number from 1 to 100000."),
+        ("worker --grace nonsense", f"--grace: 'nonsense' {DURATION}"),
+        ("worker --queue mail:x", "--queue: 'mail:x': 'x' is not a bound from 1 to 100000."),
+        ("worker --health here", f"--health: 'here' {ADDRESS}"),
+        ("worker --log-format xml", "--log-format: 'xml' is not one of auto, console, json."),
+        ("worker --log-level loud", "--log-level: 'loud' is not one of debug, info, warning, error."),
+        ("worker --name=", "--name: '' is not a name. Write text that is not empty."),
+        ("worker --database-url mysql://x", "--database-url: begins with 'mysql://'."),
+        ("worker --database-url postgresql://h:port/x", "--database-url: has a port that is not a number"),
+        ("runs list --schema=", "--schema: '' is not a name."),
+        ("runs list --schema=pg_x", "--schema: 'pg_x' is reserved for PostgreSQL itself."),
+        ("migrate --schema=pg_x", "--schema: 'pg_x' is reserved for PostgreSQL itself."),
+        ("runs list --namespace=", "--namespace: '' is not a name."),
+        ("dev --grace x", f"--grace: 'x' {DURATION}"),
+        ("enqueue a.b --delay tomorrow", f"--delay: 'tomorrow' {DURATION}"),
+        ("enqueue a.b --delay=-1s", "--delay: '-1s' is negative."),
+        ("enqueue a.b --deadline x", f"--deadline: 'x' {DURATION}"),
+        ("enqueue a.b --deadline 0", "--deadline: '0' must be longer than zero."),
+        ("enqueue a.b --run-at tomorrow", f"--run-at: 'tomorrow' is not a time. {MOMENT}"),
+        ("enqueue a.b --run-at 2030-01-01T00:00", f"--run-at: '2030-01-01T00:00' has no time zone. {MOMENT}"),
+        ("enqueue a.b --delay 1s --run-at 2030-01-01T00:00Z", "--delay and --run-at: give only one of them."),
+        ("enqueue a.b --priority high", "--priority: 'high' is not a whole number from -32768 to 32767."),
+        ("enqueue a.b --priority 99999", "--priority: '99999' is not a whole number from -32768 to 32767."),
+        ("enqueue a.b --max-attempts 0", "--max-attempts: '0' is not a whole number from 1 to 32767."),
+        ("enqueue a.b --key k --key-mode keep", "--key-mode: 'keep' must be 'replace' or 'skip'."),
+        ("enqueue a.b --key-mode skip", "--key-mode: means nothing without --key. Give both, or neither."),
+        ("enqueue a.b --queue=", "--queue: '' must not be empty."),
+        ("enqueue a.b --key=", "--key: '' must not be empty."),
+        ("enqueue a.b --tag ok --tag=", "--tag: '' must not be empty."),
+        ("enqueue a.b --meta x", "--meta: 'x' is not key=value, such as tenant=42."),
+        ("enqueue a.b --watch --timeout soon", f"--timeout: 'soon' {DURATION}"),
+        (
+            "enqueue a.b --timeout 5s",
+            "--timeout: means nothing without --watch. Add --watch, or leave it out.",
+        ),
+        ("enqueue a.b {", "JSON: '{' is not JSON: "),
+        ("enqueue a.b [1]", "JSON: must be an object with the arguments by name, not an array."),
+        ("enqueue a.b null", "JSON: must be an object with the arguments by name, not null."),
+        ("enqueue a.b 1.5", "JSON: must be an object with the arguments by name, not a number."),
+        ('enqueue a.b {"a":NaN}', """JSON: '{"a":NaN}' is not JSON: it has no number NaN; write null"""),
+        ("enqueue ", "NAME: '' must not be empty."),
+        ("runs list --since blah", "--since: 'blah' is neither a time nor a duration. Write '1h'"),
+        ("runs list --until blah", "--until: 'blah' is neither a time nor a duration. Write '1h'"),
+        ("runs list --limit x", "--limit: 'x' is not a whole number from 1 to 10000."),
+        ("runs list --limit 0", "--limit: '0' is not a whole number from 1 to 10000."),
+        ("runs list --status faild", "--status: there is no status 'faild'. Did you mean 'failed'?"),
+        ("runs list --before 0198", f"--before: '0198' {RUN_ID}"),
+        ("runs list --meta =1", "--meta: '=1' is not key=value, such as tenant=42."),
+        ("runs show 123", f"ID: '123' {RUN_ID}"),
+        ("runs cancel 01981f00-5a5e-7c6e-9f0a-0123456789ab nope", f"ID: 'nope' {RUN_ID}"),
+        (
+            "runs retry 01981f00-5a5e-7c6e-9f0a-0123456789a",
+            f"ID: '01981f00-5a5e-7c6e-9f0a-0123456789a' {RUN_ID}",
+        ),
+        ("health --timeout never", f"--timeout: 'never' {DURATION}"),
+        ("health --timeout 0", "--timeout: '0' must be longer than zero."),
+        ("health --address here", f"--address: 'here' {ADDRESS}"),
+        ("health --address 127.0.0.1", f"--address: '127.0.0.1' {ADDRESS}"),
+        ("health --address localhost:99999", f"--address: 'localhost:99999' {ADDRESS}"),
+        (
+            "health --address localhost:0",
+            "--address: 'localhost:0' has port 0, which nothing can be asked at.",
+        ),
+        (
+            "health --address http://localhost:9464/live",
+            "--address: 'http://localhost:9464/live' is not an address. Write host:port (such as",
+        ),
+        ("health --address ::1", "--address: '::1' is not an address. Write host:port (such as"),
+        ("demo nowhere", "DIRECTORY: 'nowhere' is not a directory."),
     ],
 )
-def test_a_bad_flag_of_the_worker_is_named(bare: Command, flag: str, value: str, said: str) -> None:
-    answer = bare("worker", flag, value)
+def test_a_value_that_is_refused_ends_with_2_and_names_the_flag_the_value_and_what_is_accepted(
+    bare: Command, line: str, said: str
+) -> None:
+    answer = bare(*line.split(" "))
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"Error: {said}"), answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_the_password_of_a_url_that_is_refused_is_not_shown(bare: Command) -> None:
+    answer = bare("runs", "list", "--database-url", f"postgresql://app:{SECRET}@a@b/x")
+    assert answer.code == 2
+    assert answer.err.startswith("Error: --database-url: contains an '@'")
+    assert SECRET not in answer.err
+
+
+def test_several_flags_that_are_refused_are_told_together(bare: Command) -> None:
+    answer = bare("worker", "--concurrency", "0", "--grace", "x")
+    assert answer.code == 2
+    first, second = answer.err.splitlines()
+    assert first.startswith("Error: --concurrency: '0' is not a whole number")
+    assert second.startswith("--grace: 'x' is not a duration.")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("OPENQUEUE_CONCURRENCY", "0", "OPENQUEUE_CONCURRENCY: concurrency: '0' is not a whole number"),
+        ("OPENQUEUE_DATABASE_URL", "mysql://x", "OPENQUEUE_DATABASE_URL: database_url: begins with"),
+        ("OPENQUEUE_SCHEMA", "pg_x", "schema: 'pg_x' is reserved for PostgreSQL itself."),
+    ],
+)
+def test_the_same_value_in_a_variable_ends_with_3_and_names_the_variable_or_its_key(
+    bare: Command, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv("OPENQUEUE_DATABASE_URL", NOWHERE)
+    monkeypatch.setenv(name, value)
+    answer = bare("runs", "list")
     assert answer.code == 3
     assert answer.err.startswith(f"Error: {said}")
 
@@ -182,14 +295,33 @@ def test_with_debug_the_traceback_is_shown(bare: Command) -> None:
     assert "ConfigError" in answer.err
 
 
-def test_a_reader_that_goes_away_hears_no_complaint(oq: Command) -> None:
-    process = oq.start("runs", "list", "--json")
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="there are no pipes of this kind")
+@pytest.mark.parametrize(
+    "line", ["runs list --json", "runs list", "migrate --sql", "--help", "runs list --help", "--version"]
+)
+def test_a_reader_that_goes_away_ends_a_command_as_it_ends_other_tools(oq: Command, line: str) -> None:
+    process = oq.start(*line.split(), PYTHONUNBUFFERED="")
     assert process.stdout is not None
-    process.stdout.close()
-    process.wait(60)
     assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(60) == -signal.SIGPIPE
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+def test_a_tool_whose_reader_goes_away_puts_away_what_it_has_begun(bare: Command, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    (bare.project / "files").mkdir()
+    (bare.project / "files" / "one.txt").write_text("a line\n")
+    process = bare.start("demo", "files", TMPDIR=str(temporary))
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(60) == -signal.SIGPIPE
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.fixture

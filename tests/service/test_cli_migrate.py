@@ -65,3 +65,19 @@ def test_many_may_migrate_at_once(empty: Command) -> None:
         _, err = one.communicate(timeout=60)
         assert one.returncode == 0, err
     assert empty("migrate", "--check").code == 0
+
+
+@pytest.mark.parametrize("line", ["migrate", "migrate --check", "migrate --sql", "runs list", "health"])
+def test_a_migration_that_is_not_ours_is_explained_to_whoever_operates_it(empty: Command, line: str) -> None:
+    empty("migrate")
+    assert empty.url is not None
+    with psycopg.connect(empty.url, autocommit=True) as connection:
+        connection.execute("UPDATE openqueue.migrations SET checksum = 'of another build' WHERE number = 1")
+    answer = empty(*line.split())
+    assert answer.code == 5
+    said = answer.out + answer.err
+    assert "Schema 'openqueue' was made by another build of openqueue: 0001_engine.sql was applied" in said
+    assert "Nothing was changed" in said
+    assert "Install the openqueue that made it" in said
+    assert "--schema" in said
+    assert "new migration" not in said

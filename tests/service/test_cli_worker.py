@@ -9,7 +9,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import IO
 
 import pytest
@@ -104,6 +106,34 @@ def test_health_says_whether_a_worker_is_ready(oq: Command, monkeypatch: pytest.
     assert "does not answer" in gone.out
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b'{"status": "up"}', b"\xff"])
+def test_health_says_that_what_answers_is_no_worker(bare: Command, body: bytes) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        answer = bare("health", "--address", address)
+        server.shutdown()
+    assert answer.code == 1
+    assert answer.out == (
+        f"http://{address}/ready answers, but not as a worker of openqueue does: is this the address that"
+        " `openqueue worker --health` was given?\n"
+    )
+
+
+def test_health_names_a_host_that_there_is_not(bare: Command) -> None:
+    answer = bare("health", "--address", "nowhere.invalid:9464", "--timeout", "5s")
+    assert answer.code == 1
+    assert answer.out.startswith("http://nowhere.invalid:9464/ready does not answer: ")
+
+
 def test_health_is_not_ready_while_a_worker_drains(oq: Command) -> None:
     address = f"127.0.0.1:{_free_port()}"
     oq("enqueue", "post.wait", '{"seconds": 60}', "--allow-unknown")
@@ -126,6 +156,30 @@ def test_a_worker_that_cannot_work_says_why_by_its_exit_code(bare: Command, empt
     unmigrated = bare.run("worker", OPENQUEUE_DATABASE_URL=empty_dsn)
     assert unmigrated.code == 5
     assert "Run: openqueue migrate" in unmigrated.err
+
+
+def test_a_watch_says_that_no_worker_is_there_and_goes_on_until_one_is(oq: Command) -> None:
+    oq.work()  # so that the task is known; nobody is there afterwards
+    with started(oq, "enqueue", "post.send", '{"to": "a@b.c"}', "--watch") as (process, lines):
+        said = lines.until("No worker is alive")
+        assert "openqueue worker" in said
+        oq.work()
+        lines.until("completed")
+        assert ended(process) == 0
+        assert "".join(lines.said).count("No worker is alive") == 1
+
+
+def test_a_watch_with_a_worker_that_knows_the_task_has_nothing_to_complain_of(oq: Command) -> None:
+    with started(oq, "worker") as (process, lines):
+        lines.until("worker started")
+        answer = oq("enqueue", "post.wait", '{"seconds": 0.2}', "--watch")
+        other = oq("enqueue", "post.no", "--watch", "--allow-unknown", "--timeout", "1s")
+        process.terminate()
+        assert ended(process) == 0
+    assert answer.code == 0
+    assert "alive" not in answer.err
+    assert other.code == 8
+    assert "None of the workers that are alive (1) has the task post.no" in other.err
 
 
 def test_an_interrupted_watch_leaves_the_run_running(oq: Command) -> None:
@@ -153,6 +207,32 @@ def test_a_broken_module_ends_a_worker_with_3_before_it_takes_work(oq: Command, 
     assert oq("workers", "--json").json == []
 
 
+def test_a_worker_without_any_task_refuses_to_start_and_says_where_it_looked(bare: Command, dsn: str) -> None:
+    bare.url = dsn
+    missing = bare.run("worker")
+    assert missing.code == 3
+    assert f"looked for {bare.project / 'tasks'}" in missing.err
+    assert "--dir" in missing.err
+    tasks = bare.project / "tasks"
+    tasks.mkdir()
+    empty = bare.run("worker", "--once")
+    assert empty.code == 3
+    assert empty.err.startswith(f"Error: No task was found in {tasks} (no Python file).")
+    assert "tasks/hello.py" in empty.err
+    (tasks / "hello.py").write_text("def hello() -> None: ...\n")
+    (bare.project / "plain.py").write_text("")
+    undecorated = bare.run("worker", "--dir", "tasks", "--module", "plain")
+    assert undecorated.code == 3
+    assert undecorated.err.startswith(
+        f"Error: No task was found in {tasks} (1 Python file) and module plain."
+        " A task is a function under @task (`from openqueue import task`)."
+    )
+    assert "--module" in undecorated.err
+    nothing = bare.run("worker", "--dir", "")
+    assert nothing.code == 3
+    assert nothing.err.startswith("Error: No task was found: no directory and no module was named.")
+
+
 def test_an_address_in_use_ends_a_worker_with_3(oq: Command) -> None:
     import socket
 
@@ -163,13 +243,19 @@ def test_an_address_in_use_ends_a_worker_with_3(oq: Command) -> None:
     assert f"health: cannot listen on 127.0.0.1:{port}" in answer.err
 
 
-def test_dev_follows_changes_and_leaves_nothing_running(bare: Command) -> None:
+def test_dev_follows_changes_and_leaves_nothing_running_which_other_commands_then_say(
+    bare: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bare.add_tasks()
     hello = bare.project / "tasks" / "hello.py"
     with started(bare, "dev") as (process, lines):
+        address = lines.until("export OPENQUEUE_DATABASE_URL=").partition("='")[2].rstrip("'\n")
         lines.until("worker started")
         answer = bare("enqueue", "post.send", '{"to": "dev"}', "--watch", "--timeout", "60s")
         assert (answer.code, answer.out) == (0, '"sent to dev"\n'), answer.err
+        second = bare("worker")
+        assert second.code == 3
+        assert "`openqueue dev` runs here" in second.err
         hello.write_text("def (")
         lines.until("waiting for a change")
         hello.write_text("from openqueue import task\n@task\ndef hello() -> str:\n    return 'hi'\n")
@@ -178,7 +264,26 @@ def test_dev_follows_changes_and_leaves_nothing_running(bare: Command) -> None:
         process.send_signal(signal.SIGINT)
         lines.until("worker stopped")
         assert ended(process) == 0
-    assert bare("runs", "list").code == 3  # its server is gone
+    for line in (["runs", "list"], ["enqueue", "hello.hello"], ["health"], ["migrate"], ["worker"]):
+        answer = bare(*line)
+        assert answer.code == 3
+        assert answer.err.startswith(
+            "Error: The PostgreSQL of this directory (.openqueue/postgres) is stopped"
+        )
+        assert "Start that in another terminal" in answer.err
+    monkeypatch.setenv("OPENQUEUE_DATABASE_URL", address)  # as dev says to: it is the same server
+    for line in (["runs", "list"], ["migrate", "--check"], ["worker"]):
+        assert bare(*line).err.startswith("Error: The PostgreSQL of this directory")
+    with started(bare, "dev", OPENQUEUE_DATABASE_URL=address) as (process, lines):
+        lines.until("PostgreSQL: your own")
+        lines.until("worker started")
+        assert bare("runs", "list", "--task", "hello.hello", "--json").json != []
+        process.send_signal(signal.SIGINT)
+        assert ended(process) == 0
+    monkeypatch.delenv("OPENQUEUE_DATABASE_URL")
+    (bare.project / "elsewhere").mkdir()
+    monkeypatch.chdir(bare.project / "elsewhere")
+    assert bare("runs", "list").err.startswith("Error: There is no database: set OPENQUEUE_DATABASE_URL=")
 
 
 def test_dev_that_is_killed_takes_its_worker_with_it(oq: Command) -> None:
@@ -196,6 +301,22 @@ def test_dev_in_an_empty_directory_shows_a_first_task(bare: Command, dsn: str) -
         lines.until("There is no directory tasks/ yet.")
         lines.until("waiting for a change")
         bare.add_tasks()
+        lines.until("worker started")
+        process.terminate()
+        assert ended(process) == 0
+
+
+def test_dev_with_an_empty_directory_shows_a_first_task_as_well_and_waits_for_it(
+    bare: Command, dsn: str
+) -> None:
+    bare.url = dsn
+    (bare.project / "tasks").mkdir()
+    with started(bare, "dev") as (process, lines):
+        lines.until("There is no task in tasks/ yet.")
+        lines.until("waiting for a change")
+        (bare.project / "tasks" / "hello.py").write_text(
+            "from openqueue import task\n@task\ndef hello(): ...\n"
+        )
         lines.until("worker started")
         process.terminate()
         assert ended(process) == 0

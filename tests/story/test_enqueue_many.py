@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -12,8 +13,9 @@ import pytest
 from openqueue import task
 from openqueue.app import open_client
 from openqueue.errors import InvalidOption, OpenQueueError, TooLarge
-from openqueue.runs.client import AT_ONCE, Client
+from openqueue.runs.client import Client
 from openqueue.runs.parts import MOST_TEXT, parts
+from openqueue.runs.storing import AT_ONCE
 from openqueue.settings import load_settings
 from openqueue.tasks.enqueuer import Item
 
@@ -58,7 +60,7 @@ async def test_of_a_generator_that_breaks_in_the_middle_nothing_is_stored(
     with pytest.raises(ZeroDivisionError):
         await client.enqueue_many(items())
     bad: Any = [*(echo.item(n) for n in range(MANY)), "echo"]
-    with pytest.raises(InvalidOption, match="'echo' is not an item"):
+    with pytest.raises(InvalidOption, match=rf"items\[{MANY}\]: 'echo' is not an item"):
         await client.enqueue_many(bad)
     assert await runs_of(db) == 0
     assert len(await client.enqueue_many(echo.item(n) for n in range(3))) == 3
@@ -137,6 +139,24 @@ async def test_an_input_over_the_limit_is_refused_before_anything_is_stored(dsn:
 
     settings = load_settings(database_url=dsn, max_input=1024)
     async with open_client(settings) as client:
-        with pytest.raises(TooLarge):
+        with pytest.raises(TooLarge, match=r"items\[1\]\.input is 1 KiB") as caught:
             await client.enqueue_many([write.item("x"), write.item("x" * 1024)])
+        assert caught.value.path == "items[1].input.text"
+        with pytest.raises(TooLarge, match=rf"items\[{AT_ONCE + 3}\]\.input is 1 KiB"):
+            await client.enqueue_many(
+                write.item("x" * (1024 if n == AT_ONCE + 3 else 1)) for n in range(MANY)
+            )
+        with pytest.raises(TooLarge, match=r"^input is 1 KiB"):
+            await client.enqueue(write.item("x" * 1024))
+    assert await runs_of(db) == 0
+
+
+async def test_what_the_database_refuses_of_one_item_names_it(client: Client, db: asyncpg.Connection) -> None:
+    old = UUID("01900000-0000-7000-8000-000000000000")
+    with pytest.raises(InvalidOption, match=r"^items\[1\]: id is not a UUIDv7 made within") as caught:
+        await client.enqueue_many([echo.item(0), echo.options(id=old).item(1)])
+    assert caught.value.option == "items[1].id"
+    with pytest.raises(InvalidOption, match=r"^id is not a UUIDv7 made within") as caught:
+        await client.enqueue(echo.options(id=old).item(1))
+    assert caught.value.option == "id"
     assert await runs_of(db) == 0

@@ -69,6 +69,15 @@ PRINTED = {
         log: {'level': 'warning', 'fields': {'line': 3}, 'message': 'an empty line'}
         log: {'level': 'info', 'fields': {'words': 18, 'different': 11}, 'message': 'counted'}
         """,
+    "11_sqlalchemy.py": """
+        committed: Dear Ada, thank you for order 1.
+        rolled back: nobody ordered
+        """,
+    "12_without_await.py": """
+        8 customers thanked
+        Bob's is scheduled
+        then it is cancelled
+        """,
 }
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import psycopg
 import pytest
 from typer.main import get_command
@@ -65,6 +66,21 @@ def run_sql(dsn: str, text: str) -> None:
             "SELECT status FROM openqueue.runs WHERE task = 'hello.greet' AND priority = -10"
         ).fetchall()
     assert ended == [("cancelled",)]
+
+
+async def test_the_table_of_add_job_has_its_parameters(db: asyncpg.Connection) -> None:
+    call = "SELECT pg_get_function_arguments(oid) FROM pg_proc WHERE proname = 'add_job'"
+    signature = re.findall(r"(\w+) ([a-z \[\]]+?)(?: DEFAULT ([^,]+))?(?:, |$)", await db.fetchval(call))
+    short = {"timestamp with time zone": "timestamptz"}
+    rows = tables(README)["parameter"]
+    assert [(name, kind) for name, kind, *_ in rows] == [
+        (name, short.get(kind, kind)) for name, kind, _ in signature
+    ]
+    assert [bool(left_out) for _, _, left_out, _ in rows] == [bool(default) for *_, default in signature]
+    said = {name: left_out for name, _, left_out, _ in rows}
+    for name, _, default in signature:
+        if default and not default.startswith("NULL"):
+            assert default.split("::")[0].strip("'") == said[name]
 
 
 async def test_the_commands_for_production_start_a_worker_that_is_well(

@@ -18,27 +18,16 @@ from uuid import uuid4
 
 from openqueue.dev.embedded import EmbeddedPostgres
 from openqueue.dev.locks import FileLock
+from openqueue.testing.servers import BIN, FAST, in_memory
 from tests.support.databases import drop_all
 
 DIRECTORY = "OPENQUEUE_TEST_DIRECTORY"
 SESSION = "OPENQUEUE_TEST_SESSION"
 URL = "OPENQUEUE_TEST_DATABASE_URL"
-BIN = "OPENQUEUE_TEST_PG_BIN"
 CONTAINERS = "OPENQUEUE_TEST_CONTAINERS"
 IMAGE = "OPENQUEUE_TEST_IMAGE"
 
-# Tests end databases, not machines: nothing has to reach the disk.
-FAST = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "shared_buffers": "256MB",
-    "max_wal_size": "1GB",
-    "checkpoint_timeout": "1h",
-    "autovacuum_naptime": "10s",
-    "max_connections": "400",
-    "max_prepared_transactions": "10",
-}
+SETTINGS = {**FAST, "shared_buffers": "256MB", "max_prepared_transactions": "10"}
 _PREFIX = "openqueue-tests-"
 _MEMORY = Path("/dev/shm")
 
@@ -64,7 +53,7 @@ def session_server() -> Iterator[str]:
         yield url
         return
     directory = Path(os.environ[DIRECTORY]) / "server"
-    with EmbeddedPostgres(directory, settings=FAST, binaries=chosen_binaries()) as server:
+    with EmbeddedPostgres(directory, settings=SETTINGS, binaries=chosen_binaries()) as server:
         yield server.dsn()
 
 
@@ -79,7 +68,7 @@ def _directory() -> Iterator[None]:
     """A temporary directory for all that this session makes, which the server's account may enter."""
     _remove_abandoned()
     before = os.environ.get("TMPDIR")
-    with _made(_in_memory()) as server, _made(None) as directory:
+    with _made(in_memory(8 * 2**30)) as server, _made(None) as directory:
         os.environ[DIRECTORY] = str(server)
         os.environ["TMPDIR"] = tempfile.tempdir = str(directory)
         try:
@@ -101,15 +90,6 @@ def _made(base: Path | None) -> Iterator[Path]:
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         reservation.release()
-
-
-def _in_memory() -> Path | None:
-    """Where files lie in memory, if it has room: a database is made there in a third of the time."""
-    try:
-        free = shutil.disk_usage(_MEMORY).free
-    except OSError:
-        return None
-    return _MEMORY if free > 8 * 2**30 and os.access(_MEMORY, os.W_OK) else None
 
 
 @contextmanager

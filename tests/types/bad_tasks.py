@@ -43,6 +43,11 @@ async def use() -> None:
     number: int = await (await send_mail.enqueue("a")).result()  # E: assignment
     text: str = await (await count.enqueue(["a"])).result()  # E: assignment
 
+    send_mail.enqueue_sync(1)  # E: arg-type
+    send_mail.enqueue_sync("a", subjekt="b")  # E: call-arg
+    count.options(delay="5m").enqueue_sync("a")  # E: arg-type
+    wrong: int = send_mail.enqueue_sync("a").result_sync()  # E: assignment
+
     send_mail.options(dleay="5m")  # E: call-arg
     send_mail.options(delay=object())  # E: arg-type
     send_mail.options(key="a", key_mode="merge")  # E: arg-type

@@ -5,7 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from openqueue import Context, Exponential, Fixed, GiveUp, Run, Snooze, Task, task
+from openqueue import (
+    Context,
+    Exponential,
+    Fixed,
+    GiveUp,
+    Run,
+    RunInfo,
+    Snooze,
+    SyncClient,
+    Task,
+    connect_sync,
+    enqueue_many_sync,
+    enqueue_sync,
+    task,
+)
 from openqueue.tasks.enqueuer import Item
 
 
@@ -95,6 +109,24 @@ async def use() -> None:
     assert_type(count(["a"]), int)
     assert_type(await first(Context.injected, path="x"), dict[str, int])
     assert_type(last.name, str)
+
+
+def use_without_await() -> None:
+    run = send_mail.enqueue_sync("a@b.c", subject="Hello")
+    assert_type(run, Run[str])
+    assert_type(run.result_sync(timeout="10s"), str)
+    assert_type(run.status_sync(), str)
+    assert_type(run.cancel_sync("no need"), str)
+    assert_type(count.options(delay="5m", connection=object()).enqueue_sync(words=["a"]), Run[int])
+    assert_type(first.enqueue_sync("file"), Run[dict[str, int]])
+    assert_type(enqueue_sync(count.item(["a"])), Run[int])
+    assert_type(enqueue_sync("mail.count", {"words": []}, delay="5m"), Run[Any])
+    assert_type(enqueue_many_sync([count.item([])], connection=object()), list[Run[Any]])
+    with connect_sync("postgresql://") as client:
+        assert_type(client, SyncClient)
+        assert_type(client.enqueue(send_mail.item("a")), Run[str])
+        assert_type(client.enqueue("mail.count", {"words": []}), Run[Any])
+        assert_type(client.get(run.id), RunInfo)
 
 
 def takes_any(job: Task[..., Any]) -> None: ...

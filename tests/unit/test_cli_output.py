@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openqueue.cli.options import examples, read_meta, read_moment, read_words
+from openqueue.cli.options import examples
 from openqueue.cli.output import Column, console, error_line, fit, plain, show_json, show_table, took
 from openqueue.cli.tasks import arguments, kind
+from openqueue.cli.values import read_meta, read_moment, read_words
 from openqueue.errors import InvalidOption
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -110,6 +111,8 @@ def test_what_is_json_already_stays_as_it_is(value: Any) -> None:
         ("a=b=c", "b=c"),
         ('a={"b": [1]}', {"b": [1]}),
         ("a=042", "042"),
+        ("a=NaN", "NaN"),
+        ("a=-Infinity", "-Infinity"),
     ],
 )
 def test_the_value_of_a_pair_is_json_or_else_text(pair: str, value: object) -> None:

@@ -35,3 +35,15 @@ def test_opening_the_door_imports_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+def test_no_driver_is_imported_that_the_caller_does_not_use() -> None:
+    code = (
+        "import sys, openqueue.app, openqueue.db.connections as c\n"
+        "class Session: pass\n"
+        "Session.__module__ = 'sqlalchemy.orm.session'\n"
+        "c.adapt(Session())\n"
+        "print(*(m for m in ('psycopg', 'psycopg2', 'sqlalchemy', 'django') if m in sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""

@@ -30,12 +30,15 @@ class Claimed:
         self.fail: Exception | None = None
         self.xid = 100
         self.called = asyncio.Event()
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def fetch(self, name: str, *arguments: Any) -> list[Any]:
         self.called.set()
         if name == "put_back":
             self.put_back.append(arguments)
             return []
+        await self.answers.wait()
         call = {"statement": name, "claim": arguments[1], "n": arguments[2]}
         self.calls.append(call)
         if name == "claim_lane":
@@ -235,6 +238,23 @@ async def test_what_is_given_back_names_the_claim_of_each_job() -> None:
     assert (worker, ids) == (stage.worker, [one.id for one in jobs])
     assert claims == [call["claim"] for call in stage.database.calls]
     assert stage.completer.left == jobs
+
+
+async def test_jobs_of_a_claim_that_is_under_way_when_the_worker_stops_go_back_as_never_begun() -> None:
+    stage = Stage()
+    stage.database.rows = [job(1), job(2)]
+    stage.database.answers.clear()
+    running = asyncio.create_task(stage.producer.run())
+    await stage.database.called.wait()
+    running.cancel()
+    await asyncio.sleep(0)
+    assert stage.claims.pending
+    stage.database.answers.set()
+    await asyncio.wait([running])
+    ((_, ids, claims),) = stage.database.put_back
+    assert ids == [row["id"] for row in stage.database.rows]
+    assert claims == [stage.database.calls[0]["claim"]] * 2
+    assert (stage.places.jobs, stage.claims.pending) == ([], set())
 
 
 async def test_a_bound_of_a_queue_is_what_is_left_of_it() -> None:

@@ -135,6 +135,12 @@ def test_what_is_wrong_with_a_url_is_said_without_its_password(
         ("poll_interval", "0", "must be longer than zero"),
         ("health", "here:there", "'here:there' is not an address."),
         ("health", "localhost:99999", "is not an address."),
+        ("health", "http://localhost:9464", "is not an address."),
+        ("health", "::1", "is not an address."),
+        ("health", "fe80::1:9464", "is not an address."),
+        ("health", "user@localhost:9464", "is not an address."),
+        ("health", "two words:9464", "is not an address."),
+        ("health", "-1", "is not an address."),
         ("log_format", "jsno", "'jsno' is not one of auto, console, json. Did you mean 'json'?"),
         ("log_level", "loud", "'loud' is not one of debug, info, warning, error."),
         ("max_input", "12", "'12' is not a size from 1KiB to 64MiB."),
@@ -309,3 +315,36 @@ def test_a_queue_flag_that_is_empty_never_comes_to_mean_every_queue(project: Pat
     with pytest.raises(ConfigError, match="names no queue"):
         load_settings(queues=("",))
     assert load_settings(queues=("mail:5, reports",)).queues == {"mail": 5, "reports": None}
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "lease", "place"),
+    [
+        ("5s", "9s", "OPENQUEUE_LEASE: "),
+        ("40s", None, "OPENQUEUE_HEARTBEAT: "),
+        (None, "3s", "OPENQUEUE_LEASE: "),
+        ("1m", "1m", "OPENQUEUE_LEASE: "),
+    ],
+)
+def test_a_lease_that_a_single_missed_beat_would_end_is_refused_naming_both(
+    heartbeat: str | None, lease: str | None, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in (("HEARTBEAT", heartbeat), ("LEASE", lease)):
+        if value is not None:
+            monkeypatch.setenv(f"OPENQUEUE_{key}", value)
+    assert refusal() == (
+        f"{place}lease: {lease or '1m'} is less than twice the heartbeat ({heartbeat or '5s'}):"
+        " one beat that is late would give the jobs of a worker that lives to others."
+        " Raise lease, or lower heartbeat."
+    )
+
+
+def test_a_lease_of_two_heartbeats_is_enough() -> None:
+    found = load_settings(heartbeat="5s", lease="10s")
+    assert (found.heartbeat, found.lease) == (timedelta(seconds=5), timedelta(seconds=10))
+
+
+def test_a_heartbeat_that_is_wrong_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENQUEUE_HEARTBEAT", "soon")
+    assert refusal().startswith("OPENQUEUE_HEARTBEAT: heartbeat: 'soon' is not a duration.")
+    assert "lease" not in refusal()

@@ -1,0 +1,49 @@
+"""Django: `django.db.connection`, or one of `django.db.connections`, on PostgreSQL.
+
+Statements go through Django's own cursor, so that its transactions, its wrappers and its log know of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openqueue.db.drivers.executor import InPlace, Rows, failed, refused, translated
+from openqueue.db.drivers.paramstyle import named, pyformat
+from openqueue.errors import OpenQueueError
+
+__all__ = ["OfConnection"]
+
+
+class OfConnection(InPlace):
+    """Runs statements on the connection of this thread, opening it if need be."""
+
+    def __init__(self, connection: Any, timeout: float | None) -> None:
+        if connection.vendor != "postgresql":
+            raise refused(
+                f"Django's database {connection.alias!r} is on {connection.vendor}. "
+                "Jobs are kept in PostgreSQL."
+            )
+        self._connection = connection
+
+    def fetch_now(self, sql: str, args: tuple[Any, ...]) -> Rows:
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(pyformat(sql), named(args))
+                names = [column[0] for column in cursor.description]
+                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        except Exception as error:
+            raise _translated(error) from error
+
+
+def _translated(error: Exception) -> OpenQueueError:
+    from django.core.exceptions import SynchronousOnlyOperation
+    from django.db.transaction import TransactionManagementError
+
+    if isinstance(error, SynchronousOnlyOperation):
+        return refused(
+            "Django does not let its connections be used where an event loop runs. Call enqueue_sync in the "
+            "function that you give to sync_to_async, where the transaction is."
+        )
+    if isinstance(error, TransactionManagementError):
+        return failed(error)
+    return translated(error)

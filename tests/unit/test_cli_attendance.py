@@ -1,0 +1,68 @@
+"""Whether a worker is there for a run, told from the lists of workers and of tasks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from openqueue.cli.attendance import who_is_missing
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+def worker(**more: Any) -> dict[str, Any]:
+    return {"started_at": NOON, "beat_age": 1.0, "state": "running", "queues": None, **more}
+
+
+def entry(task: str = "mail.send", seen_at: datetime = NOON + SECOND, options: str = "{}") -> dict[str, Any]:
+    return {"task": task, "seen_at": seen_at, "options": options}
+
+
+def missing(workers: list[dict[str, Any]], catalog: list[dict[str, Any]]) -> str | None:
+    return who_is_missing("mail.send", "mail", workers, catalog, silence=15.0)
+
+
+@pytest.mark.parametrize(
+    "workers",
+    [[], [worker(beat_age=15.0)], [worker(state="draining")]],
+    ids=["none", "silent", "leaving"],
+)
+def test_without_a_worker_that_takes_work_that_is_said(workers: list[dict[str, Any]]) -> None:
+    said = missing(workers, [entry()])
+    assert said is not None
+    assert said.startswith("No worker is alive: the run waits for one. Start it: openqueue worker")
+
+
+@pytest.mark.parametrize(
+    "catalog",
+    [[], [entry("mail.other")], [entry(seen_at=NOON - SECOND)]],
+    ids=["nothing", "another task", "published by one that has gone"],
+)
+def test_workers_that_do_not_know_the_task_are_not_enough(catalog: list[dict[str, Any]]) -> None:
+    said = missing([worker(), worker()], catalog)
+    assert said is not None
+    assert said.startswith("None of the workers that are alive (2) has the task mail.send: the run waits")
+
+
+def test_workers_of_other_queues_are_not_enough() -> None:
+    said = missing([worker(queues=["slow"])], [entry()])
+    assert said is not None
+    assert said.startswith("No worker that is alive and has the task works on queue 'mail'")
+    assert "openqueue worker --queue mail" in said
+
+
+@pytest.mark.parametrize(
+    ("one", "known"),
+    [
+        (worker(), entry()),
+        (worker(queues=["slow", "mail"]), entry()),
+        (worker(state="stuck"), entry()),
+        (worker(), entry("post.send", options='{"aliases": ["mail.send"]}')),
+    ],
+    ids=["all queues", "this queue", "busy", "an alias"],
+)
+def test_where_one_can_run_it_nothing_is_said(one: dict[str, Any], known: dict[str, Any]) -> None:
+    assert missing([worker(beat_age=99.0), one], [known]) is None

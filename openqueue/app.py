@@ -281,6 +281,7 @@ async def _database(settings: Settings, bus: Events, application: str) -> AsyncI
         max_size=settings.pool_size,
         timeout=settings.statement_timeout.total_seconds(),
         application=application,
+        pooled=settings.pooler == "transaction",
     )
     async with database:
         async with database.connection() as connection:
@@ -289,11 +290,11 @@ async def _database(settings: Settings, bus: Events, application: str) -> AsyncI
 
 
 def _listener(settings: Settings, database: Database, bus: Events, application: str) -> Listener:
-    url = settings.listen_dsn.get_secret_value() if settings.listen_dsn else url_of(settings)
     return Listener(
-        url,
+        settings.session_url.get_secret_value() if settings.session_url else url_of(settings),
         channel=database.schema,
         emit=bus.emit,
         application=application,
+        pooled=database.target.pooled and settings.listen_dsn is None,
         statements=database.statements,
     )

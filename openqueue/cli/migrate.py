@@ -44,8 +44,8 @@ def migrate(
     from openqueue.db import migrations
 
     settings = with_database(settings_of(database_url=database_url, schema_name=schema))
-    assert settings.database_url is not None
-    url, name = settings.database_url.get_secret_value(), settings.schema_name
+    assert settings.session_url is not None
+    url, name = settings.session_url.get_secret_value(), settings.schema_name
     if sql:
         print(run_async(migrations.plan_sql(url, name)))
     elif check:

@@ -8,6 +8,7 @@ from openqueue.events import Event
 
 __all__ = [
     "EngineReplaced",
+    "ListenerAbsent",
     "ListenerConnected",
     "ListenerLost",
     "MigrationApplied",
@@ -40,6 +41,14 @@ class ListenerLost(Event):
     channel: str
     error: str
     retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerAbsent(Event):
+    """Nothing is listened for: the only way to the database is a pooler. Work is found by polling."""
+
+    channel: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,19 @@ import asyncpg
 from openqueue.db.reports import Report, layers, reported, sqlstate
 from openqueue.errors import ConnectionFailed, InvalidOption, OpenQueueError, SchemaError
 
-__all__ = ["is_conflict", "is_refused_value", "mapped", "sqlstate"]
+__all__ = ["BEHIND_POOLER", "is_conflict", "is_refused_value", "mapped", "sqlstate"]
 
+BEHIND_POOLER = (
+    'Set pooler = "transaction" (OPENQUEUE_POOLER), '
+    "and listen_dsn (OPENQUEUE_LISTEN_DSN) to the server itself"
+)
+"""What to do where a pooler in transaction mode shows itself; begins a sentence."""
+
+_POOLED = (
+    "a pooler in transaction mode is in between, and gave a prepared statement to another session",
+    BEHIND_POOLER
+    + ". On a connection of your own: statement_cache_size=0, or prepare_threshold=None (psycopg)",
+)
 _CONFLICTS = frozenset({"40P01", "40001"})
 _REFUSED_VALUES = ("21", "22", "23", "54")
 """Classes of SQLSTATE: cardinality, data, integrity, program limits (too deep, too large)."""
@@ -42,10 +53,8 @@ _REFUSED = {
         "Look for locks and load, or for a statement_timeout set on the role or the database",
     ),
     "55P03": ("a lock was not to be had in time", "See which transaction holds it (pg_locks), and try again"),
-    "26000": (
-        "a prepared statement is gone: a pooler in transaction mode is in between",
-        "Use PgBouncer 1.21 or newer with max_prepared_statements, or set statement_cache_size to 0",
-    ),
+    "26000": _POOLED,
+    "42P05": _POOLED,
     "53100": ("its disk is full", "Make room on the server"),
     "53200": ("the server is out of memory", "Give the server more memory, or lower its settings"),
     "55000": ("it is not in a state for this", "See the server's log"),
@@ -121,9 +130,17 @@ def _from_server(report: Report, where: str, during: str, schema: str) -> OpenQu
 
 def _refused(report: Report, where: str, during: str) -> OpenQueueError:
     state = report.state
+    if state == "08P01" and "startup parameter" in report.text:
+        return ConnectionFailed(
+            f"Cannot use {where}{during}: a pooler is in between and refuses what the URL or the environment "
+            f"asks for ({report.text}). Take that parameter out and set it on the server "
+            "(ALTER ROLE … SET), or name it in PgBouncer's ignore_startup_parameters. "
+            f"{BEHIND_POOLER}."
+        )
     if state in _REFUSED:
         what, remedy = _REFUSED[state]
-        return ConnectionFailed(f"Cannot use {where}{during}: {what} ({report.text}). {remedy}.")
+        said = report.text.partition("\n")[0] if _REFUSED[state] is _POOLED else report.text
+        return ConnectionFailed(f"Cannot use {where}{during}: {what} ({said}). {remedy}.")
     if state == "42501":
         return ConnectionFailed(
             f"A right is missing in {where}{during}: {report.text}. "

@@ -3,6 +3,7 @@
 A dropped network is not noticed by a session that only listens, so it is pinged under a time limit; what
 does not answer is cut off and replaced. A new session counts as connected only when it has heard a
 notification that it sent to itself: through a pooler in transaction mode LISTEN succeeds and hears nothing.
+Where there is known to be one, LISTEN is not sent at all: the pooler would keep it in a session of others.
 What was sent while nobody listened is lost, so subscribers are told of every connection and look for
 themselves, once. LISTEN is never the only way to learn of work.
 """
@@ -19,8 +20,8 @@ from typing import Any, NoReturn
 import asyncpg
 
 from openqueue.clock import Clock, SystemClock
-from openqueue.db.events import ListenerConnected, ListenerLost
-from openqueue.db.faults import mapped
+from openqueue.db.events import ListenerAbsent, ListenerConnected, ListenerLost
+from openqueue.db.faults import BEHIND_POOLER, mapped
 from openqueue.db.statements import Statements
 from openqueue.db.target import Connection, Target, connect
 from openqueue.errors import ConnectionFailed, OpenQueueError
@@ -42,7 +43,8 @@ class Listener:
     `ping_every` and `timeout` are seconds: how often the session is tested, and how long an answer may
     take. After a session that worked the next one is opened at once; after tries that failed, with jittered
     pauses that double from 0.1 s to `slowest`. Callbacks run in the event loop and must return quickly;
-    one that raises is reported to the loop's exception handler and kept.
+    one that raises is reported to the loop's exception handler and kept. `pooled`: a pooler in transaction
+    mode is the only way there, so nothing is heard, which is told once.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Listener:
         timeout: float = 5.0,
         slowest: float = 5.0,
         application: str = "openqueue listener",
+        pooled: bool = False,
         statements: Statements | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -62,7 +65,7 @@ class Listener:
         self.ping_every = ping_every
         self.timeout = timeout
         self.slowest = slowest
-        self.target = Target.of(dsn)
+        self.target = Target.of(dsn, pooled=pooled)
         self._application = application
         self._statements = statements or Statements(channel)
         self._clock = clock or SystemClock()
@@ -105,6 +108,9 @@ class Listener:
 
     async def run(self) -> None:
         """Listen until cancelled, through every loss of the session."""
+        if self.target.pooled:
+            self._emit(ListenerAbsent(self.channel, f"{self.target.place} is a pooler: set listen_dsn"))
+            await asyncio.Event().wait()
         try:
             while True:
                 await self._lost(await self.once())
@@ -167,8 +173,8 @@ class Listener:
                 await echo
         except TimeoutError:
             raise ConnectionFailed(
-                f"LISTEN on {self.target.place} hears nothing. A pooler in transaction mode? "
-                "Set listen_dsn to the server itself; until then work is found by polling."
+                f"LISTEN on {self.target.place} hears nothing, as behind a pooler in transaction mode. "
+                f"{BEHIND_POOLER}; until then work is found by polling."
             ) from None
         self._connection = connection
         self._since = self._clock.monotonic()

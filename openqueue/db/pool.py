@@ -48,7 +48,7 @@ class Database:
     text in both directions: a `jsonb` parameter takes a JSON string, a `jsonb` column gives one. Every
     call ends within its `timeout` (seconds), every foreign error becomes one of `openqueue.errors`, and
     a statement that loses a deadlock is sent again. Connections keep no session state, so that a pooler
-    in transaction mode may stand in between.
+    in transaction mode may stand in between: `pooled` says that one does.
     """
 
     def __init__(
@@ -61,12 +61,13 @@ class Database:
         timeout: float = 10.0,
         application: str = "openqueue",
         statement_cache_size: int = 256,
+        pooled: bool = False,
         statements: Statements | None = None,
     ) -> None:
         self.statements = statements or Statements(schema)
         self.schema = self.statements.schema
         self.timeout = timeout
-        self.target = Target.of(dsn)
+        self.target = Target.of(dsn, pooled=pooled)
         self._application = application
         self._max_size = max_size
         self._cache_size = statement_cache_size
@@ -81,16 +82,15 @@ class Database:
     async def open(self) -> Self:
         """Connect once, so that what is wrong is said now. Raises ConnectionFailed."""
         arguments = {
-            **self.target.arguments(self._application),
             "timeout": self.target.timeout or self.timeout,
             "command_timeout": self.timeout,
             "statement_cache_size": self._cache_size,
+            "connection_class": Session,
+            **self.target.arguments(self._application),
             "max_cacheable_statement_size": 0,
             "max_cached_statement_lifetime": 0,
         }
-        pool = asyncpg.create_pool(
-            **arguments, min_size=0, max_size=self._max_size, max_queries=maxsize, connection_class=Session
-        )
+        pool = asyncpg.create_pool(**arguments, min_size=0, max_size=self._max_size, max_queries=maxsize)
         self._pool = await pool
         try:
             async with self.connection() as connection:

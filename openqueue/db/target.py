@@ -28,6 +28,22 @@ _FOR_LIBPQ = frozenset({"gssencmode", "sslcompression", "load_balance_hosts", "t
 """Parameters of libpq that change nothing for us, and that the server would refuse as settings."""
 
 
+class Sessionless(Connection):
+    """A connection through a pooler: nothing is set in a session, and nothing has to be reset.
+
+    To look up a type asyncpg turns jit off and on again, which here would be two sessions of the server's.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._server_caps = self._server_caps._replace(jit=False)  # type: ignore[has-type]  # not in its stubs
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A database as messages name it: hosts with ports, database, user. Never the password."""
@@ -47,7 +63,8 @@ class Target:
     Libpq's URLs are understood as asyncpg understands them (Unix sockets as ``?host=/path``, several
     hosts, ``sslmode``, ``target_session_attrs``, the PG* environment). With several hosts the one that
     takes writes is meant, unless the URL says otherwise. `timeout` is what ``connect_timeout`` says, in
-    seconds, if it is there.
+    seconds, if it is there. `pooled`: a pooler in transaction mode answers there, so that each transaction
+    may be carried out by another session of the server's, and none of them is ours.
     """
 
     dsn: str = field(repr=False)
@@ -55,9 +72,10 @@ class Target:
     session: str | None = None
     application: str | None = None
     timeout: float | None = None
+    pooled: bool = False
 
     @classmethod
-    def of(cls, dsn: str) -> Target:
+    def of(cls, dsn: str, *, pooled: bool = False) -> Target:
         """Read a URL. Raises ConfigError, which names `database_url` and the fault, never the value."""
         parts, query = _take_apart(dsn)
         place = _place(parts, query)
@@ -69,12 +87,18 @@ class Target:
             session="read-write" if several and "target_session_attrs" not in query else None,
             application=query.get("application_name"),
             timeout=timeout,
+            pooled=pooled,
         )
 
     def arguments(self, application: str) -> dict[str, Any]:
-        """Keyword arguments for asyncpg; the only server setting is the name of the application."""
+        """Keyword arguments for asyncpg; the only server setting is the name of the application.
+
+        Where a pooler is in between, no statement is prepared under a name: the session that knows it would
+        be another one's a moment later.
+        """
         settings = {} if self.application else {"application_name": application[:63]}
-        return {"dsn": self.dsn, "target_session_attrs": self.session, "server_settings": settings}
+        found = {"dsn": self.dsn, "target_session_attrs": self.session, "server_settings": settings}
+        return {**found, "statement_cache_size": 0, "connection_class": Sessionless} if self.pooled else found
 
 
 async def connect(
@@ -83,8 +107,8 @@ async def connect(
     """Open one connection of its own. Raises ConnectionFailed, saying where, why and what to do."""
     seconds = target.timeout or timeout
     try:
-        arguments = {**target.arguments(application), "timeout": seconds, "command_timeout": timeout}
-        connection: Connection = await asyncpg.connect(**arguments, **options)
+        arguments = {**options, **target.arguments(application)}
+        connection: Connection = await asyncpg.connect(**arguments, timeout=seconds, command_timeout=timeout)
     except Exception as error:
         raise mapped(error, str(target.place), seconds=seconds) from error
     refuse_old(connection, target.place)

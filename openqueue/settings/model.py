@@ -35,6 +35,7 @@ Count = Annotated[int, BeforeValidator(whole(1, 100_000))]
 Size = Annotated[int, BeforeValidator(read_size)]
 Span = Annotated[timedelta, BeforeValidator(duration(allow_zero=False))]
 Format = Literal["auto", "console", "json"]
+Pooler = Literal["none", "transaction"]
 Level = Literal["debug", "info", "warning", "error"]
 
 _BOUNDED_BY = {"lease": ("heartbeat",)}
@@ -45,8 +46,10 @@ class Settings(BaseSettings):
     """Everything that can be configured, checked and immutable. Made by `load_settings`.
 
     database_url       PostgreSQL, as postgresql://user:password@host:5432/database
-    listen_dsn         another way to the same database, for LISTEN and leadership, where database_url
-                       goes through a pooler in transaction mode; None: the same way
+    pooler             transaction: database_url goes through PgBouncer in transaction mode, so nothing may
+                       be kept in a session; none: it goes to the server, or to a pooler in session mode
+    listen_dsn         another way to the same database, past that pooler: for LISTEN, the heartbeat and
+                       migrate, which need a session of their own; None: the same way
     schema_name        (key: schema) the schema that holds the engine; fixed once migrated
     namespace          keeps environments or tenants within a schema apart
     dirs, modules      where tasks are found: directories, and modules by import name
@@ -73,6 +76,7 @@ class Settings(BaseSettings):
     )
 
     database_url: Url | None = None
+    pooler: Annotated[Pooler, BeforeValidator(choice("none", "transaction"))] = "none"
     listen_dsn: Url | None = None
     schema_name: Text = Field("openqueue", alias="schema")
     namespace: Text = "default"
@@ -93,6 +97,11 @@ class Settings(BaseSettings):
     log_level: Annotated[Level, BeforeValidator(choice("debug", "info", "warning", "error"))] = "info"
     max_input: Size = 1024 * 1024
     max_output: Size = 1024 * 1024
+
+    @property
+    def session_url(self) -> SecretStr | None:
+        """The database for what needs a session of its own."""
+        return self.listen_dsn or self.database_url
 
     @field_validator("lease")
     @classmethod

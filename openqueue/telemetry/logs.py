@@ -93,6 +93,7 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
         otherwise=Words(INFO, "notifications arrive again", hidden=("again",)),
     ),
     db.ListenerLost: Words(WARNING, "no notifications for now: work is found by polling"),
+    db.ListenerAbsent: Words(WARNING, "no notifications: work is found by polling alone"),
     db.MigrationWaiting: Words(INFO, "migration waits"),
     db.MigrationApplied: Words(INFO, "migration applied"),
     db.EngineReplaced: Words(INFO, "engine replaced"),

@@ -2,7 +2,8 @@
 
 The thread has its own event loop and session, and on it holds the liveness lock. It shares a `Pulse` with
 the worker: plain values that either side reads. An event loop that makes no progress for a whole lease is
-said to be stuck.
+said to be stuck. Where a pooler is the only way to the database there is no session to hold the lock:
+beats alone must tell, and come often enough that no rescuer sees a gap.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from openqueue.worker.stumbling import Stumbling
 __all__ = ["Heartbeat", "Pulse"]
 
 CALL_TIMEOUT: Final = 5.0
+
+WITHOUT_LOCK: Final = 1.0
+"""The most seconds between beats that no lock stands behind; rescuers take 3 s without one for a death."""
 
 
 @dataclass(slots=True)
@@ -79,7 +83,7 @@ class Heartbeat:
         self._worker = worker
         self._pulse = pulse
         self._register = register
-        self._every = every
+        self._every = min(every, WITHOUT_LOCK) if target.pooled else every
         self._lease = lease
         self._timeout = timedelta(seconds=timeout)
         self._cancelled = cancelled
@@ -149,8 +153,9 @@ class Heartbeat:
     async def _connect(self) -> Connection:
         connection = await connect(self._target, application="openqueue heartbeat", timeout=CALL_TIMEOUT)
         connection.add_termination_listener(lambda _: None)
-        await connection.fetch(self._statements["keep_alive"])
-        await connection.fetch(self._statements["hold_liveness"], self._worker)
+        if not self._target.pooled:
+            await connection.fetch(self._statements["keep_alive"])
+            await connection.fetch(self._statements["hold_liveness"], self._worker)
         return connection
 
     async def _once(self, connection: Connection) -> None:

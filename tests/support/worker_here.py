@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from openqueue.app import open_worker
-from openqueue.db.events import ListenerConnected
+from openqueue.db.events import ListenerAbsent, ListenerConnected
 from openqueue.errors import ConnectionFailed
 from openqueue.events import Event, Events
 from openqueue.settings import load_settings
@@ -61,7 +61,10 @@ async def working(
         ending = asyncio.create_task(worker.run(stop))
         here = WorkerHere(worker, stop, told, ending)
         try:
-            await eventually(lambda: ending.done() or here.heard(ListenerConnected), what="connected")
+            await eventually(
+                lambda: ending.done() or here.heard(ListenerConnected) or here.heard(ListenerAbsent),
+                what="connected",
+            )
             yield here
         finally:
             stop.set()

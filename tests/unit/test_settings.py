@@ -207,7 +207,7 @@ def test_several_faults_are_told_together(project: Path) -> None:
         ),
         ("\n[worker]\nx = 1", "openqueue.toml, line 2: there is no setting 'worker'."),
         ("[tool.openqueue]\nthreads = 1", "This file has no tables: write the settings at its top."),
-        ("xyzzy = 5", "There are: database_url, listen_dsn, schema, namespace,"),
+        ("xyzzy = 5", "There are: database_url, pooler, listen_dsn, schema, namespace,"),
     ],
 )
 def test_an_unknown_key_in_a_file_is_refused_with_the_nearest_one(

@@ -167,3 +167,23 @@ async def hot(engine: Engine) -> list[asyncpg.Record]:
     return await engine.sql(
         "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'openqueue.jobs'::regclass"
     )
+
+
+async def test_an_open_transaction_elsewhere_sends_no_finish_the_longer_way(
+    engine: Engine, another: Another
+) -> None:
+    other = await another()
+
+    async def finish() -> int:
+        await engine.bulk(BATCH)
+        claimed = [row["id"] for row in await engine.claim(BATCH)]
+        assert len(claimed) == BATCH
+        return await touched(engine, lambda: engine.finish(claimed))
+
+    for _ in range(3):
+        alone = await finish()
+    async with other.db.transaction(isolation="repeatable_read"):
+        await other.sql("SELECT pg_current_xact_id()")
+        for _ in range(3):
+            beside = await finish()
+    assert beside <= alone * 1.2

@@ -180,10 +180,8 @@ async def test_an_open_transaction_elsewhere_sends_no_finish_the_longer_way(
         assert len(claimed) == BATCH
         return await touched(engine, lambda: engine.finish(claimed))
 
-    for _ in range(3):
-        alone = await finish()
+    alone = [await finish() for _ in range(3)][-1]
     async with other.db.transaction(isolation="repeatable_read"):
         await other.sql("SELECT pg_current_xact_id()")
-        for _ in range(3):
-            beside = await finish()
+        beside = [await finish() for _ in range(3)][-1]
     assert beside <= alone * 1.2

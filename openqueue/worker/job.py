@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from openqueue.tasks.cancellation import Cancellation
@@ -12,7 +12,10 @@ from openqueue.tasks.cancellation import Cancellation
 if TYPE_CHECKING:
     from openqueue.runs.outcomes import Asked
 
-__all__ = ["Job"]
+__all__ = ["PATIENCE", "Job"]
+
+PATIENCE: Final = 0.5
+"""Seconds that a thread or a process may take to end by itself, once told that its run is cancelled."""
 
 
 class Job:

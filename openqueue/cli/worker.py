@@ -61,6 +61,10 @@ def worker(
     threads: Annotated[
         str | None, typer.Option(metavar="N", help="Sync tasks at a time (16).", rich_help_panel=_LOAD)
     ] = None,
+    task_processes: Annotated[
+        str | None,
+        typer.Option(metavar="N", help='Tasks with executor="process" at a time (4).', rich_help_panel=_LOAD),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Its name in lists.")] = None,
     grace: Annotated[
         str | None,
@@ -93,6 +97,7 @@ def worker(
         queues=queues or None,
         concurrency=concurrency,
         threads=threads,
+        task_processes=task_processes,
         name=name,
         grace=grace,
         health=health,

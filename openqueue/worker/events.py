@@ -65,7 +65,7 @@ class WorkerGivenUp(Event):
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """An attempt begins."""
+    """An attempt of a run begins."""
 
     run_id: UUID
     task: str

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+<<<<<<< HEAD
 from datetime import UTC, datetime, timedelta
+=======
+>>>>>>> 53951513f1bd755901fe3e69557f60f2def8a76e
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -13,7 +16,10 @@ from openqueue.tasks.cancellation import Cancellation
 if TYPE_CHECKING:
     from openqueue.runs.outcomes import Asked
 
-__all__ = ["Job"]
+__all__ = ["PATIENCE", "Job"]
+
+PATIENCE: Final = 0.5
+"""Seconds that a thread or a process may take to end by itself, once told that its run is cancelled."""
 
 CLOCKS_APART: Final = timedelta(seconds=10)
 

@@ -6,13 +6,13 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from openqueue.codec import encode
 from openqueue.worker.job import Job
 
-__all__ = ["Entry", "RunJournal", "entries_of"]
+__all__ = ["Entry", "Journal", "RunJournal", "entries_of"]
 
 MOST_ENTRIES: Final = 50_000
 MOST_BYTES: Final = 64 * 1024 * 1024
@@ -30,6 +30,18 @@ class Entry:
     kind: str
     at: float
     data: str
+
+
+class Journal(Protocol):
+    """Where progress and log lines of attempts go."""
+
+    def log(self, job: Job, level: str, message: str, fields: dict[str, Any]) -> None:
+        """Keep a log line with the run."""
+        ...
+
+    def progress(self, job: Job, patch: dict[str, Any]) -> None:
+        """Merge a patch into the run's progress."""
+        ...
 
 
 class RunJournal:

@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest scale check lint types format bench examples wheel lock clean
+.PHONY: help demo test test-oldest scale check lint types format bench examples docs reference wheel lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -27,7 +27,7 @@ test-oldest: $(STAMP) ## what needs a database, on the oldest PostgreSQL support
 		OPENQUEUE_TEST_PG_BIN=$(OLDEST) $(BIN)/python -m pytest -n $(JOBS) -m database $(ARGS); \
 	else echo "MISSING: not tested on PostgreSQL 15: no programs in $(OLDEST) (apt-get install postgresql-15)"; fi
 
-check: lint types test test-oldest examples wheel ## the whole gate
+check: lint types docs test test-oldest examples wheel ## the whole gate
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 && echo "the image is built by: docker build ." \
 		|| echo "MISSING: the image was not built: no engine (its Dockerfile was checked by tests/rules)"
 
@@ -53,6 +53,12 @@ bench: $(STAMP) ## the peers' benchmark; BENCH=path to it, SCENARIOS=S1,S3, ARGS
 examples: $(STAMP) ## the large example, on this project's own files (the numbered ones are part of the suite)
 	$(BIN)/python examples/index_directory.py openqueue
 
+docs: $(STAMP) ## the site, in build/docs; a link that leads nowhere fails
+	$(BIN)/zensical build --strict --config-file .zensical.toml
+
+reference: $(STAMP) ## write docs/reference anew, from the code
+	$(BIN)/python -m tests.support.reference
+
 wheel: $(STAMP) ## build the wheel and use it in an empty directory
 	$(BIN)/python -m tests.support.wheel
 
@@ -61,7 +67,7 @@ lock: $(STAMP) ## resolve the dependencies anew (needs uv)
 		--generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
 
 clean: ## remove what was made, except a development database
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(STAMP): requirements.lock pyproject.toml

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 import asyncpg
 
 from openqueue.db.faults import mapped
+from openqueue.db.statements import Statements
 from openqueue.errors import ConfigError, ConnectionFailed
 
 __all__ = ["OLDEST_SERVER", "Connection", "Place", "Target", "connect", "place_of", "refuse_old"]
@@ -31,7 +32,8 @@ _FOR_LIBPQ = frozenset({"gssencmode", "sslcompression", "load_balance_hosts", "t
 class Sessionless(Connection):
     """A connection through a pooler: nothing is set in a session, and nothing has to be reset.
 
-    To look up a type asyncpg turns jit off and on again, which here would be two sessions of the server's.
+    To look up a type asyncpg turns jit off and on again (the query would be compiled for a second), which
+    here would be two sessions of the server's. So it is off for one transaction, with the query in it.
     """
 
     __slots__ = ()
@@ -42,6 +44,11 @@ class Sessionless(Connection):
 
     def get_reset_query(self) -> str:
         return ""
+
+    async def _introspect_types(self, typeoids: Any, timeout: float | None) -> Any:
+        async with self.transaction():
+            await self.execute(Statements()["interpreted"], timeout=timeout)
+            return await super()._introspect_types(typeoids, timeout)  # type: ignore[misc]  # not in its stubs
 
 
 @dataclass(frozen=True, slots=True)

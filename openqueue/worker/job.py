@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-<<<<<<< HEAD
 from datetime import UTC, datetime, timedelta
-=======
->>>>>>> 53951513f1bd755901fe3e69557f60f2def8a76e
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 

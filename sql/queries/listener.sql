@@ -7,3 +7,7 @@ SELECT pg_catalog.pg_notify($1::text, $2::text)
 -- name: listener_ping
 -- A sign of life.
 SELECT 1 AS alive
+
+-- name: interpreted
+-- For the rest of this transaction nothing is compiled.
+SELECT pg_catalog.set_config('jit', 'off', true);

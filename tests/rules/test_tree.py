@@ -13,7 +13,7 @@ import pytest
 from tests.rules.source import PACKAGE, ROOT, Module, modules
 
 TOP = {
-    *(".ci", ".dockerignore", ".git", ".gitignore"),
+    *(".ci", ".dockerignore", ".git", ".gitignore", ".zensical.toml"),
     *(
         "CHANGELOG.md",
         "Dockerfile",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from openqueue.cli.completing import complete_queue
 from openqueue.cli.options import DatabaseUrl, Namespace, Schema, examples
 from openqueue.cli.session import require_database, run_async, settings_of
 from openqueue.errors import ConfigError
@@ -53,6 +54,7 @@ def worker(
             metavar="NAME[:N]",
             help="Only these queues, at most N of its runs at a time.",
             rich_help_panel=_LOAD,
+            autocompletion=complete_queue,
         ),
     ] = None,
     concurrency: Annotated[

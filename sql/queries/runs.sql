@@ -13,6 +13,14 @@ FROM :schema.find_run($1::uuid);
 SELECT at, event, counted AS attempt, attempt AS number, worker, data::text AS data
 FROM :schema.find_events($1::uuid);
 
+-- name: events_of_runs
+-- The timelines of several runs, each in order.
+SELECT run_id, at, event, counted AS attempt, attempt AS number, worker, data::text AS data FROM :schema.run_events
+WHERE run_id = ANY ($1::uuid[]) ORDER BY run_id, at, attempt NULLS FIRST, n;
+
+-- name: database_time
+SELECT clock_timestamp();
+
 -- name: runs_all
 -- The newest runs: $1 namespace · $2 task · $3 queue · $4 meta contained · $5 any of these tags · $6 created from · $7 created before
 -- $8 only ids below · $9 how many.
@@ -58,4 +66,7 @@ SELECT id, namespace, name, host, pid, version, state, queues, concurrency, runn
 FROM :schema.workers WHERE namespace = $1::text ORDER BY name, id;
 
 -- name: queue_stats
-SELECT queue, queued, running, scheduled, retrying, oldest_ready_at FROM :schema.queue_stats WHERE namespace = $1::text ORDER BY queue;
+-- oldest_age: seconds that the first of the ready ones has waited by now.
+SELECT queue, queued, running, scheduled, retrying, oldest_ready_at,
+    extract(epoch FROM GREATEST(clock_timestamp(), oldest_ready_at) - oldest_ready_at)::float8 AS oldest_age
+FROM :schema.queue_stats WHERE namespace = $1::text ORDER BY queue;

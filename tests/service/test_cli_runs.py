@@ -183,11 +183,16 @@ def test_a_page_ends_with_where_the_next_begins(worked: Command) -> None:
     assert ids(worked, "--before", everything[1]) == everything[2:]
 
 
-def test_an_empty_list_says_so_and_is_an_empty_array_in_json(oq: Command) -> None:
-    assert oq("runs", "list").out == "No runs were found.\n"
-    assert oq("runs", "list", "--json").json == []
-    assert oq("tasks").out == "No worker has published a task yet. Start one: openqueue worker\n"
-    assert oq("workers").out == "No worker is running. Start one: openqueue worker\n"
+def test_an_empty_list_says_so_on_standard_error_and_is_an_empty_array_in_json(oq: Command) -> None:
+    for line, said in (
+        (["runs", "list"], "No runs were found.\n"),
+        (["tasks"], "No worker has published a task yet. Start one: openqueue worker\n"),
+        (["workers"], "No worker is running. Start one: openqueue worker\n"),
+        (["queues"], "No queue has anything to do.\n"),
+    ):
+        answer = oq(*line)
+        assert (answer.code, answer.out, answer.err) == (0, "", said)
+        assert oq(*line, "--json").json == []
 
 
 def test_show_has_all_that_is_known_of_a_run(worked: Command) -> None:
@@ -271,11 +276,11 @@ def test_tasks_shows_what_workers_have_published(worked: Command) -> None:
     assert 'to: string, subject: string = "Hello"' in table
     assert "Send a mail." in table
     assert "post.wait" not in table
-    assert worked("tasks", "nope").out == "No task begins with 'nope'.\n"
+    assert worked("tasks", "nope").err == "No task begins with 'nope'.\n"
 
 
 def test_runs_of_another_namespace_are_not_shown(worked: Command) -> None:
-    assert worked("runs", "list", "--namespace", "other").out == "No runs were found.\n"
+    assert worked("runs", "list", "--namespace", "other").err == "No runs were found.\n"
     assert worked("tasks", "--namespace", "other", "--json").json == []
 
 

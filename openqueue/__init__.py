@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         LeaseLost,
         NotSerializable,
         OpenQueueError,
+        ProcessDied,
         RunCancelled,
         RunExpired,
         RunFailed,
@@ -45,11 +46,17 @@ if TYPE_CHECKING:
     from openqueue.runs.model import Run, RunEvent, RunInfo
     from openqueue.tasks.context import Context
     from openqueue.tasks.control import Cancelled, GiveUp, Snooze
+    from openqueue.tasks.lifespans import worker_lifespan
+    from openqueue.tasks.middleware import CallNext, middleware
     from openqueue.tasks.task import Task, task
+    from openqueue.worker.events import RunFinished, RunStarted
+    from openqueue.worker.subscribers import AttemptFailed, subscribe
 
     __version__: str
 
 __all__ = [
+    "AttemptFailed",
+    "CallNext",
     "Cancelled",
     "Client",
     "ConfigError",
@@ -64,14 +71,17 @@ __all__ = [
     "LeaseLost",
     "NotSerializable",
     "OpenQueueError",
+    "ProcessDied",
     "Run",
     "RunCancelled",
     "RunEvent",
     "RunExpired",
     "RunFailed",
     "RunFilter",
+    "RunFinished",
     "RunInfo",
     "RunNotFound",
+    "RunStarted",
     "SchemaError",
     "Snooze",
     "SyncClient",
@@ -89,10 +99,15 @@ __all__ = [
     "enqueue_many_sync",
     "enqueue_sync",
     "lifespan",
+    "middleware",
+    "subscribe",
     "task",
+    "worker_lifespan",
 ]
 
 _HOME = {
+    "AttemptFailed": "worker.subscribers",
+    "CallNext": "tasks.middleware",
     "Cancelled": "tasks.control",
     "Client": "app",
     "Context": "tasks.context",
@@ -102,7 +117,9 @@ _HOME = {
     "Run": "runs.model",
     "RunEvent": "runs.model",
     "RunFilter": "runs.history",
+    "RunFinished": "worker.events",
     "RunInfo": "runs.model",
+    "RunStarted": "worker.events",
     "Snooze": "tasks.control",
     "SyncClient": "app",
     "Task": "tasks.task",
@@ -114,7 +131,10 @@ _HOME = {
     "enqueue_many_sync": "app",
     "enqueue_sync": "app",
     "lifespan": "embedding",
+    "middleware": "tasks.middleware",
+    "subscribe": "worker.subscribers",
     "task": "tasks.task",
+    "worker_lifespan": "tasks.lifespans",
 }
 
 

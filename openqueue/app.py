@@ -24,11 +24,15 @@ from openqueue.settings import Settings, load_settings
 from openqueue.tasks import enqueuer as enqueuers
 from openqueue.tasks.discovery import discover
 from openqueue.tasks.enqueuer import Item
+from openqueue.tasks.lifespans import Lifespan, declared_lifespans
+from openqueue.tasks.middleware import Middleware, declared_middleware
 from openqueue.tasks.naming import set_roots
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.surrounding import surrounded
 from openqueue.worker.limits import Limits
+from openqueue.worker.processes import Processes
 from openqueue.worker.stopping import stopping_on_signals
+from openqueue.worker.surroundings import Surroundings
 from openqueue.worker.worker import Worker
 
 __all__ = [
@@ -55,6 +59,9 @@ _clients: WeakKeyDictionary[
     asyncio.AbstractEventLoop, tuple[int, asyncio.Future[Client], asyncio.Task[None]]
 ] = WeakKeyDictionary()
 """The default client of each event loop: the process that opened it (a fork has its own), its keeper."""
+
+_settings: Settings | None = None
+"""Those that were given to this process; None: they are read when they are needed."""
 
 
 def url_of(settings: Settings) -> str:
@@ -126,7 +133,7 @@ def close_default_clients() -> None:
     """Close the default clients, with await and without: the next enqueue opens one from the settings."""
     global default_sync_client  # noqa: PLW0603  a closed one is not opened again
     default_sync_client.close()
-    default_sync_client = SyncClient(Own(lambda: open_client(load_settings())))
+    default_sync_client = SyncClient(Own(lambda: open_client(_default_settings())))
     kept = [(loop, keeper) for loop, (pid, _, keeper) in _clients.items() if pid == os.getpid()]
     _clients.clear()
     for loop, keeper in kept:
@@ -137,7 +144,7 @@ def close_default_clients() -> None:
 async def _keep_open(opened: asyncio.Future[Client]) -> None:
     """Hold a client until cancelled: whoever ends the loop cancels what is left, and waits for it."""
     try:
-        async with open_client(load_settings()) as client:
+        async with open_client(_default_settings()) as client:
             opened.set_result(client)
             await asyncio.Event().wait()
     except Exception as error:
@@ -148,7 +155,7 @@ async def _keep_open(opened: asyncio.Future[Client]) -> None:
         opened.cancel()
 
 
-default_sync_client = SyncClient(Own(lambda: open_client(load_settings())))
+default_sync_client = SyncClient(Own(lambda: open_client(_default_settings())))
 """The process-wide client of code that cannot await, opened from the settings when first needed."""
 
 
@@ -208,11 +215,17 @@ def discover_tasks(settings: Settings) -> Registry:
 
 @asynccontextmanager
 async def open_worker(
-    settings: Settings, *, registry: Registry | None = None, bus: Events | None = None
+    settings: Settings,
+    *,
+    registry: Registry | None = None,
+    bus: Events | None = None,
+    middleware: Iterable[Middleware] = (),
+    lifespans: Iterable[Lifespan] = (),
 ) -> AsyncIterator[Worker]:
     """A worker, assembled but not running yet.
 
-    Its tasks are those of `registry`, else those found by the settings.
+    Its tasks are those of `registry`, else those found by the settings. `middleware` and `lifespans` come
+    after those that are declared in modules.
     """
     bus = bus or Events()
     set_roots(settings.dirs)
@@ -236,6 +249,11 @@ async def open_worker(
                 limits=_limits(settings),
                 bus=bus,
                 version=__version__,
+                surroundings=Surroundings(
+                    (*declared_middleware(), *middleware),
+                    (*declared_lifespans(), *lifespans),
+                    processes_of(settings),
+                ),
             )
 
 
@@ -260,10 +278,26 @@ async def run_worker(
         return 1 if worker.unsaved else 0
 
 
+def processes_of(settings: Settings) -> Processes:
+    """The processes of a worker; a task in one of them enqueues to the worker's database."""
+    return Processes([(__name__, "use_settings", (settings.model_copy(update={"pool_size": 1}),))])
+
+
+def use_settings(settings: Settings) -> None:
+    """Open the default clients of this process from these settings, whatever stands elsewhere."""
+    global _settings  # noqa: PLW0603  a process for tasks is a worker's
+    _settings = settings
+
+
+def _default_settings() -> Settings:
+    return _settings or load_settings()
+
+
 def _limits(settings: Settings) -> Limits:
     return Limits(
         concurrency=settings.concurrency,
         threads=settings.threads,
+        processes=settings.task_processes,
         grace=settings.grace.total_seconds(),
         poll=settings.poll_interval.total_seconds(),
         heartbeat=settings.heartbeat.total_seconds(),

@@ -23,6 +23,8 @@ from openqueue.runs.client import Client
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks.discovery import discover
 from openqueue.tasks.enqueuer import Enqueuer, set_default, set_default_sync, using
+from openqueue.tasks.lifespans import Lifespan, check_lifespans
+from openqueue.tasks.middleware import Middleware, check_middleware
 from openqueue.tasks.naming import set_roots
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.task import Task
@@ -49,6 +51,7 @@ class Worker:
     concurrency            `async def` tasks at a time (`threads`: the others)
     signals                whether SIGTERM and SIGINT stop it, so that `wait` returns; else they stay yours
     events                 a bus of `openqueue.events`, on which it tells what happens
+    middleware, lifespans  what goes around each attempt, and around its life, after what modules declare
     settings               any other setting: threads, name, grace, namespace, schema_name, pool_size …
 
     Entering raises ConfigError, ConnectionFailed, SchemaError and InvalidTask.
@@ -65,6 +68,8 @@ class Worker:
         concurrency: int | None = None,
         signals: bool = False,
         events: Events | None = None,
+        middleware: Iterable[Middleware] = (),
+        lifespans: Iterable[Lifespan] = (),
         **settings: Any,
     ) -> None:
         self._tasks = None if tasks is None else list(tasks)
@@ -72,6 +77,8 @@ class Worker:
         self._dirs = None if dirs is None else [os.fspath(one) for one in dirs]
         self._signals = signals
         self._events = events
+        self._middleware = check_middleware(middleware, "middleware")
+        self._lifespans = check_lifespans(lifespans, "lifespans")
         self._settings = {
             "database_url": None if database_url is None else SecretStr(database_url),
             "queues": queues if queues is None or isinstance(queues, str | Mapping) else list(queues),
@@ -135,7 +142,13 @@ class Worker:
         bus = self._events or Events()
         started: set[object] = set()
         begun = asyncio.Event()
-        async with open_worker(settings, registry=self._registry(settings), bus=bus) as running:
+        async with open_worker(
+            settings,
+            registry=self._registry(settings),
+            bus=bus,
+            middleware=self._middleware,
+            lifespans=self._lifespans,
+        ) as running:
             with (
                 _subscribed(Logs(logging.getLevelName(settings.log_level.upper())).subscribe(bus)),
                 _subscribed(bus.subscribe(WorkerStarted, lambda event: started.add(event.worker))),

@@ -21,6 +21,7 @@ __all__ = [
     "LeaseLost",
     "NotSerializable",
     "OpenQueueError",
+    "ProcessDied",
     "RunCancelled",
     "RunExpired",
     "RunFailed",
@@ -51,6 +52,10 @@ class ConfigError(OpenQueueError):
 
 class ConnectionFailed(OpenQueueError):
     """PostgreSQL cannot be reached or refuses us; names host and database, never the password."""
+
+
+class ProcessDied(OpenQueueError):
+    """The process of a task with `executor="process"` ended before the task did; says how. It is retried."""
 
 
 class SchemaError(OpenQueueError):

@@ -19,10 +19,12 @@ COMMANDS: Final = {
     "worker": "Run tasks until told to stop.",
     "migrate": "Create the schema, or bring it up to date.",
     "enqueue": "Enqueue a run of a task and print its id.",
-    "runs": "Look at runs, and act on them: list, show, cancel, retry.",
+    "runs": "Look at runs, and act on them: list, show, watch, cancel, retry.",
+    "queues": "List the queues: how much waits, and for how long.",
     "tasks": "List the tasks that workers have published.",
     "workers": "List the workers: state, load, queues, last heartbeat.",
     "health": "Say whether all is well, by the exit code too.",
+    "config": "Show which settings are in force, and where each comes from.",
     "demo": "Show what openqueue does, on the files of a directory.",
 }
 """Each is a module of this package with a `group`; the line is the first of its help."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openqueue.cli.attendance import telling_who_is_missing
+from openqueue.cli.completing import complete_queue, complete_task
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
 from openqueue.cli.output import say, show_json
 from openqueue.cli.payload import read_payload
@@ -62,7 +63,12 @@ _WORDS = {
 )
 def enqueue(
     *,
-    task: Annotated[str, typer.Argument(metavar="NAME", help="The task, such as mail.send_mail.")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="The task, such as mail.send_mail.", autocompletion=complete_task
+        ),
+    ],
     payload: Annotated[
         str, typer.Argument(metavar="JSON", help="Its arguments: a JSON object; - reads standard input.")
     ] = "{}",
@@ -81,7 +87,10 @@ def enqueue(
     priority: Annotated[
         str | None, typer.Option(metavar="N", help="-32768 … 32767, lower first.", rich_help_panel=_WHEN)
     ] = None,
-    queue: Annotated[str | None, typer.Option(help="Instead of the task's.", rich_help_panel=_WHEN)] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option(help="Instead of the task's.", rich_help_panel=_WHEN, autocompletion=complete_queue),
+    ] = None,
     max_attempts: Annotated[
         str | None, typer.Option(metavar="N", help="How often it is tried in all.", rich_help_panel=_WHEN)
     ] = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "DATABASE_FLAGS",
     "AsJson",
     "DatabaseUrl",
     "Namespace",
@@ -39,6 +40,10 @@ Namespace = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id.", show_default=False)]
 RunIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of runs.", show_default=False)]
+
+
+DATABASE_FLAGS = {"database_url": "database_url", "schema": "schema_name", "namespace": "namespace"}
+"""The settings that the parameters of these names give."""
 
 
 def examples(*lines: str) -> str:

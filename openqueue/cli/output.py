@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 from uuid import UUID
 
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 __all__ = [
     "STYLES",
     "Column",
+    "JsonArray",
+    "Table",
     "console",
+    "cut",
     "error_line",
     "heading",
     "plain",
     "say",
     "show_json",
+    "show_json_line",
     "show_table",
     "took",
     "when",
@@ -77,33 +82,92 @@ def console(stream: TextIO | None = None) -> Console:
 
 
 def show_table(rows: Iterable[T], columns: Sequence[Column[T]], *, empty: str) -> None:
-    """Print the rows, or the sentence that there are none."""
-    from rich.table import Table
-    from rich.text import Text
+    """Print the rows; where there are none, say so on standard error."""
+    table = Table(columns)
+    table.add(rows)
+    if not table.rows:
+        say(empty)
 
-    rows = list(rows)
-    if not rows:
-        print(empty)
-        return
-    page = console()
-    cells = {column.title: [printable(column.text(row)) for row in rows] for column in columns}
-    widths = fit({title: _widest(title, texts) for title, texts in cells.items()}, columns, page.width)
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    shown = [column for column in columns if column.title in widths]
-    for column in shown:
-        table.add_column(
-            column.title,
-            width=widths[column.title],
-            no_wrap=True,
-            overflow="ellipsis",
-            justify="right" if column.right else "left",
-        )
-    for number in range(len(rows)):
-        texts = (cells[column.title][number] for column in shown)
-        table.add_row(*(Text(text, STYLES.get(text, "")) for text in texts))
-    with page.capture() as printed:
-        page.print(table)
-    print("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+class Table(Generic[T]):
+    """A table that is printed page by page; `rows` counts what was printed.
+
+    On a terminal the first page decides the widths. Elsewhere a wider page makes the columns wider. Where a
+    terminal has no room for three columns, the first stands on a line of its own, and the others below it.
+    """
+
+    def __init__(self, columns: Sequence[Column[T]]) -> None:
+        self.rows = 0
+        self._columns = columns
+        self._page = console()
+        self._widths: dict[str, int] = {}
+        self._is_stacked = False
+
+    def add(self, rows: Iterable[T]) -> None:
+        """Print these, the first time below the titles."""
+        texts = [[printable(column.text(row)) for column in self._columns] for row in rows]
+        if not texts:
+            return
+        self._set_widths(texts)
+        if not self.rows and not self._is_stacked:
+            self._print([column.title for column in self._columns], is_title=True)
+        for one in texts:
+            (self._print_stacked if self._is_stacked else self._print)(one)
+        self.rows += len(texts)
+
+    def _set_widths(self, texts: list[list[str]]) -> None:
+        if self._widths and self._page.is_terminal:
+            return
+        each = zip(self._columns, zip(*texts, strict=True), strict=True)
+        widest = {column.title: _widest(column.title, cells) for column, cells in each}
+        widest = {title: max(width, self._widths.get(title, 0)) for title, width in widest.items()}
+        self._widths = fit(widest, self._columns, self._page.width)
+        self._is_stacked = self._page.is_terminal and len(self._widths) < min(3, len(self._columns))
+
+    def _print(self, texts: Sequence[str], *, is_title: bool = False) -> None:
+        shown = [
+            self._cell(text, column, "bold" if is_title else STYLES.get(text, ""))
+            for text, column in zip(texts, self._columns, strict=True)
+            if column.title in self._widths
+        ]
+        print("  ".join(shown).rstrip())
+
+    def _print_stacked(self, texts: Sequence[str]) -> None:
+        """The first text, and below it as many of the others as there is room for."""
+        from rich.cells import cell_len
+
+        print(cut(texts[0], self._page.width))
+        ranked = sorted(zip(self._columns[1:], texts[1:], strict=True), key=lambda pair: pair[0].rank)
+        line, room = "", self._page.width
+        for text in (text for _, text in ranked if text and text != "-"):
+            if room > 4:
+                line += "  " + self._styled(cut(text, room - 2), STYLES.get(text, ""))
+                room -= 2 + cell_len(text)
+        print(line)
+
+    def _cell(self, text: str, column: Column[T], style: str) -> str:
+        from rich.cells import cell_len
+
+        width = self._widths[column.title]
+        text = cut(text, width)
+        space = " " * (width - cell_len(text))
+        return space + self._styled(text, style) if column.right else self._styled(text, style) + space
+
+    def _styled(self, text: str, style: str) -> str:
+        if not style or self._page.no_color or self._page.color_system is None:
+            return text
+        from rich.style import Style
+
+        return Style.parse(style).render(text)
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most so many columns of a terminal, with an ellipsis where something is missing."""
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(0, width - 1)).rstrip() + "…"
 
 
 def fit(widest: Mapping[str, int], columns: Sequence[Column[Any]], room: int) -> dict[str, int]:
@@ -126,8 +190,35 @@ def fit(widest: Mapping[str, int], columns: Sequence[Column[Any]], room: int) ->
 
 def show_json(value: Any) -> None:
     """Print one JSON document; times are ISO 8601, durations seconds."""
+    print(_json(value, indent=2))
+
+
+def show_json_line(value: Any) -> None:
+    """Print a JSON document in one line, at once: of several that come one after the other."""
+    print(_json(value), flush=True)
+
+
+class JsonArray:
+    """An array that is printed page by page, as `show_json` would print the whole of it."""
+
+    def __init__(self) -> None:
+        self._is_begun = False
+
+    def add(self, values: Iterable[Any]) -> None:
+        """Print these."""
+        for value in values:
+            before = "," if self._is_begun else "["
+            print(f"{before}\n{indent(_json(value, indent=2), '  ')}", end="")
+            self._is_begun = True
+
+    def end(self) -> None:
+        """Print the end, or all of an array without anything in it."""
+        print("\n]" if self._is_begun else "[]")
+
+
+def _json(value: Any, **layout: Any) -> str:
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    print(json.dumps(plain(value), indent=2, ensure_ascii=not is_unicode))
+    return json.dumps(plain(value), ensure_ascii=not is_unicode, **layout)
 
 
 def plain(value: Any) -> Any:

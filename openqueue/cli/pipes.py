@@ -8,13 +8,14 @@ process as the signal would have.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
-__all__ = ["ending_with_the_reader"]
+__all__ = ["end_if_nobody_reads", "ending_with_the_reader"]
 
 
 class _ReaderGone(SystemExit):
@@ -62,6 +63,19 @@ def ending_with_the_reader() -> Iterator[None]:
         _end()
     finally:
         sys.stdout = before
+
+
+def end_if_nobody_reads() -> None:
+    """End as a write would, for who may have nothing to write for long."""
+    output = sys.stdout
+    if isinstance(output, _Output) and hasattr(select, "poll"):
+        watched = select.poll()
+        try:
+            watched.register(output.fileno(), 0)
+        except OSError:  # it is no file
+            return
+        if any(happened & select.POLLERR for _, happened in watched.poll(0)):
+            raise _ReaderGone
 
 
 def _end() -> None:

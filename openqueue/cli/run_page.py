@@ -45,7 +45,8 @@ def show_run(
         _print_indented(run.error.get("traceback") or error_line(run.error))
     if len(attempts) > 1:
         heading("Attempts")
-        show_table(attempts, _ATTEMPTS, empty="")
+        recounted = any(one.counted != one.number for one in attempts)
+        show_table(attempts, [one for one in _ATTEMPTS if recounted or one is not _TRY], empty="")
     heading("Timeline")
     show_timeline(events)
 
@@ -97,9 +98,12 @@ def _print_indented(text: str) -> None:
         print(f"  {printable(line, keep=chr(9))}")
 
 
+_TRY: Column[Attempt] = Column("TRY", lambda one: str(one.counted), right=True, rank=3)
+"""The number that max_attempts counts, where it differs: after a snooze, a lost worker, a retry by hand."""
+
 _ATTEMPTS: tuple[Column[Attempt], ...] = (
     Column("  #", lambda one: f"  {one.number}"),
-    Column("TRY", lambda one: str(one.counted), right=True, rank=3),
+    _TRY,
     Column("OUTCOME", lambda one: one.outcome),
     Column("STARTED", lambda one: when(one.started_at), rank=2),
     Column("TOOK", lambda one: took(one.started_at, one.finished_at), right=True, rank=1),

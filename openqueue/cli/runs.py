@@ -8,6 +8,7 @@ from uuid import UUID
 
 import typer
 
+from openqueue.cli.completing import complete_queue, complete_status, complete_task
 from openqueue.cli.exits import FAILED
 from openqueue.cli.options import (
     AsJson,
@@ -18,7 +19,8 @@ from openqueue.cli.options import (
     Schema,
     examples,
 )
-from openqueue.cli.output import Column, error_line, say, show_json, show_table, took, when
+from openqueue.cli.output import say, show_json
+from openqueue.cli.run_list import print_runs
 from openqueue.cli.run_page import show_run
 from openqueue.cli.session import client, run_async, settings_of
 from openqueue.cli.values import (
@@ -31,20 +33,28 @@ from openqueue.cli.values import (
     read_whole,
     read_words,
 )
-from openqueue.errors import RunNotFound, UnexpectedState
+from openqueue.cli.watch import watch_many, watch_one
+from openqueue.errors import InvalidOption, RunNotFound, UnexpectedState
 
 if TYPE_CHECKING:
     from openqueue.runs.client import Client
-    from openqueue.runs.history import RunFilter
-    from openqueue.runs.model import RunInfo
     from openqueue.settings import Settings
 
 __all__ = ["group"]
 
+TaskFilter = Annotated[str | None, typer.Option(help="Only of this task.", autocompletion=complete_task)]
+QueueFilter = Annotated[str | None, typer.Option(help="Only of this queue.", autocompletion=complete_queue)]
+MetaFilter = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Whose meta has this; may be repeated.")
+]
+TagFilter = Annotated[
+    list[str] | None, typer.Option(metavar="TAG", help="With any of these tags; may be repeated.")
+]
+
 group = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Look at runs, and act on them: list, show, cancel, retry.",
+    help="Look at runs, and act on them: list, show, watch, cancel, retry.",
 )
 
 
@@ -57,25 +67,24 @@ group = typer.Typer(
 )
 def list_runs(
     *,
-    task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
-    queue: Annotated[str | None, typer.Option(help="Only of this queue.")] = None,
+    task: TaskFilter = None,
+    queue: QueueFilter = None,
     status: Annotated[
         list[str] | None,
         typer.Option(
             help="scheduled, queued, running, retrying, completed, failed, cancelled or expired;"
-            " several with commas."
+            " several with commas.",
+            autocompletion=complete_status,
         ),
     ] = None,
-    meta: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Whose meta has this; may be repeated.")
-    ] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="With any of these tags.")] = None,
+    meta: MetaFilter = None,
+    tag: TagFilter = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Enqueued from then: 1h, a date.")] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Enqueued before then.")] = None,
     before: Annotated[
         str | None, typer.Option(metavar="ID", help="Older than this run: the next page.")
     ] = None,
-    limit: Annotated[str, typer.Option(metavar="N", help="At most so many, up to 10000.")] = "50",
+    limit: Annotated[str, typer.Option(metavar="N", help="At most so many, up to 1000000.")] = "50",
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
     schema: Schema = None,
@@ -94,16 +103,10 @@ def list_runs(
             since=optional(read_moment, since, "--since"),
             until=optional(read_moment, until, "--until"),
             before=optional(read_run_id, before, "--before"),
-            limit=read_whole(limit, "--limit", 1, 10_000),
         )
+    most = read_whole(limit, "--limit", 1, 1_000_000)
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
-    found = run_async(_list(settings, chosen))
-    if as_json:
-        show_json(found)
-        return
-    show_table(found, _COLUMNS, empty="No runs were found.")
-    if len(found) == chosen.limit:
-        say(f"There may be more: --before {found[-1].id}")
+    run_async(print_runs(settings, chosen, most, as_json=as_json))
 
 
 @group.command("show", epilog=examples(f"openqueue runs show {EXAMPLE_ID}"))
@@ -118,6 +121,52 @@ def show(
     chosen = read_run_id(run_id)
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
     run_async(_show(settings, chosen, as_json=as_json))
+
+
+@group.command(
+    "watch",
+    epilog=examples(
+        f"openqueue runs watch {EXAMPLE_ID}",
+        "openqueue runs watch --task mail.send_mail --meta tenant=42",
+        "openqueue runs watch --json | jq 'select(.event == \"failed\")'",
+    ),
+)
+def watch(
+    *,
+    run_id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ID",
+            help="One run, until it has ended; without it, all that are new.",
+            show_default=False,
+        ),
+    ] = None,
+    task: TaskFilter = None,
+    queue: QueueFilter = None,
+    meta: MetaFilter = None,
+    tag: TagFilter = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one event a line.")] = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    namespace: Namespace = None,
+) -> None:
+    """Tell what happens, as it happens: to one run until it has ended, or to many.
+
+    Of one run all of its timeline; the exit code says how it ended.
+
+    Of many what happens from now on, to those that are unfinished and to new ones, until Ctrl-C.
+    """
+    from openqueue.runs.history import RunFilter
+
+    chosen = RunFilter(task=task, queue=queue, meta=read_meta(meta or ()), tags=tuple(tag or ()))
+    if run_id is not None and chosen != RunFilter():
+        raise InvalidOption("ID: one run needs no filter. Give its id, or filters.", option="ID")
+    only = optional(read_run_id, run_id, "ID")
+    settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
+    if only is None:
+        run_async(watch_many(settings, chosen, as_json=as_json))
+    else:
+        run_async(watch_one(settings, only, as_json=as_json))
 
 
 @group.command(
@@ -164,11 +213,6 @@ def retry(
     run_async(_for_each(settings, chosen, lambda opened, one: opened.retry(one), as_json=as_json))
 
 
-async def _list(settings: Settings, chosen: RunFilter) -> list[RunInfo]:
-    async with client(settings) as opened:
-        return list(await opened.list_runs(chosen))
-
-
 async def _show(settings: Settings, run_id: UUID, *, as_json: bool) -> None:
     async with client(settings) as opened:
         run = await opened.get(run_id)
@@ -208,14 +252,3 @@ _ANSWERS = {
     "finished": "had ended already: nothing to cancel",
     "ready": "is ready to run",
 }
-
-_COLUMNS: tuple[Column[RunInfo], ...] = (
-    Column("ID", lambda run: str(run.id)),
-    Column("STATUS", lambda run: run.status, rank=1),
-    Column("TASK", lambda run: run.task, least=10, rank=2),
-    Column("QUEUE", lambda run: run.queue, least=7, rank=6),
-    Column("TRY", lambda run: f"{run.attempt}/{run.max_attempts}", rank=5, right=True),
-    Column("ENQUEUED", lambda run: when(run.created_at), rank=3),
-    Column("TOOK", lambda run: took(run.started_at, run.finished_at), rank=4, right=True),
-    Column("ERROR", lambda run: error_line(run.error), least=12, rank=7),
-)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from openqueue.runs.client import Client
     from openqueue.settings import Settings
 
-__all__ = ["client", "require_database", "run_async", "settings_of", "with_database"]
+__all__ = ["FLAGS", "client", "require_database", "run_async", "settings_of", "with_database"]
 
 T = TypeVar("T")
 
 
-_FLAGS = {
+FLAGS = {
     "dirs": "--dir",
     "modules": "--module",
     "queues": "--queue",
@@ -48,7 +48,7 @@ def settings_of(words: Mapping[str, str] | None = None, /, **given: Any) -> Sett
     for sentence in unknown_variables(Settings):
         say(f"Warning: {sentence}")
     try:
-        settings = load_settings({**_FLAGS, **(words or {})}, **given)
+        settings = load_settings({**FLAGS, **(words or {})}, **given)
     except ConfigError as error:
         if not error.option:
             raise
@@ -68,7 +68,7 @@ def _check_database_flags(given: Mapping[str, Any]) -> None:
                 check(given[key])
             except ConfigError as error:
                 said = str(error).removeprefix("schema: ").removeprefix("database_url ")
-                raise InvalidOption(f"{_FLAGS[key]}: {said}", option=_FLAGS[key]) from None
+                raise InvalidOption(f"{FLAGS[key]}: {said}", option=FLAGS[key]) from None
 
 
 def with_database(settings: Settings) -> Settings:

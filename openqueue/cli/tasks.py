@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from openqueue.cli.completing import complete_task
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
 from openqueue.cli.output import Column, show_json, show_table, when
 from openqueue.cli.session import client, run_async, settings_of
@@ -25,7 +26,13 @@ Entry = Mapping[str, Any]
 @group.command("tasks", epilog=examples("openqueue tasks", "openqueue tasks mail. --json"))
 def tasks(
     prefix: Annotated[
-        str, typer.Argument(metavar="PREFIX", help="Only names that begin so.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="PREFIX",
+            help="Only names that begin so.",
+            show_default=False,
+            autocompletion=complete_task,
+        ),
     ] = "",
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,

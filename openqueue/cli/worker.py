@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from openqueue.cli.completing import complete_queue
 from openqueue.cli.options import DatabaseUrl, Namespace, Schema, examples
 from openqueue.cli.session import require_database, run_async, settings_of
 from openqueue.errors import ConfigError
@@ -53,6 +54,7 @@ def worker(
             metavar="NAME[:N]",
             help="Only these queues, at most N of its runs at a time.",
             rich_help_panel=_LOAD,
+            autocompletion=complete_queue,
         ),
     ] = None,
     concurrency: Annotated[
@@ -60,6 +62,10 @@ def worker(
     ] = None,
     threads: Annotated[
         str | None, typer.Option(metavar="N", help="Sync tasks at a time (16).", rich_help_panel=_LOAD)
+    ] = None,
+    task_processes: Annotated[
+        str | None,
+        typer.Option(metavar="N", help='Tasks with executor="process" at a time (4).', rich_help_panel=_LOAD),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Its name in lists.")] = None,
     grace: Annotated[
@@ -93,6 +99,7 @@ def worker(
         queues=queues or None,
         concurrency=concurrency,
         threads=threads,
+        task_processes=task_processes,
         name=name,
         grace=grace,
         health=health,

@@ -13,7 +13,7 @@ from django.utils.module_loading import autodiscover_modules, module_has_submodu
 from openqueue.django.connections import in_order
 from openqueue.django.database import database_alias, project_settings
 from openqueue.settings import load_settings, set_program_settings
-from openqueue.tasks.surrounding import set_around
+from openqueue.tasks.surrounding import prepare_with, set_around
 
 __all__ = ["OpenQueueConfig", "task_modules"]
 
@@ -29,6 +29,7 @@ class OpenQueueConfig(AppConfig):
         """Import the `tasks` modules, and say where settings come from; no connection is made."""
         set_program_settings("OPENQUEUE in settings.py", _settings)
         set_around(in_order)
+        prepare_with("django", "setup")
         autodiscover_modules("tasks")
         post_migrate.connect(migrate_schema, sender=self)
 

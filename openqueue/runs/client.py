@@ -17,9 +17,8 @@ from openqueue.durations import Duration, parse_duration
 from openqueue.errors import (
     RunNotFound,
     UnexpectedState,
-    UnknownTask,
-    did_you_mean,
 )
+from openqueue.runs.catalogue import Catalogue
 from openqueue.runs.history import RunFilter, list_runs
 from openqueue.runs.loops import running_loop
 from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
@@ -57,8 +56,8 @@ class Client:
         self._listener = listener
         self._listening: asyncio.Task[None] | None = None
         self._waiting = Waiting()
+        self._catalogue = Catalogue(database, namespace)
         self._storing = Storing(self, database, namespace, largest_input)
-        self._known: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,7 +107,8 @@ class Client:
 
         With `connection` it is part of the caller's transaction: it appears with the commit, or not at
         all. Options are those of `task.options`. A name that no worker has published is refused
-        (UnknownTask) unless `allow_unknown`. Raises InvalidOption, NotSerializable, TooLarge.
+        (UnknownTask) unless `allow_unknown`; for one that is known, so are arguments that do not fit what
+        its workers have published (InvalidArguments). Raises InvalidOption, NotSerializable, TooLarge.
         Calls at the same time, of a task and without options, share statements.
         """
         if isinstance(what, str):
@@ -126,8 +126,7 @@ class Client:
     ) -> Item[Any]:
         """An item for `enqueue_many`, of a task by name; raises as `enqueue`."""
         made = Item.named(task, payload, **options)
-        if not allow_unknown:
-            await self._check_known(made.task)
+        await self._catalogue.check(made, allow_unknown=allow_unknown)
         return made
 
     async def enqueue_many(
@@ -198,19 +197,6 @@ class Client:
         Raises UnexpectedState if it runs or has ended, RunNotFound.
         """
         return self._moved(run_id, await self.database.fetchval("promote_run", run_id))
-
-    async def _check_known(self, task: str) -> None:
-        if task in self._known:
-            return
-        rows = await self.database.fetch("known_tasks", self.namespace)
-        self._known = frozenset(row["task"] for row in rows)
-        if task not in self._known:
-            hint = did_you_mean(task, self._known)
-            raise UnknownTask(
-                f"No worker has published a task named {task!r} in namespace {self.namespace!r}.{hint}"
-                " Start a worker that has it, or pass allow_unknown=True: it will wait for one.",
-                task=task,
-            )
 
     async def _listen(self) -> None:
         """Begin to hear of ended runs; without a listener they are looked for."""

@@ -8,7 +8,16 @@ and what stands beside them): everything below is given keywords.
 """
 
 from openqueue.settings.model import Settings, load_settings
+from openqueue.settings.origins import Origin, origins
 from openqueue.settings.sources import set_program_settings, unknown_variables
 from openqueue.settings.values import Address
 
-__all__ = ["Address", "Settings", "load_settings", "set_program_settings", "unknown_variables"]
+__all__ = [
+    "Address",
+    "Origin",
+    "Settings",
+    "load_settings",
+    "origins",
+    "set_program_settings",
+    "unknown_variables",
+]

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     dirs, modules      where tasks are found: directories, and modules by import name
     concurrency        async tasks at a time in a process
     threads            sync tasks at a time in a process
+    task_processes     those with executor="process" at a time, each in a process of its own
     queues             queues to work on, each with its own bound or None; None: all queues
     name               the worker's name in lists; None: host and process id
     grace              how long running tasks may take to end at shutdown
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     modules: Names = ()
     concurrency: Count = 100
     threads: Count = 16
+    task_processes: Count = 4
     queues: Annotated[Mapping[str, int | None] | None, BeforeValidator(read_queues)] = None
     name: Text | None = None
     grace: Annotated[timedelta, BeforeValidator(duration())] = timedelta(seconds=30)

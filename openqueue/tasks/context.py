@@ -12,7 +12,8 @@ from openqueue.errors import InvalidArguments, OpenQueueError
 from openqueue.tasks import enqueuer as enqueuers
 from openqueue.tasks.cancellation import Cancellation
 from openqueue.tasks.checks import check_object
-from openqueue.tasks.enqueuer import Enqueuer, Item
+from openqueue.tasks.enqueuer import Enqueuer, Item, SyncEnqueuer
+from openqueue.tasks.lifespans import State
 from openqueue.tasks.runlog import EmitLog, RunLog
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Context:
     meta, tags                       as enqueued
     scheduled_at                     when it was due
     tick                             the schedule's tick it belongs to; None without a schedule
+    state                            what the worker's lifespans yield: `ctx.state.pool`
     log                              a logger whose lines are kept with the run
     cancelled                        set when the run is to stop; may be waited for, also in a thread
     """
@@ -50,6 +52,7 @@ class Context:
         "_enqueuer",
         "_log",
         "_loop",
+        "_sync",
         "attempt",
         "cancelled",
         "max_attempts",
@@ -58,6 +61,7 @@ class Context:
         "queue",
         "run_id",
         "scheduled_at",
+        "state",
         "tags",
         "task",
         "tick",
@@ -84,8 +88,10 @@ class Context:
         enqueuer: Enqueuer | None = None,
         cancelled: Cancellation | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
+        sync: SyncEnqueuer | None = None,
+        state: State | None = None,
     ) -> None:
-        """Made by the worker; `loop` is where `enqueue_sync` lets the work be done."""
+        """Made by the worker; `loop` or `sync` is where `enqueue_sync` lets the work be done."""
         self.run_id = run_id
         self.task = task
         self.queue = queue
@@ -101,6 +107,8 @@ class Context:
         self._emit_progress = emit_progress
         self._enqueuer = enqueuer
         self._loop = loop
+        self._sync = sync
+        self.state = State() if state is None else state
         self._log: RunLog | None = None
 
     @property
@@ -140,7 +148,9 @@ class Context:
         self, name: str, payload: Mapping[str, Any] | None = None, /, **options: Any
     ) -> Run[Any]: ...
     def enqueue_sync(self, what: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """The same from a `def` task, which runs in a thread; blocks until it is enqueued."""
+        """The same from a `def` task, in a thread or a process; blocks until it is enqueued."""
+        if self._sync is not None:
+            return self._sync.enqueue(_item(what, args, kwargs))
         if self._loop is None or self._loop is asyncio._get_running_loop():
             raise OpenQueueError(
                 "enqueue_sync is for tasks in threads. Where the event loop runs: `await ctx.enqueue(...)`."

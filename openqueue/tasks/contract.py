@@ -14,12 +14,20 @@ from typing import Any, Final, NotRequired
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
-from pydantic_core import CoreConfig, PydanticSerializationError, SchemaError, SchemaSerializer
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import (
+    CoreConfig,
+    PydanticSerializationError,
+    SchemaError,
+    SchemaSerializer,
+    core_schema,
+)
 from typing_extensions import TypedDict
 
 from openqueue.codec import decode, encode
 from openqueue.errors import InvalidTask, NotSerializable
 from openqueue.tasks.faults import invalid
+from openqueue.tasks.published import ALIASES
 from openqueue.tasks.signature import Parameter, Signature
 
 __all__ = ["Contract", "compile_contract", "input_schema"]
@@ -110,17 +118,38 @@ def _has_instances(schema: Any) -> bool:
 
 
 def input_schema(contract: Contract) -> dict[str, Any]:
-    """The JSON schema of the input; types that have none leave it open."""
+    """The JSON schema of the input; types that have none leave it open, and so does code that comes first."""
     parameters = contract.signature.parameters
     try:
-        schema = contract.adapter.json_schema()
+        schema = contract.adapter.json_schema(schema_generator=_Open)
     except PydanticInvalidForJsonSchema:
         schema = {"type": "object", "properties": {one.name: {} for one in parameters}}
     schema["title"] = contract.signature.label
+    if _has_aliases(contract.adapter.core_schema):
+        schema[ALIASES] = True
     for one in parameters:
         if not one.required and (default := _as_json(one.default)) is not None:
             schema["properties"][one.name].setdefault("default", default)
     return schema
+
+
+class _Open(GenerateJsonSchema):
+    """What a function of the user sees before pydantic does may be anything, unless it says what."""
+
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        """Open, unless `json_schema_input_type` was given."""
+        return super().function_before_schema(schema) if "json_schema_input_schema" in schema else {}
+
+    def function_wrap_schema(self, schema: core_schema.WrapValidatorFunctionSchema) -> JsonSchemaValue:
+        """Open, unless `json_schema_input_type` was given."""
+        return super().function_wrap_schema(schema) if "json_schema_input_schema" in schema else {}
+
+
+def _has_aliases(schema: Any) -> bool:
+    """Whether some field is read by another name, too, which JSON schema cannot say."""
+    if isinstance(schema, Mapping):
+        return "validation_alias" in schema or any(map(_has_aliases, schema.values()))
+    return isinstance(schema, list | tuple) and any(map(_has_aliases, schema))
 
 
 def _unsendable(signature: Signature, error: Exception) -> str:

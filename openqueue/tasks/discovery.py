@@ -18,11 +18,11 @@ from pathlib import Path
 
 from openqueue.errors import ConfigError, InvalidTask, did_you_mean
 from openqueue.tasks.declared import declaring
-from openqueue.tasks.naming import set_roots
+from openqueue.tasks.naming import roots, set_roots
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.tracebacks import tell_broken
 
-__all__ = ["discover", "task_files"]
+__all__ = ["discover", "reach", "task_files"]
 
 _SKIPPED_DIRS = {"__pycache__", "tests", "test", "node_modules", "site-packages", "venv"}
 _SKIPPED_FILES = {"conftest.py", "setup.py", "__main__.py"}
@@ -65,6 +65,13 @@ def task_files(root: Path) -> Iterator[Path]:
                 yield from task_files(entry)
         elif entry.suffix == ".py" and not _is_skipped(entry.name):
             yield entry
+
+
+def reach(module: str) -> None:
+    """Make a module below a task directory off the path importable by the name that `discover` gave it."""
+    for root in roots():
+        if root.is_dir() and module.partition(".")[0] == _package_name(root.resolve()):
+            _made_package(root.resolve())
 
 
 def _is_skipped(name: str) -> bool:
@@ -128,9 +135,13 @@ def _found(name: str, what: str) -> ModuleSpec | None:
         raise ConfigError(tell_broken(what, error)) from error
 
 
+def _package_name(root: Path) -> str:
+    return f"{root.name}_{sha256(str(root).encode()).hexdigest()[:8]}"
+
+
 def _made_package(root: Path) -> str:
     """A package for a directory off the path; its name says which, and hides no other module."""
-    name = f"{root.name}_{sha256(str(root).encode()).hexdigest()[:8]}"
+    name = _package_name(root)
     if name in sys.modules:
         return name
     start = root / "__init__.py"

@@ -23,6 +23,7 @@ from openqueue.tasks.checks import (
     check_uuid,
     check_whole,
 )
+from openqueue.tasks.middleware import Middleware, check_middleware
 
 __all__ = ["NO_OPTIONS", "EnqueueOptions", "EnqueueWords", "TaskOptions", "TaskWords"]
 
@@ -46,6 +47,8 @@ class TaskWords(TypedDict, total=False):
     give_up_on: ExceptionWords
     aliases: Iterable[str]
     description: str
+    executor: Literal["thread", "process"]
+    middleware: Iterable[Middleware]
 
 
 class EnqueueWords(TypedDict, total=False):
@@ -79,6 +82,8 @@ class TaskOptions:
     retry_on      only these exceptions are retried; empty: all
     give_up_on    these are never retried, even when `retry_on` has them
     aliases       names it was once enqueued under
+    executor      where a `def` task runs: in a 'thread' (None), or in a 'process' of its own
+    middleware    what is done around its attempts, inside that of the worker
     """
 
     name: str | None = None
@@ -94,6 +99,8 @@ class TaskOptions:
     give_up_on: tuple[type[BaseException], ...] = ()
     aliases: tuple[str, ...] = ()
     description: str = ""
+    executor: Literal["thread", "process"] | None = None
+    middleware: tuple[Middleware, ...] = ()
 
     @classmethod
     def of(cls, **given: Any) -> TaskOptions:
@@ -115,6 +122,7 @@ class TaskOptions:
             "retry_on": [_class_name(one) for one in self.retry_on],
             "give_up_on": [_class_name(one) for one in self.give_up_on],
             "aliases": list(self.aliases),
+            "executor": self.executor,
         }
 
 
@@ -210,6 +218,8 @@ _TASK_CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "give_up_on": check_exceptions,
     "aliases": check_texts,
     "description": _check_description,
+    "executor": check_choice("thread", "process"),
+    "middleware": check_middleware,
 }
 
 _ENQUEUE_CHECKS: dict[str, Callable[[Any, str], Any]] = {
@@ -230,7 +240,6 @@ _LATER_FOR_TASKS = {
     **dict.fromkeys(("cron", "every", "timezone", "overlap", "catch_up", "jitter", "input"), "schedules"),
     **dict.fromkeys(("concurrency", "concurrency_key", "rate"), "limits"),
     "batch": "batches",
-    "executor": "process pools",
 }
 
 _LATER_FOR_ENQUEUES = {

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from inspect import cleandoc, iscoroutinefunction, unwrap
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from openqueue.errors import InvalidOption
+from openqueue.errors import InvalidOption, InvalidTask
 from openqueue.tasks import enqueuer as enqueuers
 from openqueue.tasks.arguments import Arguments
 from openqueue.tasks.declared import declare
@@ -37,7 +37,8 @@ class Task(Generic[P, R]):
     function    the function itself
     defaults    its TaskOptions: what holds for a run unless the enqueue says otherwise
     arguments   the contract of its arguments and its result
-    is_async    whether the function is `async def`; the others run in a thread
+    is_async    whether the function is `async def`; `in_thread` and `in_process`: where the others run
+    module      the module in which it was declared
     """
 
     def __init__(
@@ -50,6 +51,9 @@ class Task(Generic[P, R]):
         self.function = function
         self.defaults = defaults
         self.is_async = iscoroutinefunction(function)
+        self.in_process = defaults.executor == "process"
+        self.in_thread = not (self.is_async or self.in_process)
+        self.module = function.__module__
         self._name = defaults.name or ""
         self._named_by: Roots | None = None
         update_wrapper(self, function)
@@ -189,17 +193,34 @@ if not TYPE_CHECKING:
         """Make a function a task: `@task`, or `@task(queue="mail", max_attempts=10)`.
 
         Options: name, queue, priority, max_attempts, backoff, timeout, deadline, tags, meta, retry_on,
-        give_up_on, aliases, description; see TaskOptions. Raises InvalidTask and InvalidOption.
+        give_up_on, aliases, description, executor, middleware; see TaskOptions. Raises InvalidTask and
+        InvalidOption.
         """
-        around = sys._getframe(1).f_locals
+        around = sys._getframe(1)
         if function is not None:
             return _declare(function, TaskOptions.of(**options), around)
         checked = TaskOptions.of(**options)
         return lambda function: _declare(function, checked, around)
 
 
-def _declare(function: Callable[..., Any], options: TaskOptions, around: Mapping[str, Any]) -> Task[..., Any]:
-    local = dict(around) if "<locals>" in getattr(function, "__qualname__", "") else None
-    made: Task[..., Any] = Task(function, options, local)
+def _declare(function: Callable[..., Any], options: TaskOptions, around: FrameType) -> Task[..., Any]:
+    is_local = "<locals>" in getattr(function, "__qualname__", "")
+    made: Task[..., Any] = Task(function, options, dict(around.f_locals) if is_local else None)
+    made.module = around.f_globals.get("__name__", made.module)
+    _check_executor(made, is_local=is_local)
     declare(made)
     return made
+
+
+def _check_executor(task: Task[..., Any], *, is_local: bool) -> None:
+    """Refuse an executor that the function cannot have. Raises InvalidTask."""
+    if task.defaults.executor and task.is_async:
+        raise InvalidTask(
+            f"{task.name}: executor={task.defaults.executor!r} is for `def` tasks, and this one is"
+            " `async def`, which runs in the event loop. Leave one of them out."
+        )
+    if task.in_process and is_local:
+        raise InvalidTask(
+            f"{task.name}: executor='process' is for tasks at the top of a module: the process finds them by"
+            " importing it, and this one is declared inside a function. Move it out."
+        )

@@ -74,6 +74,9 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
     worker.JobsReleased: Words(INFO, "jobs given back, uncounted"),
     worker.AttemptAbandoned: Words(WARNING, "task did not end when cancelled, its run goes back"),
     worker.ThreadAbandoned: Words(WARNING, "task did not end, and its thread is left behind"),
+    worker.RunLogDropped: Words(
+        WARNING, "log lines of runs were dropped: too many while none could be written"
+    ),
     worker.OutcomeUnsaved: Words(ERROR, "outcome could not be stored"),
     worker.BellChanged: Words(DEBUG, "doorbell changed"),
     worker.ServiceStumbled: Words(WARNING, "a part of the worker failed, and tries again"),

@@ -23,6 +23,8 @@ from openqueue.runs.client import Client
 from openqueue.runs.outcomes import Outcome
 from openqueue.tasks.declared import declared
 from openqueue.tasks.enqueuer import Enqueuer, sync_enqueuer, using
+from openqueue.tasks.lifespans import Lifespans, State, declared_lifespans
+from openqueue.tasks.middleware import declared_middleware
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.surrounding import surrounded
 from openqueue.worker.completer import Completer
@@ -30,6 +32,9 @@ from openqueue.worker.events import RunFinished
 from openqueue.worker.executor import Executor
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal
+from openqueue.worker.processes import Processes
+from openqueue.worker.subscribers import attended
+from openqueue.worker.surroundings import Surroundings
 
 __all__ = ["Drain", "Drained", "Ran"]
 
@@ -98,12 +103,20 @@ class Drain:
     """
 
     def __init__(
-        self, client: Client, enqueuer: Enqueuer, discover: Callable[[], object], *, largest_output: int
+        self,
+        client: Client,
+        enqueuer: Enqueuer,
+        discover: Callable[[], object],
+        *,
+        largest_output: int,
+        processes: Processes,
     ) -> None:
         self._client = client
         self._enqueuer = enqueuer
         self._discover = discover
         self._largest_output = largest_output
+        self._processes = processes
+        self._state = State()
         self._worker = uuid4()
         self._journal = RunJournal()
         self._stored: dict[UUID, RunFinished] = {}
@@ -121,7 +134,12 @@ class Drain:
         """
         ran: list[Ran] = []
         with using(self._enqueuer, sync_enqueuer()):
-            async with aclosing(self._attempts(queue, raises=raises)) as attempts:
+            async with (
+                attended(self._bus),
+                Lifespans(self._state) as self._lifespans,
+                aclosing(self._processes),
+                aclosing(self._attempts(queue, raises=raises)) as attempts,
+            ):
                 async for one in attempts:
                     ran.append(one)
                     if raises and one.outcome in _FAILURES and one.error is not None:
@@ -159,6 +177,7 @@ class Drain:
 
     async def _attempt(self, job: Job) -> Ran:
         """One attempt in an asyncio task of its own: the context variables it sets end with it."""
+        await self._lifespans.enter(declared_lifespans())
         executor = self._make_executor()
         outcomes: list[Outcome] = []
 
@@ -174,7 +193,7 @@ class Drain:
             await asyncio.wait([job.runner])
             raise
         finally:
-            executor.close()
+            executor.release()
         job.runner.result()
         (outcome,) = outcomes
         job.finished_at = time.monotonic()
@@ -226,6 +245,8 @@ class Drain:
             enqueuer=self._enqueuer,
             namespace=self._client.namespace,
             largest_output=self._largest_output,
+            bus=self._bus,
+            surroundings=Surroundings(declared_middleware(), (), self._processes, self._state),
         )
 
 

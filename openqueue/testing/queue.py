@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from openqueue.app import close_default_clients, default_enqueuer
+from openqueue.app import close_default_clients, default_enqueuer, processes_of
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
 from openqueue.runs.model import RunInfo
@@ -71,6 +71,7 @@ class OpenQueue:
             self._enqueuer,
             lambda: discover(settings.dirs, settings.modules, allow_missing=True),
             largest_output=settings.max_output,
+            processes=processes_of(settings),
         )
         return await drain.run(queue=queue, raises=raises, limit=limit)
 

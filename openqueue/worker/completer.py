@@ -25,7 +25,7 @@ from openqueue.events import Events
 from openqueue.runs.outcomes import Outcome, describe_error
 from openqueue.service import running
 from openqueue.worker.busy import Busy, Ended
-from openqueue.worker.events import LeaseWasLost, OutcomeUnsaved, RunFinished
+from openqueue.worker.events import LeaseWasLost, OutcomeUnsaved, RunFinished, RunLogDropped
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal, entries_of
 from openqueue.worker.stumbling import Stumbling
@@ -213,6 +213,8 @@ class Completer:
 
     async def _write_journal(self) -> None:
         """Write what was said until now."""
+        if dropped := self._journal.dropped():
+            self._bus.emit(RunLogDropped(dropped))
         now = time.monotonic()
         while entries := self._journal.take():
             try:

@@ -14,6 +14,7 @@ __all__ = [
     "LeaseWasLost",
     "OutcomeUnsaved",
     "RunFinished",
+    "RunLogDropped",
     "RunStarted",
     "ServiceRecovered",
     "ServiceStumbled",
@@ -64,7 +65,7 @@ class WorkerGivenUp(Event):
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """An attempt begins."""
+    """An attempt of a run begins."""
 
     run_id: UUID
     task: str
@@ -129,6 +130,13 @@ class OutcomeUnsaved(Event):
     outcome: str
     output: str | None
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLogDropped(Event):
+    """The oldest log lines and progress patches of attempts found no room while none could be written."""
+
+    entries: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Every way a task can leave ends in `runs.outcomes.decide`. Synchronous tasks run in threads, with the context
 variables of the caller; a thread cannot be cancelled, so one that does not end soon after it was told to is
-left behind and reported.
+left behind and reported. Those with `executor="process"` run in a process, which can be killed. Around each
+of them goes the middleware; without any, nothing of it is there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from openqueue.codec import decode
 from openqueue.errors import OpenQueueError, RunNotFound
@@ -19,33 +20,24 @@ from openqueue.events import Emit, Events
 from openqueue.runs.outcomes import RELEASED, Outcome, TimedOut, completed, decide
 from openqueue.tasks.context import Context
 from openqueue.tasks.enqueuer import Enqueuer
+from openqueue.tasks.middleware import CallNext, in_order
 from openqueue.tasks.options import TaskOptions
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.task import Task
 from openqueue.worker.events import RunStarted, ThreadAbandoned
-from openqueue.worker.job import Job
+from openqueue.worker.in_process import Written, read, run_in_process
+from openqueue.worker.job import PATIENCE, Job
+from openqueue.worker.journal import Journal
+from openqueue.worker.orders import order_of
 from openqueue.worker.probation import Probation
+from openqueue.worker.remote import with_description
+from openqueue.worker.surroundings import Surroundings
 from openqueue.worker.threads import Call, Threads
 
-__all__ = ["Executor", "Journal"]
-
-THREAD_PATIENCE: Final = 0.5
-"""Seconds that a thread may take to end once it was told that its run is cancelled, or its worker stops."""
+__all__ = ["Executor"]
 
 FEWEST_LEFT_BEHIND: Final = 16
 """Threads that may be left behind, however few `threads` are; then new attempts wait for one to come back."""
-
-
-class Journal(Protocol):
-    """Where progress and log lines of attempts go."""
-
-    def log(self, job: Job, level: str, message: str, fields: dict[str, Any]) -> None:
-        """Keep a log line with the run."""
-        ...
-
-    def progress(self, job: Job, patch: dict[str, Any]) -> None:
-        """Merge a patch into the run's progress."""
-        ...
 
 
 class Executor:
@@ -63,6 +55,7 @@ class Executor:
         largest_output: int = 1024 * 1024,
         emit: Emit | None = None,
         bus: Events | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self._registry = registry
         self._journal = journal
@@ -72,6 +65,8 @@ class Executor:
         self._bus = bus or Events()
         self._emit = emit or self._bus.emit
         self._probation = Probation(before)
+        around = surroundings or Surroundings()
+        self._middleware, self._state, self._processes = around.middleware, around.state, around.processes
         self._threads = Threads(most_left_behind=max(threads, FEWEST_LEFT_BEHIND))
 
     @property
@@ -79,9 +74,14 @@ class Executor:
         """Threads that did not end when told to, and have not since."""
         return self._threads.left_behind
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Take no more threads; those left behind are not waited for."""
         self._threads.close()
+
+    async def close(self) -> None:
+        """The same, and end the processes."""
+        self.release()
+        await self._processes.aclose()
 
     async def execute(self, job: Job) -> Outcome:
         """Run one attempt. Whatever leaves the task, a SystemExit too, is an outcome."""
@@ -106,7 +106,12 @@ class Executor:
         task = self._registry.get(job.task)
         if job.row["input"] is None:
             raise RequestMissing(f"the request of run {job.id} is missing", run_id=job.id)
-        value = await self._call(task, job)
+        if task.in_process or self._middleware or task.defaults.middleware:
+            value = await self._call_around(task, job)
+        else:
+            value = await self._call(task, job)
+        if isinstance(value, Written):
+            return completed(value.text)
         return completed(task.arguments.dump_output(value, max_bytes=self._largest_output))
 
     def _ended(self, job: Job, error: BaseException) -> Outcome:
@@ -124,7 +129,8 @@ class Executor:
     def _decide(self, job: Job, error: BaseException) -> Outcome:
         known = job.task in self._registry and not isinstance(error, RequestMissing)
         options = self._registry.get(job.task).defaults if known else _NO_OPTIONS
-        return decide(options, job.row["attempt"], job.row["max_attempts"], error, job.asked)
+        outcome = decide(options, job.row["attempt"], job.row["max_attempts"], error, job.asked)
+        return with_description(outcome, error)
 
     async def _call(self, task: Task[..., Any], job: Job) -> Any:
         arguments = task.arguments.parse(job.row["input"])
@@ -136,20 +142,43 @@ class Executor:
             if task.is_async:
                 return await task.function(**arguments)
             return await self._in_thread(task.function, arguments, job)
-        return await self._within(timeout.total_seconds(), task, arguments, job)
-
-    async def _within(self, seconds: float, task: Task[..., Any], arguments: dict[str, Any], job: Job) -> Any:
+        seconds = timeout.total_seconds()
         limit = asyncio.timeout(seconds)
+        return await self._within(limit, seconds, partial(self._run, task, arguments, job, limit), job)
+
+    async def _within(self, limit: asyncio.Timeout, seconds: float, call: CallNext, job: Job) -> Any:
         try:
             async with limit:
-                if task.is_async:
-                    return await task.function(**arguments)
-                return await self._in_thread(task.function, arguments, job)
+                return await call()
         except TimeoutError as error:
             if not limit.expired():
                 raise  # the task's own
             job.cancellation().set()
-            raise TimedOut(f"{task.name} took longer than its timeout of {seconds:g} s") from error
+            raise TimedOut(f"{job.task} took longer than its timeout of {seconds:g} s") from error
+
+    async def _call_around(self, task: Task[..., Any], job: Job) -> Any:
+        """With middleware around it, or in a process."""
+        arguments = task.arguments.parse(job.row["input"])
+        context = self._context(job)
+        if task.arguments.context_parameter is not None:
+            arguments[task.arguments.context_parameter] = context
+        seconds = task.defaults.timeout.total_seconds() if task.defaults.timeout else None
+        limit = asyncio.timeout(seconds)
+        around = (*self._middleware, *task.defaults.middleware)
+        call: CallNext = partial(self._run, task, arguments, job, limit)
+        if around:
+            call = in_order(around, context, partial(read, call) if task.in_process else call)
+        return await (call() if seconds is None else self._within(limit, seconds, call, job))
+
+    async def _run(
+        self, task: Task[..., Any], arguments: dict[str, Any], job: Job, limit: asyncio.Timeout
+    ) -> Any:
+        if task.is_async:
+            return await task.function(**arguments)
+        if task.in_process:
+            order = order_of(task, job, self._namespace, self._largest_output)
+            return await run_in_process(self._processes, task, order, job, limit, self._journal)
+        return await self._in_thread(task.function, arguments, job)
 
     async def _in_thread(self, function: Callable[..., Any], arguments: dict[str, Any], job: Job) -> Any:
         context = copy_context()
@@ -167,7 +196,7 @@ class Executor:
         """Wait a little for a thread that was told to end, unless its time is over; else leave it behind."""
         try:
             if job.asked is not None:
-                await asyncio.wait([call.ended], timeout=THREAD_PATIENCE)
+                await asyncio.wait([call.ended], timeout=PATIENCE)
         finally:
             if not call.ended.done():
                 self._threads.leave_behind(call)
@@ -191,6 +220,7 @@ class Executor:
             enqueuer=self._enqueuer,
             cancelled=job.cancellation(),
             loop=asyncio.get_running_loop(),
+            state=self._state,
         )
 
 

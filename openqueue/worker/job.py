@@ -13,7 +13,10 @@ from openqueue.tasks.cancellation import Cancellation
 if TYPE_CHECKING:
     from openqueue.runs.outcomes import Asked
 
-__all__ = ["Job"]
+__all__ = ["PATIENCE", "Job"]
+
+PATIENCE: Final = 0.5
+"""Seconds that a thread or a process may take to end by itself, once told that its run is cancelled."""
 
 CLOCKS_APART: Final = timedelta(seconds=10)
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from openqueue.codec import encode
 from openqueue.worker.job import Job
 
-__all__ = ["Entry", "RunJournal", "entries_of"]
+__all__ = ["Entry", "Journal", "RunJournal", "entries_of"]
 
 MOST_ENTRIES: Final = 50_000
-"""Entries kept in memory while the database is away; the oldest log lines go first."""
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""What is kept in memory while the database is away; the oldest go first, and are counted."""
 
 MOST_AT_ONCE: Final = 1_000
 LARGEST_BYTES: Final = 8 * 1024 * 1024
@@ -30,11 +32,26 @@ class Entry:
     data: str
 
 
+class Journal(Protocol):
+    """Where progress and log lines of attempts go."""
+
+    def log(self, job: Job, level: str, message: str, fields: dict[str, Any]) -> None:
+        """Keep a log line with the run."""
+        ...
+
+    def progress(self, job: Job, patch: dict[str, Any]) -> None:
+        """Merge a patch into the run's progress."""
+        ...
+
+
 class RunJournal:
     """Entries not yet written. Appending is safe from threads and takes a microsecond or two."""
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=MOST_ENTRIES)
+        self._entries: deque[Entry] = deque()
+        self._bytes = 0
+        self._dropped = 0
+        self._lock = threading.Lock()
         self._most = MOST_AT_ONCE
 
     def __len__(self) -> int:
@@ -45,20 +62,22 @@ class RunJournal:
         if job.finished_at:
             return
         data = encode({"level": level, "message": message, **({"fields": fields} if fields else {})})
-        self._entries.append(Entry(job, "log", time.monotonic(), data))
+        self._append(Entry(job, "log", time.monotonic(), data))
 
     def progress(self, job: Job, patch: dict[str, Any]) -> None:
         """Merge a patch into the run's progress."""
         if job.finished_at:
             return
-        self._entries.append(Entry(job, "progress", time.monotonic(), encode(patch, what="progress")))
+        self._append(Entry(job, "progress", time.monotonic(), encode(patch, what="progress")))
 
     def take(self) -> list[Entry]:
         """The oldest entries, which are no longer here; those of lost jobs are left out."""
         taken: list[Entry] = []
         size = 0
         while self._entries and len(taken) < self._most and size < LARGEST_BYTES:
-            entry = self._entries.popleft()
+            with self._lock:
+                entry = self._entries.popleft()
+                self._bytes -= len(entry.data)
             if not entry.job.lost:
                 taken.append(entry)
                 size += len(entry.data)
@@ -68,13 +87,29 @@ class RunJournal:
 
     def give_back(self, entries: list[Entry]) -> None:
         """They could not be written: they come first next time."""
-        self._entries.extendleft(reversed(entries))
+        with self._lock:
+            self._entries.extendleft(reversed(entries))
+            self._bytes += sum(len(entry.data) for entry in entries)
 
     def divide(self, entries: list[Entry]) -> None:
         """One of them is refused for what it says: they are taken by ones until it is found, and dropped."""
         self._most = 1
         if len(entries) > 1:
             self.give_back(entries)
+
+    def dropped(self) -> int:
+        """How many entries were dropped for want of room since this was asked last."""
+        with self._lock:
+            dropped, self._dropped = self._dropped, 0
+        return dropped
+
+    def _append(self, entry: Entry) -> None:
+        with self._lock:
+            self._entries.append(entry)
+            self._bytes += len(entry.data)
+            while len(self._entries) > MOST_ENTRIES or (self._bytes > MOST_BYTES and len(self._entries) > 1):
+                self._bytes -= len(self._entries.popleft().data)
+                self._dropped += 1
 
 
 def entries_of(

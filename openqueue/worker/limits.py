@@ -12,6 +12,7 @@ class Limits:
     """Counts, bytes and seconds; the defaults are those of the settings.
 
     concurrency, threads   attempts at a time: async ones, and those in threads
+    processes              and those in processes of their own
     grace                  what running attempts have to end at shutdown
     poll                   the latest that an idle worker looks for work
     heartbeat              between two beats
@@ -22,6 +23,7 @@ class Limits:
 
     concurrency: int = 100
     threads: int = 16
+    processes: int = 4
     grace: float = 30.0
     poll: float = 2.0
     heartbeat: float = 5.0

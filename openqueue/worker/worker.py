@@ -32,12 +32,7 @@ from openqueue.worker.completer import Completer
 from openqueue.worker.control import Control
 from openqueue.worker.doorbell import Doorbell
 from openqueue.worker.draining import drain
-from openqueue.worker.events import (
-    WorkerDraining,
-    WorkerGivenUp,
-    WorkerStarted,
-    WorkerStopped,
-)
+from openqueue.worker.events import WorkerDraining, WorkerGivenUp, WorkerStarted, WorkerStopped
 from openqueue.worker.executor import Executor
 from openqueue.worker.heartbeat import Heartbeat, Pulse
 from openqueue.worker.inflight import Inflight
@@ -47,6 +42,7 @@ from openqueue.worker.leases import Leases
 from openqueue.worker.limits import Limits
 from openqueue.worker.producer import Claims, Producer
 from openqueue.worker.starter import Starter
+from openqueue.worker.surroundings import Surroundings
 
 __all__ = ["Worker"]
 
@@ -71,6 +67,7 @@ class Worker:
         limits: Limits | None = None,
         bus: Events | None = None,
         version: str = "",
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.id: UUID = uuid4()
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
@@ -82,6 +79,7 @@ class Worker:
         self._queues = dict(queues) if queues else None
         self._limits = limits or Limits()
         self._bus = bus or Events()
+        self._surroundings = surroundings or Surroundings()
         self._member = Member(
             database,
             self.id,
@@ -151,6 +149,7 @@ class Worker:
     async def _rings(self) -> AsyncIterator[None]:
         with using(self._client, self._client.sync):
             async with (
+                self._surroundings.open(self._bus),
                 self._present(),
                 running(self._heartbeat()),
                 self._completer.storing(),
@@ -158,15 +157,8 @@ class Worker:
                 self._draining(),
                 running(*self._producers, self._doorbell, self._rescuer, self._partitions),
             ):
-                self._bus.emit(
-                    WorkerStarted(
-                        self.id,
-                        self.name,
-                        len(self._registry),
-                        tuple(self._queues or ()),
-                        self._limits.concurrency,
-                    )
-                )
+                queues, places = tuple(self._queues or ()), self._limits.concurrency
+                self._bus.emit(WorkerStarted(self.id, self.name, len(self._registry), queues, places))
                 yield
 
     def _assemble(self) -> None:
@@ -187,6 +179,7 @@ class Worker:
             before=self._starter.before,
             largest_output=limits.largest_output,
             bus=bus,
+            surroundings=self._surroundings,
         )
         self._doorbell = Doorbell(
             self._database, self.id, self._namespace, list(self._queues) if self._queues else None, bus.emit
@@ -194,9 +187,10 @@ class Worker:
         self._claims = Claims()
         self._pools: list[Inflight] = []
         self._producers: list[Producer] = []
-        is_async = {name: self._registry.get(name).is_async for name in self._registry.every_name}
-        self._add_pool([name for name in is_async if is_async[name]], limits.concurrency)
-        self._add_pool([name for name in is_async if not is_async[name]], limits.threads)
+        every = [(name, self._registry.get(name)) for name in self._registry.every_name]
+        self._add_pool([name for name, task in every if task.is_async], limits.concurrency)
+        self._add_pool([name for name, task in every if task.in_thread], limits.threads)
+        self._add_pool([name for name, task in every if task.in_process], limits.processes)
         self._control = Control(self.id, self._pools, self._completer, bus.emit)
         self.pulse = Pulse(claims=self._claims_in_flight, running=self._count_running)
         self._rescuer = Rescuer(
@@ -213,7 +207,7 @@ class Worker:
         self._listener.on_connected(self._doorbell.look)
 
     def _add_pool(self, tasks: list[str], places: int) -> None:
-        """Places for one kind of tasks (async ones, or those in threads), with a producer that fills them."""
+        """Places for one kind of tasks (async, in threads, in processes), and a producer that fills them."""
         if not tasks:
             return
         pool = Inflight(places, self._executor.execute, self._ended)
@@ -256,7 +250,7 @@ class Worker:
             async with self._member.present(self._registry):
                 yield
         finally:
-            self._executor.close()
+            await self._executor.close()
             self._bus.emit(WorkerStopped(self.id, self._member.released, self.unsaved))
 
     @asynccontextmanager

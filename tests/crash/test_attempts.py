@@ -171,6 +171,11 @@ async def test_a_thread_left_behind_by_a_timeout_does_not_disturb_the_next_attem
             assert await run.result("10s") == "attempt 2"
             assert await outcomes(client, run) == ["failed", "completed"]
             assert here.worker.abandoned == 1
+            (left,) = here.heard(ThreadAbandoned)
+            assert (left.run_id, left.why) == (run.id, "timeout")
+            (failed, _) = await client.attempts(run.id)
+            assert failed.error is not None
+            assert "took longer than its timeout of 0.3 s" in failed.error["message"]
             assert not here.heard(LeaseWasLost)
             said = await db.fetch(
                 "SELECT data ->> 'message' AS what FROM openqueue.run_log"
@@ -257,6 +262,19 @@ async def test_context_variables_do_not_leak_from_job_to_job(dsn: str, client: C
         items = [(paint if number % 2 else paint_thread).item(number) for number in range(60)]
         runs = await client.enqueue_many(items)
         assert {await run.result("20s") for run in runs} == {"none"}
+
+
+async def test_a_thread_has_the_context_variables_of_the_worker(dsn: str, client: Client) -> None:
+    @task(name="painted")
+    def painted() -> str:
+        return colour.get()
+
+    token = colour.set("green")
+    try:
+        async with working(dsn, painted):
+            assert await (await painted.enqueue()).result("10s") == "green"
+    finally:
+        colour.reset(token)
 
 
 class Unprintable(Exception):

@@ -44,6 +44,10 @@ FINISHED = (
         (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, output)
     SELECT id, $3::uuid, 1, now(), now(), 1, 1, true, 'completed', '1' FROM made"""
 )
+LOGGED = """
+    INSERT INTO run_log (run_id, at, attempt, kind, data)
+    SELECT run_id, now(), 1, k, '{}' FROM attempts, unnest('{log,progress}'::text[]) k
+    WHERE $1 = 't' LIMIT $2"""
 TOUCHED = """
     SELECT sum(pg_stat_get_xact_tuples_returned(oid) + pg_stat_get_xact_tuples_fetched(oid))::bigint AS n
     FROM pg_class WHERE relnamespace = 'openqueue'::regnamespace AND relkind IN ('r', 'i')"""
@@ -91,6 +95,11 @@ async def once(engine: Engine, runs: list[UUID]) -> dict[str, int]:
     await measure("retry", lambda: engine.value("retry_run", runs[0]))
     await measure("info", lambda: engine.call("run_info", runs[0]))
     await measure("events", lambda: engine.call("run_events", runs[0]))
+    await measure("attempts", lambda: engine.call("run_attempts", runs[0]))
+    chosen = ("default", *[None] * 7, BATCH)
+    await measure("all", lambda: engine.call("runs_all", *chosen))
+    await measure("live", lambda: engine.call("runs_live", *chosen, ["q", "c", "r", "s", "t"]))
+    await measure("ended", lambda: engine.call("runs_ended", *chosen, ["completed", "failed"]))
     await measure("release", lambda: engine.sql("SELECT release_jobs($1)", engine.worker))
     return found
 
@@ -109,6 +118,7 @@ async def test_what_is_touched_follows_the_batch_and_not_the_tables(
         (READY, "t", 20_000 * times),
         (SCHEDULED, "t", 20_000 * times),
         (FINISHED, "t", 200_000 * times, engine.worker),
+        (LOGGED, "t", 100_000 * times),
     ):
         await engine.sql(statement, task, count, *worker)
     (row,) = await engine.sql("SELECT run_id FROM attempts ORDER BY run_id DESC LIMIT 1")
@@ -121,6 +131,9 @@ async def test_what_is_touched_follows_the_batch_and_not_the_tables(
         "finish": 8,
         "again": 12,
         "others": 12,
+        "all": 12,
+        "live": 12,
+        "ended": 12,
     }
     for one in (engine, await another()):
         found = await once(one, [row["run_id"]])
@@ -154,3 +167,21 @@ async def hot(engine: Engine) -> list[asyncpg.Record]:
     return await engine.sql(
         "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'openqueue.jobs'::regclass"
     )
+
+
+async def test_an_open_transaction_elsewhere_sends_no_finish_the_longer_way(
+    engine: Engine, another: Another
+) -> None:
+    other = await another()
+
+    async def finish() -> int:
+        await engine.bulk(BATCH)
+        claimed = [row["id"] for row in await engine.claim(BATCH)]
+        assert len(claimed) == BATCH
+        return await touched(engine, lambda: engine.finish(claimed))
+
+    alone = [await finish() for _ in range(3)][-1]
+    async with other.db.transaction(isolation="repeatable_read"):
+        await other.sql("SELECT pg_current_xact_id()")
+        beside = [await finish() for _ in range(3)][-1]
+    assert beside <= alone * 1.2

@@ -27,8 +27,11 @@ READERS = (
     ["runs", "show", "01981f00-5a5e-7c6e-9f0a-0123456789ab"],
     ["runs", "cancel", "01981f00-5a5e-7c6e-9f0a-0123456789ab"],
     ["runs", "retry", "01981f00-5a5e-7c6e-9f0a-0123456789ab"],
+    ["runs", "watch"],
+    ["runs", "watch", "01981f00-5a5e-7c6e-9f0a-0123456789ab"],
     ["tasks"],
     ["workers"],
+    ["queues"],
     ["health"],
     ["enqueue", "post.send"],
     ["migrate", "--check"],
@@ -47,8 +50,8 @@ def commands(group: Any = None, name: str = "") -> Iterator[str]:
 
 def test_the_commands_are_those_of_the_manual() -> None:
     assert sorted(commands()) == sorted(
-        ["dev", "demo", "worker", "migrate", "enqueue", "tasks", "workers", "health"]
-        + [f"runs {word}" for word in ("list", "show", "cancel", "retry")]
+        ["dev", "demo", "worker", "migrate", "enqueue", "tasks", "workers", "queues", "config", "health"]
+        + [f"runs {word}" for word in ("list", "show", "watch", "cancel", "retry")]
     )
 
 
@@ -75,6 +78,15 @@ def test_help_is_there_within_a_quarter_of_a_second(bare: Command) -> None:
         assert bare.run("--help").code == 0
         fastest = min(fastest, time.perf_counter() - begin)
     assert fastest < 1.5
+
+
+LIGHT = {"_version", "cli", "cli.commands", "cli.exits", "cli.main", "cli.output", "cli.pipes", "durations"}
+
+
+def test_help_imports_only_what_lists_the_commands(bare: Command) -> None:
+    answer = bare.run("--help", PYTHONPROFILEIMPORTTIME="1")
+    ours = set(re.findall(r"\| +openqueue\.([\w.]+)$", answer.err, re.MULTILINE))
+    assert ours - {"errors", "telemetry", "telemetry.redaction", "__main__"} <= LIGHT
 
 
 def test_help_imports_nothing_that_is_heavy(bare: Command) -> None:
@@ -210,11 +222,16 @@ MOMENT = "Write it with its time zone, such as 2026-12-24T18:00+01:00 or 2026-12
         ("enqueue ", "NAME: '' must not be empty."),
         ("runs list --since blah", "--since: 'blah' is neither a time nor a duration. Write '1h'"),
         ("runs list --until blah", "--until: 'blah' is neither a time nor a duration. Write '1h'"),
-        ("runs list --limit x", "--limit: 'x' is not a whole number from 1 to 10000."),
-        ("runs list --limit 0", "--limit: '0' is not a whole number from 1 to 10000."),
+        ("runs list --limit x", "--limit: 'x' is not a whole number from 1 to 1000000."),
+        ("runs list --limit 0", "--limit: '0' is not a whole number from 1 to 1000000."),
         ("runs list --status faild", "--status: there is no status 'faild'. Did you mean 'failed'?"),
         ("runs list --before 0198", f"--before: '0198' {RUN_ID}"),
         ("runs list --meta =1", "--meta: '=1' is not key=value, such as tenant=42."),
+        ("runs watch 123", f"ID: '123' {RUN_ID}"),
+        (
+            "runs watch 01981f00-5a5e-7c6e-9f0a-0123456789ab --task a",
+            "ID: one run needs no filter. Give its id, or filters.",
+        ),
         ("runs show 123", f"ID: '123' {RUN_ID}"),
         ("runs cancel 01981f00-5a5e-7c6e-9f0a-0123456789ab nope", f"ID: 'nope' {RUN_ID}"),
         (
@@ -300,6 +317,7 @@ def test_with_debug_the_traceback_is_shown(bare: Command) -> None:
     "line", ["runs list --json", "runs list", "migrate --sql", "--help", "runs list --help", "--version"]
 )
 def test_a_reader_that_goes_away_ends_a_command_as_it_ends_other_tools(oq: Command, line: str) -> None:
+    oq("enqueue", "post.send", "--allow-unknown")
     process = oq.start(*line.split(), PYTHONUNBUFFERED="")
     assert process.stdout is not None
     assert process.stderr is not None

@@ -38,10 +38,10 @@ def test_check_changes_nothing_and_its_exit_code_says_how_it_stands(empty: Comma
 def test_a_view_that_somebody_dropped_is_told_and_made_again(empty: Command, empty_dsn: str) -> None:
     empty("migrate")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
-        connection.execute("DROP VIEW openqueue.runs")
+        connection.execute("DROP VIEW openqueue.runs CASCADE")
     answer = empty("migrate", "--check", "--json")
     assert (answer.code, answer.json["state"]) == (5, "behind")
-    assert answer.json["missing"] == ["trigger delete_run", "view runs"]
+    assert {"function find_run", "trigger delete_run", "view runs"} <= set(answer.json["missing"])
     assert "Replaced the engine's functions and views." in empty("migrate").out
     assert empty("migrate", "--check").code == 0
 

@@ -74,6 +74,25 @@ def test_bad_input_is_refused_in_the_words_of_the_command_line_and_nothing_is_st
     assert ids(oq) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("{}", "post.send: `to` is missing"),
+        ('{"to": 1}', "`to` must be of type string (got int)"),
+        ('{"to": "a@b.c", "subjekt": "x"}', "there is no argument `subjekt`. Did you mean 'subject'?"),
+    ],
+)
+@pytest.mark.parametrize("flags", [[], ["--allow-unknown"]])
+def test_arguments_that_the_task_would_refuse_are_refused_before_anything_is_stored(
+    worked: Command, arguments: str, said: str, flags: list[str]
+) -> None:
+    before = ids(worked)
+    answer = worked("enqueue", "post.send", arguments, *flags)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+    assert ids(worked) == before
+
+
 def standard_input(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
 
@@ -164,11 +183,16 @@ def test_a_page_ends_with_where_the_next_begins(worked: Command) -> None:
     assert ids(worked, "--before", everything[1]) == everything[2:]
 
 
-def test_an_empty_list_says_so_and_is_an_empty_array_in_json(oq: Command) -> None:
-    assert oq("runs", "list").out == "No runs were found.\n"
-    assert oq("runs", "list", "--json").json == []
-    assert oq("tasks").out == "No worker has published a task yet. Start one: openqueue worker\n"
-    assert oq("workers").out == "No worker is running. Start one: openqueue worker\n"
+def test_an_empty_list_says_so_on_standard_error_and_is_an_empty_array_in_json(oq: Command) -> None:
+    for line, said in (
+        (["runs", "list"], "No runs were found.\n"),
+        (["tasks"], "No worker has published a task yet. Start one: openqueue worker\n"),
+        (["workers"], "No worker is running. Start one: openqueue worker\n"),
+        (["queues"], "No queue has anything to do.\n"),
+    ):
+        answer = oq(*line)
+        assert (answer.code, answer.out, answer.err) == (0, "", said)
+        assert oq(*line, "--json").json == []
 
 
 def test_show_has_all_that_is_known_of_a_run(worked: Command) -> None:
@@ -222,6 +246,25 @@ def test_retry_runs_a_finished_run_again_and_keeps_its_history(worked: Command) 
     assert worked("runs", "show", failed, "--json").json["status"] == "queued"
     worked.work()
     assert len(worked("runs", "show", failed, "--json").json["attempts"]) == 2
+    page = worked("runs", "show", failed).out
+    assert "retried    by=hand" in page
+    assert "attempt   1 of" in page
+    assert "attempt 2" not in page
+
+
+def test_the_reason_of_a_cancel_is_on_the_page_of_a_run_that_ran(oq: Command) -> None:
+    worker = oq.start("worker")
+    try:
+        run_id = oq("enqueue", "post.wait", "--allow-unknown").out.strip()
+        while oq("runs", "show", run_id, "--json").json["status"] != "running":
+            pass
+        assert oq("runs", "cancel", run_id, "--reason", "wrong tenant").code == 0
+        while oq("runs", "show", run_id, "--json").json["status"] == "running":
+            pass
+    finally:
+        worker.terminate()
+        worker.communicate(timeout=60)
+    assert "Cancelled: wrong tenant" in oq("runs", "show", run_id).out
 
 
 def test_tasks_shows_what_workers_have_published(worked: Command) -> None:
@@ -233,11 +276,11 @@ def test_tasks_shows_what_workers_have_published(worked: Command) -> None:
     assert 'to: string, subject: string = "Hello"' in table
     assert "Send a mail." in table
     assert "post.wait" not in table
-    assert worked("tasks", "nope").out == "No task begins with 'nope'.\n"
+    assert worked("tasks", "nope").err == "No task begins with 'nope'.\n"
 
 
 def test_runs_of_another_namespace_are_not_shown(worked: Command) -> None:
-    assert worked("runs", "list", "--namespace", "other").out == "No runs were found.\n"
+    assert worked("runs", "list", "--namespace", "other").err == "No runs were found.\n"
     assert worked("tasks", "--namespace", "other", "--json").json == []
 
 

@@ -56,10 +56,10 @@ PRINTED = {
             enqueued
             started 1
             snoozed 1
-            started 2
-            snoozed 2
-            started 3
-            completed 3
+            started 1
+            snoozed 1
+            started 1
+            completed 1
         failed after 1 attempt of 25: there is no 1 Nowhere Lane
         """,
     "05_progress_and_logs.py": """

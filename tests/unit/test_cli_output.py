@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,9 +13,21 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from openqueue.cli.options import examples
-from openqueue.cli.output import Column, console, error_line, fit, plain, show_json, show_table, took
+from openqueue.cli.output import (
+    Column,
+    JsonArray,
+    Table,
+    console,
+    error_line,
+    fit,
+    plain,
+    show_json,
+    show_table,
+    took,
+)
 from openqueue.cli.tasks import arguments, kind
 from openqueue.cli.values import read_meta, read_moment, read_words
 from openqueue.errors import InvalidOption
@@ -55,13 +69,60 @@ def test_a_table_is_never_wider_than_the_terminal(room: int, task: int) -> None:
 
 def test_a_table_of_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     show_table([], COLUMNS, empty="There is nothing.")
-    assert capsys.readouterr().out == "There is nothing.\n"
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "There is nothing.\n")
 
 
 def test_a_cell_with_markup_and_wide_characters_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     columns: tuple[Column[str], ...] = (Column("A", lambda row: row), Column("B", lambda _: "b"))
     show_table(["[bold]日本[/]", "line\nbreak"], columns, empty="")
     assert capsys.readouterr().out == "A              B\n[bold]日本[/]  b\nline\\nbreak    b\n"
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 120])
+def test_rows_fit_every_terminal_and_keep_what_matters_most(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    show_table(["日本語のタスク", "short"], COLUMNS, empty="")
+    lines = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue()).splitlines()
+    assert max(map(cell_len, lines)) <= columns
+    assert sum("completed" in line for line in lines) == 2
+    assert [line for line in lines if "x" * min(36, columns - 1) in line]
+    assert (lines[0].split()[0] == "ID") == (columns >= 60)
+
+
+def test_pages_of_a_table_are_printed_as_they_come_and_nothing_is_cut_without_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    columns: tuple[Column[str], ...] = (Column("A", lambda row: row, least=1), Column("B", lambda _: "b"))
+    table = Table(columns)
+    table.add(["1"])
+    assert capsys.readouterr().out == "A  B\n1  b\n"
+    table.add(["a" * 200, "2"])
+    assert capsys.readouterr().out.splitlines() == ["a" * 200 + "  b", "2" + " " * 201 + "b"]
+    table.add([])
+    assert (capsys.readouterr().out, table.rows) == ("", 3)
+
+
+@given(st.lists(st.lists(st.integers() | st.dictionaries(st.text(), st.integers()))))
+def test_an_array_that_is_printed_page_by_page_is_the_same_as_one_printed_whole(pages: list[Any]) -> None:
+    def printed(act: Any) -> str:
+        with redirect_stdout(io.StringIO()) as out:
+            act()
+        return out.getvalue()
+
+    def page_by_page() -> None:
+        array = JsonArray()
+        for page in pages:
+            array.add(page)
+        array.end()
+
+    whole = [value for page in pages for value in page]
+    assert printed(page_by_page) == printed(lambda: show_json(whole))
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])

@@ -175,7 +175,6 @@ def test_a_key_mode_that_does_not_exist_yet_is_refused_naming_those_that_do(mode
         "concurrency_key",
         "rate",
         "batch",
-        "executor",
     ],
 )
 def test_an_option_of_a_later_version_is_refused_and_never_ignored(option: Any) -> None:

@@ -1,0 +1,26 @@
+"""Processes, middleware, a lifespan and a subscriber: all of them are declared in tasks/around.py."""
+
+import asyncio
+
+from openqueue import RunFailed, Worker
+from tasks.around import primes, sell
+
+
+async def main() -> None:
+    async with Worker(modules=["tasks.around"], task_processes=2):
+        print("apples left:", await (await sell.enqueue("apple")).result(timeout="30s"))
+
+        run = await primes.enqueue(below=1_000_000)
+        print("primes:", await run.result(timeout="60s"))
+        for event in await run.events():
+            if event.event == "log":
+                print("the middleware has logged:", event.data["message"])
+
+        try:
+            await (await sell.options(max_attempts=1).enqueue("pear")).result(timeout="30s")
+        except RunFailed:
+            print("there are no pears")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

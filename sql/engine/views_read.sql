@@ -1,0 +1,78 @@
+-- How runs are read: the views, with plans that do not depend on how much there was when they were made. A plan from the time
+-- when a table was empty would go on reading all of it.
+
+-- One run.
+CREATE OR REPLACE FUNCTION :schema.find_run(id uuid) RETURNS SETOF :schema.runs LANGUAGE plpgsql STABLE ROWS 1
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+BEGIN
+    RETURN QUERY SELECT r.* FROM :schema.runs r WHERE r.id = $1;
+END $$;
+
+-- Its timeline, in order.
+CREATE OR REPLACE FUNCTION :schema.find_events(run_id uuid) RETURNS SETOF :schema.run_events LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+BEGIN
+    RETURN QUERY SELECT e.* FROM :schema.run_events e WHERE e.run_id = $1 ORDER BY e.at, e.attempt NULLS FIRST, e.n;
+END $$;
+
+-- Its finished attempts, in order.
+CREATE OR REPLACE FUNCTION :schema.find_attempts(run_id uuid) RETURNS SETOF :schema.attempts LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+BEGIN
+    RETURN QUERY SELECT a.* FROM :schema.attempts a WHERE a.run_id = $1 ORDER BY a.attempt;
+END $$;
+
+-- The newest runs: those whose meta contains this, that have any of these tags, created from since and before until, with an
+-- id below before. Walks the ids from their end.
+CREATE OR REPLACE FUNCTION :schema.list_runs(
+    namespace text, task text, queue text, meta jsonb, tags text[], since timestamptz, until timestamptz, before uuid, most integer
+) RETURNS SETOF :schema.runs LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET enable_sort = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+BEGIN
+    RETURN QUERY SELECT r.* FROM :schema.runs r
+    WHERE r.namespace = $1
+      AND ($2 IS NULL OR r.task = $2) AND ($3 IS NULL OR r.queue = $3)
+      AND ($4 IS NULL OR r.meta @> $4) AND ($5 IS NULL OR r.tags && $5)
+      AND r.id >= COALESCE(:schema.id_floor($6), '00000000-0000-0000-0000-000000000000')
+      AND r.id < COALESCE(:schema.id_floor($7), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+      AND ($8 IS NULL OR r.id < $8)
+    ORDER BY r.id DESC LIMIT $9;
+END $$;
+
+-- The same of unfinished runs in these states, as jobs stores them. Starts from the live table.
+CREATE OR REPLACE FUNCTION :schema.list_live(
+    namespace text, task text, queue text, meta jsonb, tags text[], since timestamptz, until timestamptz, before uuid, most integer, states text[]
+) RETURNS SETOF :schema.runs LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET enable_sort = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+BEGIN
+    RETURN QUERY SELECT r.* FROM :schema.jobs live CROSS JOIN LATERAL (SELECT * FROM :schema.runs r WHERE r.id = live.id) r
+    WHERE live.namespace = $1 AND live.state::text = ANY ($10)
+      AND ($2 IS NULL OR live.task = $2) AND ($3 IS NULL OR live.queue = $3)
+      AND ($4 IS NULL OR r.meta @> $4) AND ($5 IS NULL OR r.tags && $5)
+      AND live.id >= COALESCE(:schema.id_floor($6), '00000000-0000-0000-0000-000000000000')
+      AND live.id < COALESCE(:schema.id_floor($7), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+      AND ($8 IS NULL OR live.id < $8)
+    ORDER BY live.id DESC LIMIT $9;
+END $$;
+
+-- The same of finished runs with these outcomes. Starts from the final attempts.
+CREATE OR REPLACE FUNCTION :schema.list_ended(
+    namespace text, task text, queue text, meta jsonb, tags text[], since timestamptz, until timestamptz, before uuid, most integer, outcomes text[]
+) RETURNS SETOF :schema.runs LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET enable_sort = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+BEGIN
+    RETURN QUERY SELECT r.* FROM :schema.attempts ended CROSS JOIN LATERAL (SELECT * FROM :schema.runs r WHERE r.id = ended.run_id) r
+    WHERE ended.final AND ended.outcome = ANY ($10) AND r.namespace = $1
+      AND ($2 IS NULL OR r.task = $2) AND ($3 IS NULL OR r.queue = $3)
+      AND ($4 IS NULL OR r.meta @> $4) AND ($5 IS NULL OR r.tags && $5)
+      AND ended.run_id >= COALESCE(:schema.id_floor($6), '00000000-0000-0000-0000-000000000000')
+      AND ended.run_id < COALESCE(:schema.id_floor($7), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+      AND ($8 IS NULL OR ended.run_id < $8)
+    ORDER BY ended.run_id DESC LIMIT $9;
+END $$;

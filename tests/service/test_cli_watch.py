@@ -1,0 +1,210 @@
+"""`runs watch` and `queues`: what happens now, told as it happens."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from rich.cells import cell_len
+
+from openqueue.cli.queues import workers_of
+from openqueue.cli.watch import Teller
+from openqueue.db.pool import Database
+from openqueue.runs.history import RunFilter
+from openqueue.runs.model import RunEvent
+from openqueue.runs.watching import Watch
+from tests.support.command import Command
+
+RUN = UUID("01981f00-5a5e-7c6e-9f0a-0123456789ab")
+NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+
+
+def add(oq: Command, task: str, payload: str = "{}", *flags: str) -> str:
+    return oq("enqueue", task, payload, "--allow-unknown", *flags).out.strip()
+
+
+def events(lines: str) -> list[tuple[str, str]]:
+    told = [json.loads(line) for line in lines.splitlines()]
+    return [(one["run"], one["event"]) for one in told if one["event"] not in ("log", "progress")]
+
+
+@contextmanager
+def watching(oq: Command, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`runs watch`, once it watches."""
+    process = oq.start("runs", "watch", *arguments)
+    try:
+        assert process.stderr is not None
+        assert "Watching" in process.stderr.readline()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_one_run_is_told_from_its_beginning_to_its_end_and_the_code_says_how_it_ended(oq: Command) -> None:
+    sent = add(oq, "post.send", '{"to": "a@b.c"}')
+    failed = add(oq, "post.fail", '{"why": "it rains"}')
+    cancelled = add(oq, "post.wait")
+    oq("runs", "cancel", cancelled)
+    watch = oq.start("runs", "watch", sent, "--json")
+    oq.work()
+    out, err = watch.communicate(timeout=60)
+    assert watch.returncode == 0, err
+    assert events(out) == [(sent, "enqueued"), (sent, "started"), (sent, "completed")]
+    page = oq("runs", "watch", sent)
+    assert (page.code, page.err) == (0, "")
+    assert "info: sending  to=a@b.c" in page.out
+    answer = oq("runs", "watch", failed)
+    assert answer.code == 1
+    assert answer.err.startswith(f"Error: Run {failed} of post.fail failed: ")
+    assert oq("runs", "watch", cancelled).code == 6
+
+
+def test_a_run_that_nobody_can_run_is_watched_with_the_reason(oq: Command) -> None:
+    waiting = add(oq, "post.send", '{"to": "a@b.c"}')
+    process = oq.start("runs", "watch", waiting)
+    assert process.stderr is not None
+    assert "No worker is alive" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert "enqueued" in out
+
+
+def test_a_run_that_does_not_exist_is_not_watched(oq: Command) -> None:
+    answer = oq("runs", "watch", str(uuid4()))
+    assert answer.code == 1
+    assert "There is no run" in answer.err
+
+
+def test_many_are_told_of_as_they_come_and_only_those_of_the_filter(oq: Command) -> None:
+    old = add(oq, "post.send", '{"to": "old"}')
+    add(oq, "post.send", '{"to": "done"}', "--queue", "elsewhere")
+    with watching(oq, "--json", "--queue", "mail") as process:
+        new = add(oq, "post.send", '{"to": "new"}', "--queue", "mail")
+        add(oq, "post.fail", '{"why": "other queue"}')
+        oq.work()
+        assert process.stdout is not None
+        found: list[tuple[str, str]] = []
+        while (new, "completed") not in found:
+            found += events(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=60)
+        found += events(rest)
+    assert (process.returncode, err) == (130, "")
+    assert {run for run, _ in found} == {new}
+    assert [event for _, event in found] == ["enqueued", "started", "completed"]
+    assert old not in {run for run, _ in found}, "it was in no queue of the filter"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="there are no pipes of this kind")
+def test_a_reader_that_goes_away_ends_a_watch_that_has_nothing_to_tell(oq: Command) -> None:
+    with watching(oq) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(60) == -signal.SIGPIPE
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        process.stdout = None
+
+
+@pytest.fixture
+async def database(dsn: str) -> Any:
+    async with Database(dsn) as opened:
+        yield opened
+
+
+async def test_a_finished_run_that_is_retried_is_told_of_again_and_nothing_twice(
+    database: Database, db: asyncpg.Connection
+) -> None:
+    run = await db.fetchval("SELECT openqueue.add_job('a.b')")
+    watch = Watch(database, "default", RunFilter())
+    await watch.begin()
+    assert watch.followed == 1
+    await db.execute("SELECT openqueue.cancel_run($1)", run)
+    assert [event.event for _, event in await watch.once()] == ["cancelled"]
+    assert watch.followed == 0
+    assert await watch.once() == []
+    await db.execute("SELECT openqueue.retry_run($1)", run)
+    again = [event.event for _, event in await watch.once()]
+    assert "cancelled" not in again
+    assert watch.followed == 1
+    await db.execute("SELECT openqueue.cancel_run($1)", run)
+    assert [event.event for _, event in await watch.once()] == ["cancelled"]
+
+
+async def test_a_run_that_begins_and_ends_between_two_looks_is_told_whole(
+    database: Database, db: asyncpg.Connection
+) -> None:
+    watch = Watch(database, "default", RunFilter())
+    await watch.begin()
+    run = await db.fetchval("SELECT openqueue.add_job('a.b')")
+    await db.execute("SELECT openqueue.cancel_run($1)", run)
+    assert [(one.id, event.event) for one, event in await watch.once()] == [
+        (run, "enqueued"),
+        (run, "cancelled"),
+    ]
+    assert await watch.once() == []
+
+
+async def test_a_run_whose_transaction_was_open_for_long_is_told_of(
+    database: Database, db: asyncpg.Connection
+) -> None:
+    watch = Watch(database, "default", RunFilter())
+    await watch.begin()
+    async with db.transaction():
+        run = await db.fetchval("SELECT openqueue.add_job('a.b')")
+        assert await watch.once() == []
+    assert [one.id for one, _ in await watch.once()] == [run]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [40, 120])
+def test_the_lines_of_a_watch_fit_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    teller = Teller(several=True)
+    for number in range(2):
+        data = {"level": "info", "message": "日本語のメッセージ " * 9, "fields": {"n": number}}
+        teller.tell(RUN, "tasks.with_a_long_name", RunEvent(NOON, "log", 1, None, data))
+    first, *others = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue()).splitlines()
+    assert max(map(cell_len, [first, *others])) <= columns
+    assert all(line.endswith("…") for line in others)
+    assert (first == str(RUN)) == (columns == 40)
+    assert len(others) == (2 if columns == 40 else 1)
+
+
+def test_queues_are_listed_with_what_waits_and_who_works_on_them(oq: Command) -> None:
+    add(oq, "post.send", "{}", "--queue", "mail")
+    add(oq, "post.send", "{}", "--queue", "mail", "--delay", "1h")
+    add(oq, "post.send", "{}", "--queue", "受信箱")
+    inbox, mail = sorted(oq("queues", "--json").json, key=lambda one: one["queue"] == "mail")
+    assert (mail["queue"], mail["queued"], mail["scheduled"], mail["running"]) == ("mail", 1, 1, 0)
+    assert mail["oldest_age"] >= 0
+    assert mail["workers"] == 0
+    assert inbox["queue"] == "受信箱"
+    table = oq("queues").out.splitlines()
+    assert table[0].split() == ["QUEUE", "QUEUED", "RUNNING", "OLDEST", "RETRYING", "SCHEDULED", "WORKERS"]
+    assert len(table) == 3
+
+
+def test_a_worker_that_names_no_queue_works_on_all() -> None:
+    workers: list[dict[str, Any]] = [{"queues": None}, {"queues": ["mail"]}, {"queues": ["reports"]}]
+    assert workers_of("mail", workers) == 2
+    assert workers_of("other", workers) == 1

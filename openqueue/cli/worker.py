@@ -112,11 +112,13 @@ def worker(
 def _run(settings: Settings, *, once: bool) -> int:
     from openqueue.app import run_worker, url_of
     from openqueue.events import Events
+    from openqueue.tasks.surrounding import prepare_with
     from openqueue.telemetry.logs import Logs
     from openqueue.telemetry.rendering import configure_logging
 
     url_of(settings)
     configure_logging(settings.log_format, settings.log_level)
+    prepare_with(configure_logging.__module__, "configure_logging", settings.log_format, settings.log_level)
     bus = Events()
     Logs(logging.getLevelName(settings.log_level.upper())).subscribe(bus)
     with ExitStack() as stack:

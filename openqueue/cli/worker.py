@@ -117,12 +117,14 @@ def worker(
 def _run(settings: Settings, *, once: bool) -> int:
     from openqueue.app import run_worker
     from openqueue.events import Events
+    from openqueue.tasks.surrounding import prepare_with
     from openqueue.telemetry.logs import Logs
     from openqueue.telemetry.rendering import configure_logging
 
     require_database(settings)
     configure_logging(settings.log_format, settings.log_level)
     registry = _tasks(settings)
+    prepare_with(configure_logging.__module__, "configure_logging", settings.log_format, settings.log_level)
     bus = Events()
     Logs(logging.getLevelName(settings.log_level.upper())).subscribe(bus)
     with ExitStack() as stack:

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from inspect import iscoroutinefunction
@@ -33,7 +33,8 @@ LONGEST_QUEUE: Final = 10_000
 """Events that may wait for one subscriber; what happens then is dropped for it."""
 
 E = TypeVar("E", bound=Event)
-Callback = Callable[[E], Awaitable[object]] | Callable[[E], object]
+Callback = Callable[[E], object]
+"""A function, or a coroutine function: what it answers is not used."""
 
 _log = logging.getLogger("openqueue.events")
 _lock = threading.Lock()

@@ -37,6 +37,12 @@ def here() -> dict:
         cursor.execute("SELECT pg_backend_pid(), current_database()")
         return dict(zip(("pid", "database"), cursor.fetchone()))
 
+@task(executor="process")
+def in_a_process() -> dict:
+    from django.apps import apps
+    apps.check_models_ready()
+    return here()
+
 @task
 async def here_too() -> dict:
     from asgiref.sync import sync_to_async
@@ -159,7 +165,7 @@ def test_a_database_that_is_not_postgresql_is_refused(project: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("task", ["here", "here_too"])
+@pytest.mark.parametrize("task", ["here", "here_too", "in_a_process"])
 async def test_connections_are_closed_with_the_task_that_opened_them(
     tmp_path: Path, empty_dsn: str, watcher: asyncpg.Connection, task: str
 ) -> None:

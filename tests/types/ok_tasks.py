@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 from openqueue import (
+    AttemptFailed,
+    CallNext,
     Context,
     Exponential,
     Fixed,
     GiveUp,
     Run,
+    RunFinished,
     RunInfo,
+    RunStarted,
     Snooze,
     SyncClient,
     Task,
     connect_sync,
     enqueue_many_sync,
     enqueue_sync,
+    middleware,
+    subscribe,
     task,
+    worker_lifespan,
 )
 from openqueue.tasks.enqueuer import Item
+from openqueue.tasks.lifespans import State
 
 
 @task
@@ -83,6 +93,40 @@ async def any_object(value: object) -> bool:
 
 @task()
 async def nothing() -> None: ...
+
+
+@middleware
+async def timed(ctx: Context, call_next: CallNext) -> Any:
+    assert_type(ctx.state, State)
+    return await call_next()
+
+
+@worker_lifespan
+async def pool() -> AsyncIterator[dict[str, Any]]:
+    yield {"pool": 1}
+
+
+@worker_lifespan
+@asynccontextmanager
+async def quiet() -> AsyncIterator[None]:
+    yield
+
+
+@task(executor="process", middleware=[timed])
+def outside(ctx: Context, number: int) -> int:
+    return number
+
+
+def told(event: RunStarted | RunFinished) -> None: ...
+
+
+async def failed(event: AttemptFailed) -> None: ...
+
+
+assert_type(subscribe(RunStarted, lambda event: assert_type(event, RunStarted)), Callable[[], None])
+subscribe(RunStarted, told)
+subscribe(RunStarted | RunFinished, told)
+subscribe(AttemptFailed, failed)
 
 
 async def use() -> None:

@@ -74,6 +74,12 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
     worker.JobsReleased: Words(INFO, "jobs given back, uncounted"),
     worker.AttemptAbandoned: Words(WARNING, "task did not end when cancelled, its run goes back"),
     worker.ThreadAbandoned: Words(WARNING, "task did not end, and its thread is left behind"),
+    worker.LoopBlocked: Words(
+        WARNING,
+        "a task blocks the event loop, and nothing else goes on: await what it waits for, or make it a `def`,"
+        " which runs in a thread",
+    ),
+    worker.LoopFreed: Words(INFO, "the event loop turns again"),
     worker.OutcomeUnsaved: Words(ERROR, "outcome could not be stored"),
     worker.BellChanged: Words(DEBUG, "doorbell changed"),
     worker.ServiceStumbled: Words(WARNING, "a part of the worker failed, and tries again"),

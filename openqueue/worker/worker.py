@@ -32,12 +32,7 @@ from openqueue.worker.completer import Completer
 from openqueue.worker.control import Control
 from openqueue.worker.doorbell import Doorbell
 from openqueue.worker.draining import drain
-from openqueue.worker.events import (
-    WorkerDraining,
-    WorkerGivenUp,
-    WorkerStarted,
-    WorkerStopped,
-)
+from openqueue.worker.events import WorkerDraining, WorkerGivenUp, WorkerStarted, WorkerStopped
 from openqueue.worker.executor import Executor
 from openqueue.worker.heartbeat import Heartbeat, Pulse
 from openqueue.worker.inflight import Inflight
@@ -47,6 +42,7 @@ from openqueue.worker.leases import Leases
 from openqueue.worker.limits import Limits
 from openqueue.worker.producer import Claims, Producer
 from openqueue.worker.starter import Starter
+from openqueue.worker.watchdog import Watchdog
 
 __all__ = ["Worker"]
 
@@ -152,7 +148,7 @@ class Worker:
         with using(self._client, self._client.sync):
             async with (
                 self._present(),
-                running(self._heartbeat()),
+                running(self._heartbeat(), Watchdog(self._running, self._bus.emit)),
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),

@@ -78,10 +78,10 @@ def two_of_one_name() -> object:
     return Registry([ship, other])
 
 
-def no_such_type() -> object:
+def no_such_type() -> None:
     def bill(of: Customer) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
-    return task(bill).arguments.check()
+    task(bill).arguments.check()
 
 
 def undecorated(**options: Any) -> object:

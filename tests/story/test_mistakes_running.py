@@ -119,10 +119,13 @@ def test_the_log_of_a_blocked_loop_says_what_to_do(caplog: pytest.LogCaptureFixt
 
 
 def test_the_place_of_a_thread_is_the_innermost_line_of_the_program() -> None:
-    begun = threading.Event()
-    thread = threading.Thread(target=lambda: (begun.set(), RELEASED.wait(20)))
+    def wait() -> None:
+        BEGUN.set()
+        RELEASED.wait(20)
+
+    thread = threading.Thread(target=wait)
     thread.start()
-    begun.wait(10)
+    BEGUN.wait(10)
     import sys
 
     assert thread.ident is not None

@@ -150,9 +150,12 @@ def _refuse(value: Any, path: str) -> None:
     if isinstance(value, int) and not _LOWEST <= value <= _HIGHEST:
         raise NotSerializable(f"{path} is an integer over 64 bit. Pass it as a text.", path=path)
     if isinstance(value, str) and "\0" in value:
-        raise NotSerializable(f"{path} contains NUL (\\x00), which PostgreSQL cannot store.", path=path)
+        raise NotSerializable(
+            f"{path} contains NUL (\\x00), which PostgreSQL cannot store. Take it out, or pass base64.",
+            path=path,
+        )
     if isinstance(value, str) and not _encodable(value):
-        raise NotSerializable(f"{path} contains a lone surrogate, which is not text.", path=path)
+        raise NotSerializable(f"{path} contains a lone surrogate, which is not text. Take it out.", path=path)
 
 
 def _encodable(text: str) -> bool:
@@ -209,7 +212,9 @@ def _blame(value: Any, path: str, error: Exception) -> NotSerializable:
         for key, child in children:
             if id(child) in above:
                 place = _place(path, key)
-                return NotSerializable(f"{place} refers back to a value that contains it.", path=place)
+                return NotSerializable(
+                    f"{place} refers back to a value that contains it. Pass an id of it instead.", path=place
+                )
             if (found := _failure(child)) is not None:
                 path, value, error = _place(path, key), child, found
                 break
@@ -241,7 +246,7 @@ def _reason(value: Any, error: Exception) -> str:
     if "depth exceeded" in str(error):
         return "it is nested more than 255 levels deep"
     if "unknown type" in str(error):
-        return f"values of type {type(value).__qualname__} have no JSON form"
+        return f"values of type {type(value).__qualname__} have no JSON form. {_REMEDY}"
     return f"{str(error).removeprefix('Error serializing to JSON: ')} (a {type(value).__qualname__})"
 
 
@@ -254,3 +259,8 @@ def _largest(value: Any, path: str, size: int) -> tuple[str, int]:
             break
         path, value, size = _place(path, key), child, part
     return path, size
+
+
+_REMEDY = (
+    "Pass text, numbers, lists, dicts, dataclasses or pydantic models; or an id, and load it in the task"
+)

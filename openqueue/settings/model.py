@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, Validat
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from openqueue.durations import format_duration
-from openqueue.errors import ConfigError
+from openqueue.errors import ConfigError, did_you_mean
 from openqueue.settings.sources import Source, every_source
 from openqueue.settings.values import (
     Address,
@@ -152,9 +152,16 @@ def _refusal(error: ValidationError, flags: Mapping[str, str]) -> ConfigError:
 
 
 def _sentence(key: str, fault: Any, flags: Mapping[str, str], sources: tuple[Source, ...]) -> str:
+    if fault["type"] == "extra_forbidden":
+        known = [field.alias or name for name, field in Settings.model_fields.items()]
+        return f"{flags.get(key, key)}: there is no such setting.{_near(key, known)}"
     reason = fault.get("ctx", {}).get("error", fault["msg"])
     if key in flags:
         return f"{flags[key]}: {reason}"
     at_fault = (key, *_BOUNDED_BY.get(key, ()))
     places = (one.place(other) for other in at_fault for one in sources if other in one.given())
     return ": ".join([*islice(places, 1), key, str(reason)])
+
+
+def _near(key: str, known: list[str]) -> str:
+    return did_you_mean(key, known) or f" There are: {', '.join(known)}."

@@ -124,7 +124,9 @@ class SettingsFile(Source):
         try:
             found: Any = tomllib.loads(self._text or "")
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{self._file}: is not TOML: {error}.") from None
+            raise ConfigError(
+                f'{self._file}: is not TOML: {error}. Text goes in quotes, such as grace = "30s".'
+            ) from None
         for step in self._table:
             found = found.get(step, {}) if isinstance(found, dict) else {}
         if not isinstance(found, dict):

@@ -77,6 +77,12 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
     worker.RunLogDropped: Words(
         WARNING, "log lines of runs were dropped: too many while none could be written"
     ),
+    worker.LoopBlocked: Words(
+        WARNING,
+        "a task blocks the event loop, and nothing else goes on: await what it waits for, or make it a `def`,"
+        " which runs in a thread",
+    ),
+    worker.LoopFreed: Words(INFO, "the event loop turns again"),
     worker.OutcomeUnsaved: Words(ERROR, "outcome could not be stored"),
     worker.BellChanged: Words(DEBUG, "doorbell changed"),
     worker.ServiceStumbled: Words(WARNING, "a part of the worker failed, and tries again"),

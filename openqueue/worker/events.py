@@ -12,6 +12,8 @@ __all__ = [
     "BellChanged",
     "JobsReleased",
     "LeaseWasLost",
+    "LoopBlocked",
+    "LoopFreed",
     "OutcomeUnsaved",
     "RunFinished",
     "RunLogDropped",
@@ -162,3 +164,23 @@ class ServiceRecovered(Event):
 
     service: str
     failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoopBlocked(Event):
+    """The event loop stands still, for `seconds` so far: `task` computes, or waits without await, at `place`.
+
+    Told from another thread, while it lasts. `task` is None where the culprit is not a run's own coroutine.
+    """
+
+    task: str | None
+    run_id: UUID | None
+    seconds: float
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoopFreed(Event):
+    """The event loop turns again, after `seconds`."""
+
+    seconds: float

@@ -43,6 +43,7 @@ from openqueue.worker.limits import Limits
 from openqueue.worker.producer import Claims, Producer
 from openqueue.worker.starter import Starter
 from openqueue.worker.surroundings import Surroundings
+from openqueue.worker.watchdog import Watchdog
 
 __all__ = ["Worker"]
 
@@ -151,7 +152,7 @@ class Worker:
             async with (
                 self._surroundings.open(self._bus),
                 self._present(),
-                running(self._heartbeat()),
+                running(self._heartbeat(), Watchdog(self._running, self._bus.emit)),
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),

@@ -1,13 +1,13 @@
-"""Processes, middleware, a lifespan and a subscriber: all of them are declared in tasks/around.py."""
+"""Processes, middleware, a lifespan and a subscriber: all of them are declared in around/tasks.py."""
 
 import asyncio
 
+from around.tasks import primes, sell
 from openqueue import RunFailed, Worker
-from tasks.around import primes, sell
 
 
 async def main() -> None:
-    async with Worker(modules=["tasks.around"], task_processes=2):
+    async with Worker(modules=["around.tasks"], task_processes=2):
         print("apples left:", await (await sell.enqueue("apple")).result(timeout="30s"))
 
         run = await primes.enqueue(below=1_000_000)

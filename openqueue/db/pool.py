@@ -178,6 +178,11 @@ class Database:
             raise ConnectionFailed(
                 f"The connections to {self.place} are not open: use `async with Database`."
             )
+        if self._pool.is_closing():
+            raise ConnectionFailed(
+                f"The client is closed: its connections to {self.place} are gone."
+                " Use it within its `async with` block, or open another."
+            )
         try:
             async with asyncio.timeout(seconds):
                 connection: Any = await self._pool.acquire()

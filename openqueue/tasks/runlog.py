@@ -104,7 +104,7 @@ def _fitting(message: str, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]
     kept: dict[str, Any] = {}
     for key, given in fields.items():
         value, size = _field(given)
-        room -= size + len(key) + 6
+        room -= size + len(encode(_storable(key)).encode()) + 2
         if room < 0:
             kept["truncated"] = True
             break
@@ -118,7 +118,7 @@ def _field(value: Any) -> tuple[Any, int]:
         return value, len(encode(value).encode())
     except NotSerializable:
         text = _storable(_shown(value))
-        return text, len(text.encode())
+        return text, len(encode(text).encode())
 
 
 def _shown(value: Any) -> str:

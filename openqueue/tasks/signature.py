@@ -56,6 +56,8 @@ def check_shape(function: Any) -> None:
         if isinstance(function, str):
             remedy = f"Options go by name, such as @task(queue={function!r})."
         raise InvalidTask(f"@task: {function!r} is not a function. {remedy}")
+    if label(function) == "<lambda>":
+        raise InvalidTask("@task: a lambda has no name that a worker could find it by. Write a `def`.")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidTask(f"{label(function)} yields: a task returns one value. Return a list instead.")
     for position, one in enumerate(inspect.signature(function).parameters.values()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import update_wrapper
 from inspect import cleandoc, iscoroutinefunction, unwrap
 from types import FrameType, ModuleType
@@ -85,14 +85,14 @@ class Task(Generic[P, R]):
         """Call the function itself; nothing is enqueued."""
         return self.function(*args, **kwargs)
 
-    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Run[R]]:
         """Enqueue a run with these arguments.
 
         `connection=` is taken too (unless the task has such an argument) and means the caller's
         transaction; type checkers want it in `options(connection=...)`. Raises InvalidArguments,
         NotSerializable or TooLarge for the arguments; ConnectionFailed and SchemaError.
         """
-        return await _enqueue(self, NO_OPTIONS, None, args, kwargs)
+        return _named(self, _enqueue(self, NO_OPTIONS, None, args, kwargs))
 
     def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """The same for code that cannot await: it blocks until the run is stored.
@@ -134,9 +134,9 @@ class Configured(Generic[P, R]):
         self._options = options
         self._connection = connection
 
-    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Run[R]]:
         """Enqueue a run with these arguments and the options; raises as `Task.enqueue`."""
-        return await _enqueue(self._task, self._options, self._connection, args, kwargs)
+        return _named(self._task, _enqueue(self._task, self._options, self._connection, args, kwargs))
 
     def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """The same for code that cannot await; see `Task.enqueue_sync`."""
@@ -150,6 +150,13 @@ class Configured(Generic[P, R]):
                 option="connection",
             )
         return Item(self._task, self._task.arguments.bind(args, kwargs), self._options)
+
+
+def _named(task: Task[..., Any], enqueueing: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
+    """Where `await` was forgotten, Python's warning then has the task's name."""
+    coroutine: Any = enqueueing
+    coroutine.__qualname__ = f"{task.name}.enqueue"
+    return enqueueing
 
 
 async def _enqueue(

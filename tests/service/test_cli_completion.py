@@ -51,7 +51,7 @@ def test_commands_and_flags_are_offered_without_a_database(
 
 def test_tasks_and_queues_are_offered_as_the_database_has_them(oq: Command) -> None:
     oq.work()
-    oq("enqueue", "post.send", "--allow-unknown", "--queue", "slow")
+    assert oq("enqueue", "post.send", '{"to": "a@b.c"}', "--queue", "slow").code == 0
     assert complete(oq, "openqueue enqueue post.s") == ["post.send"]
     assert set(complete(oq, "openqueue runs list --task po")) == {"post.send", "post.fail", "post.wait"}
     assert set(complete(oq, "openqueue runs watch --queue ")) == {"mail", "slow", "default"}

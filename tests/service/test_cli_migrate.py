@@ -55,7 +55,7 @@ def test_sql_prints_what_would_run_and_runs_nothing(empty: Command) -> None:
 
 def test_another_schema_may_have_any_name(empty: Command) -> None:
     assert empty("migrate", "--schema", 'My "jobs"').code == 0
-    assert empty("runs", "list", "--schema", 'My "jobs"').out == "No runs were found.\n"
+    assert empty("runs", "list", "--schema", 'My "jobs"').err == "No runs were found.\n"
     assert empty("runs", "list").code == 5
 
 

@@ -60,7 +60,7 @@ def test_the_example_prints_what_it_should(tmp_path: Path, dsn: str) -> None:
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [
         "apples left: 2",
-        "around.sell failed: 'pear'",
+        "around.tasks.sell failed: 'pear'",
         "primes: 78498",
         "the middleware has logged: took",
         "there are no pears",

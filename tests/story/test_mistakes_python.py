@@ -114,6 +114,7 @@ ENQUEUE = [
 DECLARE = [
     Mistake("a method as a task", method, InvalidTask, "ship", "is a method", "Move it out of its class"),
     Mistake("a generator as a task", yields, InvalidTask, "pages", "yields: a task returns one value", "Return a list"),
+    Mistake("a lambda as a task", lambda: task(lambda order: order), InvalidTask, "lambda", "has no name that a worker could find it by", "Write a `def`"),
     Mistake("*args", any_number, InvalidTask, "`*numbers: ", "takes any number of arguments", "take a list"),
     Mistake("a name in place of options", lambda: task("mail"), InvalidTask, "'mail'", "is not a function", "queue='mail'"),  # type: ignore[call-overload]
     Mistake("an option of a task misspelt", lambda: undecorated(qeue="x"), InvalidOption, "qeue", "has no such option", "Did you mean 'queue'?"),
@@ -184,6 +185,12 @@ async def closed_sync(dsn: str) -> None:
     await asyncio.to_thread(oq.enqueue, ship.item(1))
 
 
+async def closed(dsn: str) -> None:
+    async with openqueue.connect(dsn) as oq:
+        pass
+    await oq.enqueue(ship.item(1))
+
+
 async def wrong_clock(dsn: str) -> None:
     async with openqueue.connect(dsn) as oq:
         await oq.enqueue("shop.ship", {"order": 1}, allow_unknown=True, id=OLD_ID)
@@ -204,7 +211,8 @@ CONNECT = [
     Mistake("no rights", without_rights, ConnectionFailed, "as user 'guest_", "A right is missing", "have the right granted"),
     Mistake("a read-only database", lambda dsn: connected(f"{dsn}{'&' if '?' in dsn else '?'}options=-cdefault_transaction_read_only%3Don"), ConnectionFailed, "Cannot use database", "it is read-only", "Give the URL of the primary"),
     Mistake("a setting misspelt", lambda dsn: connected(dsn, concurency=3), ConfigError, "concurency", "there is no such setting", "Did you mean 'concurrency'?"),
-    Mistake("a client that is closed", closed_sync, ConnectionFailed, "client", "The client is closed", "open another"),
+    Mistake("a client that is closed", closed, ConnectionFailed, "client", "The client is closed", "open another"),
+    Mistake("a client without await that is closed", closed_sync, ConnectionFailed, "client", "The client is closed", "open another"),
     Mistake("a clock that is off", wrong_clock, InvalidOption, "id", "the clock of the database says", "leave the id out"),
 ]  # fmt: skip
 
@@ -248,3 +256,10 @@ async def test_a_mistake_about_the_database_is_answered_without_the_password(
     with pytest.raises(mistake.ends) as caught:
         await done(mistake.made(dsn))
     check(str(caught.value), mistake)
+
+
+@pytest.mark.filterwarnings("default::RuntimeWarning")
+def test_an_enqueue_that_is_not_awaited_is_warned_of_with_the_name_of_the_task() -> None:
+    for forgotten in (ship.enqueue, ship.options(delay="1m").enqueue):
+        with pytest.warns(RuntimeWarning, match=r"'shop\.ship\.enqueue' was never awaited"):
+            forgotten(1)  # type: ignore[unused-coroutine]

@@ -25,6 +25,9 @@ UNDER_WAY: Final = 2
 MOST: Final = 1_000
 """Items in a shared statement."""
 
+MOST_TEXT: Final = 1024 * 1024
+"""Characters of their inputs after which it is full: nobody waits long for the large ones of others."""
+
 Store = Callable[[Sequence[Item[Any]]], Awaitable[Sequence[Run[Any]]]]
 
 
@@ -71,11 +74,16 @@ class Together:
         """Those of the first one's task, without those whose caller has left."""
         taken: list[tuple[Item[Any], asyncio.Future[Run[Any]]]] = []
         left: deque[tuple[Item[Any], asyncio.Future[Run[Any]]]] = deque()
+        text = 0
         for one in self._waiting:
             if one[1].done():
                 continue
             same = not taken or one[0].what is taken[0][0].what
-            (taken if same and len(taken) < MOST else left).append(one)
+            if same and len(taken) < MOST and text < MOST_TEXT:
+                taken.append(one)
+                text += len(one[0].input)
+            else:
+                left.append(one)
         self._waiting = left
         return taken
 

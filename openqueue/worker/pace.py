@@ -56,6 +56,11 @@ class Pace:
         at = now + seconds
         self.due_at = at if self.due_at is None else min(self.due_at, at)
 
+    def owes_a_look(self, now: float) -> bool:
+        """Whether everything is to be looked at first, however often the bell of one lane rings."""
+        due = self.due_at is not None and now >= self.due_at
+        return self._sweep_now or due or now >= self._promote_at or (self._unread and now >= self.sweep_at)
+
     def sweeps(self, now: float, swept: bool) -> bool:
         """Whether the claim that begins now is a sweep; `swept`: nothing lies behind the cursors."""
         wanted = self._sweep_now or (now >= self.sweep_at and (self._unread or not swept))

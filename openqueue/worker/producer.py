@@ -116,7 +116,8 @@ class Producer:
                 continue
             asked, self._asked = self._asked, None
             # All that was ready has been read, and one lane has something new: then that is all there is.
-            belled = None if asked or self._go_on or self._limited else self._lanes.belled(self._queues)
+            hurry = not (asked or self._go_on or self._limited or self._pace.owes_a_look(time.monotonic()))
+            belled = self._lanes.belled(self._queues) if hurry else None
             try:
                 if asked:
                     await self._answer(asked, room, starting)

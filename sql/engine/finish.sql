@@ -47,7 +47,6 @@ SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 DECLARE
     one_claim   bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
     one_outcome text := CASE cardinality(outcomes) WHEN 1 THEN outcomes[1] END;
-    oldest      integer := age(pg_snapshot_xmin(pg_current_snapshot())::xid);
     applied     uuid[];
     waiters     uuid[];
     verdicts    text[];
@@ -57,15 +56,15 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'outcomes has an unknown outcome',
             HINT = 'completed, failed, retry, snoozed, cancelled or released';
     END IF;
-    -- First the jobs that completed and that nobody can have locked: their xmax was written by who claimed them (it is their xmin),
-    -- or by a transaction that was over when the oldest open one began. An open report does not send them the longer way.
+    -- First the jobs that completed and that nobody can have locked: their xmax is none, or their xmin (who claimed them). What
+    -- once was locked goes the longer way.
     WITH gone AS (
         DELETE FROM :schema.jobs j
         USING (SELECT * FROM unnest(ids, claims, outcomes, outputs, started, finished)
                    AS u (id, claim, outcome, output, started, finished)
                WHERE COALESCE(u.outcome, one_outcome) = 'completed' ORDER BY u.id) u
         WHERE j.id = ANY (ARRAY[u.id]) AND j.worker = finish_jobs.worker AND j.claim = COALESCE(u.claim, one_claim)
-          AND (j.xmax = j.xmin OR age(j.xmax) > oldest)
+          AND (j.xmax = '0' OR j.xmax = j.xmin)
         RETURNING j.id, j.claim, j.attempt, j.uncounted, j.awaited, j.claimed_at, u.output, u.started, u.finished
     ), history AS (
         INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, output)

@@ -1,5 +1,6 @@
 -- Enqueue jobs that have no options of their own, as most have: what add_batch does, with nothing on the way that such jobs do
--- not need. Inputs are JSON text. What looks unusual is left to add_batch, which knows what to say of it.
+-- not need. Inputs are JSON text. What looks unusual is left to add_batch, which knows what to say of it, and so are large inputs:
+-- a number may be written out as forty times its text.
 
 -- One job: a single statement, as its fixed cost is most of what an idle worker's latency is made of. Answers its id.
 CREATE OR REPLACE FUNCTION :schema.add_one(
@@ -13,7 +14,7 @@ DECLARE
 BEGIN
     IF (task <> '' AND queue <> '' AND queue <> '*' AND namespace <> '' AND length(task) <= 200 AND length(queue) <= 200
             AND length(namespace) <= 200 AND priority BETWEEN -32768 AND 32767 AND max_attempts BETWEEN 1 AND 32767
-            AND left(input, 1) = '{' AND octet_length(input) <= max_bytes) IS NOT TRUE
+            AND left(input, 1) = '{' AND octet_length(input) <= max_bytes / 40) IS NOT TRUE
     THEN
         RETURN (SELECT b.id FROM :schema.add_batch(ARRAY[task], ARRAY[input::jsonb], namespace, ARRAY[queue], ARRAY[priority],
                                                    ARRAY[max_attempts], max_bytes => max_bytes) b);
@@ -54,7 +55,7 @@ BEGIN
     IF (task <> '' AND queue <> '' AND queue <> '*' AND namespace <> '' AND length(task) <= 200 AND length(queue) <= 200
             AND length(namespace) <= 200 AND priority BETWEEN -32768 AND 32767 AND max_attempts BETWEEN 1 AND 32767) IS NOT TRUE
         OR EXISTS (SELECT FROM (SELECT unnest(inputs) AS input) u
-                   WHERE (left(u.input, 1) = '{' AND octet_length(u.input) <= max_bytes) IS NOT TRUE)
+                   WHERE (left(u.input, 1) = '{' AND octet_length(u.input) <= max_bytes / 40) IS NOT TRUE)
     THEN
         RETURN ARRAY(SELECT b.id FROM :schema.add_batch(ARRAY[task], inputs::jsonb[], namespace, ARRAY[queue], ARRAY[priority],
                                                         ARRAY[max_attempts], max_bytes => max_bytes) b ORDER BY b.ordinal);

@@ -269,3 +269,15 @@ async def test_a_thousand_outcomes_are_stored_in_one_call(engine: Engine) -> Non
         == ["applied"] * 1000
     )
     assert len(await engine.sql("SELECT FROM attempts")) == 1000
+
+
+async def test_a_job_that_two_others_have_locked_is_busy_too(engine: Engine, another: Another) -> None:
+    locked, free = await engine.add(2)
+    await engine.claim()
+    others = [await another(), await another()]
+    async with others[0].db.transaction(), others[1].db.transaction():
+        for other in others:
+            await other.sql("SELECT FROM jobs WHERE id = $1 FOR SHARE", locked)
+        async with asyncio.timeout(5):
+            assert await engine.finish([locked, free]) == ["busy", "applied"]
+    assert await engine.finish([locked]) == ["applied"]

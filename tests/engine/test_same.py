@@ -127,3 +127,13 @@ async def test_ids_of_a_large_batch_are_different_in_order_and_of_version_7(engi
     ids = list(await engine.value("add_same", *values.values()))
     assert ids == sorted(set(ids))
     assert {(run.version, run.variant) for run in ids} == {(7, "specified in RFC 4122")}
+
+
+@pytest.mark.parametrize("add", [one, many])
+async def test_what_grows_when_it_is_stored_is_refused_by_its_size_then(engine: Engine, add: Any) -> None:
+    grows = json.dumps({"n": [1e308] * 10})
+    assert len(grows) < GOOD["bytes"]
+    with pytest.raises(asyncpg.PostgresError) as caught:
+        await add(engine, input=grows)
+    assert "the limit is 1000" in str(caught.value)
+    assert await engine.sql("SELECT FROM run_requests") == []

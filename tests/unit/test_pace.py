@@ -91,3 +91,22 @@ def test_who_is_told_to_sweep_does_not_wait() -> None:
     assert pace.wait(10.0, 60, bell=True, swept=True) == 0.0
     assert pace.sweeps(10.0, swept=True)
     assert not pace.sweeps(10.0, swept=True)
+
+
+def test_a_look_at_everything_is_owed_for_due_jobs_the_floor_sweeps_and_soon_after_one_lane_was_read() -> (
+    None
+):
+    pace = Pace(poll=2)
+    assert pace.owes_a_look(0.0)
+    claimed(pace, 10.0, sweep=True, promoted=True, due=0.5)
+    assert not pace.owes_a_look(10.4)
+    assert pace.owes_a_look(10.5)
+    claimed(pace, 10.0, sweep=True, promoted=True)
+    assert not pace.owes_a_look(11.9)
+    assert pace.owes_a_look(12.0)
+    pace.claimed_lane(10.0, 1)
+    assert not pace.owes_a_look(10.01)
+    assert pace.owes_a_look(10.0 + SWEEP_SOON)
+    claimed(pace, 10.0, sweep=True, promoted=True)
+    pace.sweep_soon()
+    assert pace.owes_a_look(10.0)

@@ -30,6 +30,7 @@ class Claimed:
         self.fail: Exception | None = None
         self.xid = 100
         self.called = asyncio.Event()
+        self.rings: Callable[[], None] | None = None
         self.answers = asyncio.Event()
         self.answers.set()
 
@@ -39,6 +40,9 @@ class Claimed:
             self.put_back.append(arguments)
             return []
         await self.answers.wait()
+        if self.rings:
+            await asyncio.sleep(0.005)  # a round trip, in which somebody enqueues
+            self.rings()
         call = {"statement": name, "claim": arguments[1], "n": arguments[2]}
         self.calls.append(call)
         if name == "claim_lane":
@@ -193,6 +197,13 @@ async def test_a_bell_of_one_lane_is_answered_from_that_lane_alone_and_everythin
     assert from_lane["lane"] == ("default", 0, 0)
     assert [one.row["seq"] for one in stage.places.jobs] == [7]
     assert stage.completer.opened == {from_lane["claim"]: 1}
+
+
+async def test_bells_of_one_busy_lane_do_not_keep_it_from_looking_at_everything() -> None:
+    stage = Stage()
+    stage.database.rings = lambda: stage.producer.hear([["default", 0, 7]], None)
+    await stage.until(lambda: sum(call["statement"] == "claim_jobs" for call in stage.database.calls) >= 5)
+    assert sum(call["statement"] == "claim_lane" for call in stage.database.calls) >= 5
 
 
 @pytest.mark.parametrize(

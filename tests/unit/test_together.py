@@ -10,7 +10,7 @@ import pytest
 
 from openqueue import task
 from openqueue.errors import ConnectionFailed, InvalidOption
-from openqueue.runs.together import MOST, Together
+from openqueue.runs.together import MOST, MOST_TEXT, Together
 from openqueue.tasks.enqueuer import Item
 from tests.support.eventually import eventually
 
@@ -78,6 +78,17 @@ async def test_different_tasks_have_statements_of_their_own_and_a_batch_is_bound
     await asyncio.gather(*calls)
     assert [len(statement) for statement in stored.statements] == [1, 1, MOST, 1, 2]
     assert stored.statements[3] == ["two0"]
+
+
+async def test_large_inputs_do_not_share_a_statement_without_bound() -> None:
+    stored = Stored()
+    together = Together(stored.store)
+    large = Item(one, "x" * (MOST_TEXT // 2))
+    await started(together, item(-1), item(-2))
+    calls = await started(together, *[large] * 5)
+    stored.let_go(100)
+    await asyncio.gather(*calls)
+    assert [len(statement) for statement in stored.statements] == [1, 1, 2, 2, 1]
 
 
 async def test_one_that_is_refused_is_told_so_and_the_others_are_stored() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -32,13 +33,13 @@ class Source(PydanticBaseSettingsSource):
         key = field.alias or field_name
         return self.given().get(key), key, False
 
+    @abstractmethod
     def given(self) -> Mapping[str, Any]:
         """What stands here, by key."""
-        raise NotImplementedError
 
+    @abstractmethod
     def place(self, key: str) -> str:
         """Where the key stands, as messages name it."""
-        raise NotImplementedError
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

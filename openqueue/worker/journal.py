@@ -93,9 +93,11 @@ class RunJournal:
 
     def divide(self, entries: list[Entry]) -> None:
         """One of them is refused for what it says: they are taken by ones until it is found, and dropped."""
-        self._most = 1
         if len(entries) > 1:
+            self._most = 1
             self.give_back(entries)
+        else:
+            self._most = MOST_AT_ONCE
 
     def dropped(self) -> int:
         """How many entries were dropped for want of room since this was asked last."""

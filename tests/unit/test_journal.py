@@ -91,6 +91,21 @@ def test_many_threads_may_speak_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert journal._bytes == 0
 
 
+def test_what_is_refused_is_found_by_ones_and_then_many_are_taken_again() -> None:
+    journal = RunJournal()
+    for text in "abcd":
+        line(journal, text)
+    journal.divide(journal.take())
+    sizes = []
+    for refused in (False, True, False):
+        taken = journal.take()
+        sizes.append(len(taken))
+        if refused:
+            journal.divide(taken)
+    assert sizes == [1, 1, 2]
+    assert len(journal) == 0
+
+
 def test_lost_and_ended_attempts_are_left_out() -> None:
     journal = RunJournal()
     ended, lost = Said(), Said()

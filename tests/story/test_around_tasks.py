@@ -330,12 +330,9 @@ async def test_subscribers_hear_what_happens_in_order(dsn: str) -> None:
         await eventually(lambda: len(heard) == 4 and len(failed) == 2)
         stop()
         await (await see.enqueue()).result("10s")
-    assert [(type(one).__name__, one.attempt) for one in heard] == [
-        ("RunStarted", 1),
-        ("RunFinished", 1),
-        ("RunStarted", 2),
-        ("RunFinished", 2),
-    ]
+    for attempt in (1, 2):
+        told = [type(one).__name__ for one in heard if one.attempt == attempt]
+        assert told == ["RunStarted", "RunFinished"], "what an attempt does is told in order"
     assert [(one.outcome, one.is_final, one.task) for one in failed] == [
         ("retry", False, "around.fail"),
         ("failed", True, "around.fail"),

@@ -79,6 +79,7 @@ class Completer:
         self._closed: list[int] = []
         self._idle = asyncio.Event()
         self._idle.set()
+        self._working = asyncio.Event()
         self._stumbling = Stumbling("completer", bus.emit)
         self.unsaved = 0
 
@@ -87,6 +88,7 @@ class Completer:
         if jobs:
             self._open[claim] = jobs
             self._idle.clear()
+            self._working.set()
 
     def claims(self) -> list[int]:
         """The claims in flight; may be asked from another thread."""
@@ -109,6 +111,7 @@ class Completer:
         del self._open[claim]
         if not self._open:
             self._idle.set()
+            self._working.clear()
         return True
 
     def ended(self, job: Job, outcome: Outcome) -> None:
@@ -122,6 +125,8 @@ class Completer:
     async def run(self) -> None:
         """Flush whenever there is something, until cancelled."""
         while True:
+            if not (self._ended or self._busy or len(self._journal)):
+                await self._working.wait()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._busy.wait(JOURNAL_EVERY)):
                     await self._arrived.wait()

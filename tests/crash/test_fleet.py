@@ -30,6 +30,15 @@ async def outcomes(client: Client, run: Any) -> list[str]:
     return [one.outcome for one in await client.attempts(run.id)]
 
 
+async def one_on_each(fleet: FleetProcess, seconds: float, workers: int) -> list[Any]:
+    """Runs that sleep, begun one after the other: each by a worker that has room (`concurrency` is 1)."""
+    runs = []
+    for number in range(1, workers + 1):
+        runs.append(await tasks.sleep.enqueue(seconds))
+        await fleet.wait_for("mark", what="begin", count=number)
+    return runs
+
+
 def is_gone(pid: int) -> bool:
     """Whether there is no such process; a zombie, whose parent has not looked yet, is none."""
     try:
@@ -62,8 +71,7 @@ async def test_each_worker_has_a_row_a_process_and_its_name_in_every_line_and_al
         rows = await db.fetch(ROWS)
         assert [row["name"] for row in rows] == ["w-1", "w-2", "w-3"]
         assert [row["pid"] for row in rows] == [fleet.pid_of(row["name"]) for row in rows]
-        runs = [await tasks.sleep.enqueue(1) for _ in range(3)]
-        await fleet.wait_for("mark", what="begin", count=3)
+        runs = await one_on_each(fleet, 1, 3)
         assert {one["pid"] for one in fleet.heard("mark")} == {row["pid"] for row in rows}
         assert await fleet.stop() == 0
         assert [await outcomes(client, run) for run in runs] == [["completed"]] * 3
@@ -113,8 +121,7 @@ async def test_a_second_signal_ends_all_at_once_and_their_runs_go_back(
 ) -> None:
     async with FleetProcess(dsn, 2, concurrency=1, grace="60s") as fleet:
         await fleet.started()
-        runs = [await tasks.sleep.enqueue(60) for _ in range(2)]
-        await fleet.wait_for("mark", what="begin", count=2)
+        runs = await one_on_each(fleet, 60, 2)
         fleet.signal(signal.SIGTERM)
         await fleet.wait_for("worker stops: no new work is taken in", count=2)
         began = time.monotonic()
@@ -131,8 +138,7 @@ async def test_a_signal_to_a_whole_group_is_one_to_each(dsn: str, client: Client
     """Ctrl-C goes to a terminal's group; some supervisors signal every process there is."""
     async with FleetProcess(dsn, 2, concurrency=1) as fleet:
         await fleet.started()
-        runs = [await tasks.sleep.enqueue(1) for _ in range(2)]
-        await fleet.wait_for("mark", what="begin", count=2)
+        runs = await one_on_each(fleet, 1, 2)
         os.killpg(fleet.pid, signal.SIGINT)
         if everyone:
             for name in ("w-1", "w-2"):
@@ -147,9 +153,8 @@ async def test_workers_whose_parent_is_killed_finish_what_they_run_and_leave(
     async with FleetProcess(dsn, 2, concurrency=1) as fleet:
         await fleet.started()
         pids = [fleet.pid_of(name) for name in ("w-1", "w-2")]
-        runs = [await tasks.sleep.enqueue(1) for _ in range(2)]
+        runs = await one_on_each(fleet, 1, 2)
         waiting = await tasks.sleep.options(delay="1h").enqueue(1)
-        await fleet.wait_for("mark", what="begin", count=2)
         fleet.signal(signal.SIGKILL)
         await fleet.wait_for("worker stopped", count=2)
         await eventually(lambda: all(map(is_gone, pids)), what="the workers have ended")
@@ -162,7 +167,7 @@ async def test_the_parent_serves_the_health_of_all(dsn: str, client: Client) -> 
     port = free_port()
     async with FleetProcess(dsn, 2, health=port, grace="60s") as fleet:
         await fleet.started()
-        await eventually(lambda: ask(port, "/ready")[0] == 200, what="ready")
+        await eventually(lambda: ask(port, "/ready")[0] == 200, timeout=30, what="ready")
         status, told = ask(port, "/live")
         assert (status, told["worker"], told["state"], told["database"]) == (200, "w", "running", True)
         assert [(one["worker"], one["pid"], one["restarts"]) for one in told["processes"]] == [
@@ -192,7 +197,7 @@ async def test_a_worker_that_is_frozen_is_noticed_by_its_silence(dsn: str) -> No
     port = free_port()
     async with FleetProcess(dsn, 2, health=port) as fleet:
         await fleet.started()
-        await eventually(lambda: ask(port, "/ready")[0] == 200, what="ready")
+        await eventually(lambda: ask(port, "/ready")[0] == 200, timeout=30, what="ready")
         frozen = fleet.pid_of("w-1")
         os.kill(frozen, signal.SIGSTOP)
         try:

@@ -11,7 +11,7 @@ from openqueue.backoff import Random
 from openqueue.clock import Clock, SystemClock
 from openqueue.events import Emit
 from openqueue.fleet.health import FactsOfAll, FactsOfOne
-from openqueue.fleet.lives import Again, End, Lives, Over, Refused, exit_code
+from openqueue.fleet.lives import End, Lives, Over, Refused, exit_code
 from openqueue.fleet.words import Failure, Word
 from openqueue.telemetry.health import Facts
 from openqueue.worker.events import WorkerProcessEnded, WorkerProcessKilled, WorkerProcessStarted
@@ -129,9 +129,11 @@ class Fleet:
                 self._refuse(follows.failure)
             elif isinstance(follows, Over):
                 worker.code = follows.code
+                if follows.code not in (0, AT_ONCE):
+                    self._emit(_ended(worker.name, end, None))
                 return
             else:
-                self._emit(_ended(worker.name, end, follows))
+                self._emit(_ended(worker.name, end, follows.delay))
                 await self._either(self._clock.sleep(follows.delay), self._stopping.wait())
 
     async def _live(self, worker: _Kept) -> End:
@@ -183,6 +185,6 @@ class Fleet:
                 one.cancel()
 
 
-def _ended(name: str, end: End, follows: Again) -> WorkerProcessEnded:
+def _ended(name: str, end: End, delay: float | None) -> WorkerProcessEnded:
     said: Sequence[str] = end.failure.said if end.failure else ()
-    return WorkerProcessEnded(name, end.how, follows.delay, "; ".join(said) or None)
+    return WorkerProcessEnded(name, end.how, delay, "; ".join(said) or None)

@@ -78,15 +78,16 @@ class WorkerProcessStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class WorkerProcessEnded(Event):
-    """A worker's process has ended without having been told to, and is started again in `delay` seconds.
+    """A worker's process has ended without having been told to, or not as it was told to.
 
     how      its exit code or the signal that ended it
+    delay    seconds until it is started again; None: it is not
     error    what it said of the reason, if it did
     """
 
     name: str
     how: str
-    delay: float
+    delay: float | None
     error: str | None
 
 

@@ -44,11 +44,17 @@ class _Member:
 class Crew:
     """Workers that are started and wait to be told to go."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+        self._command = command
         self._members: list[_Member] = []
         self._readers: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
         self._leaving = False
+
+    @property
+    def pids(self) -> list[int]:
+        """Their processes."""
+        return [one.process.pid for one in self._members]
 
     @property
     def stored(self) -> int:
@@ -71,7 +77,7 @@ class Crew:
         """Start a worker for each; returns once all of them are ready."""
         for own in settings:
             process = await asyncio.create_subprocess_exec(
-                *COMMAND,
+                *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -145,9 +151,11 @@ class Crew:
 
 
 @asynccontextmanager
-async def crew(settings: Sequence[Mapping[str, Any]]) -> AsyncIterator[Crew]:
+async def crew(
+    settings: Sequence[Mapping[str, Any]], command: Sequence[str] = COMMAND
+) -> AsyncIterator[Crew]:
     """Workers with these settings, ready; gone when the block ends, however it ends."""
-    workers = Crew()
+    workers = Crew(command)
     try:
         await workers.start(settings)
         yield workers

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +21,7 @@ from openqueue.bench.tasks import TALLY, TASKS
 from openqueue.events import Events
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks.registry import Registry
+from openqueue.tasks.task import Task
 from openqueue.telemetry.logs import Logs
 from openqueue.telemetry.rendering import configure_logging
 from openqueue.worker.events import RunFinished
@@ -29,8 +31,8 @@ __all__ = ["settings_for", "work"]
 TELL_EVERY = 0.02
 
 
-async def work() -> int:
-    """Be a worker until standard input ends."""
+async def work(tasks: Sequence[Task[..., Any]] = TASKS) -> int:
+    """Be a worker of these tasks until standard input ends."""
     lines: asyncio.Queue[bytes | None] = asyncio.Queue()
     threading.Thread(target=_read, args=(asyncio.get_running_loop(), lines), daemon=True).start()
     first = await lines.get()
@@ -42,7 +44,7 @@ async def work() -> int:
     Logs(logging.getLevelName(settings.log_level.upper())).subscribe(bus)
     bus.subscribe(RunFinished, TALLY.store)
     stop = asyncio.Event()
-    async with open_worker(settings, registry=Registry(TASKS), bus=bus) as worker:
+    async with open_worker(settings, registry=Registry(tasks), bus=bus) as worker:
         _say({"ready": os.getpid()})
         if await lines.get() is not None:
             telling = asyncio.create_task(_tell())

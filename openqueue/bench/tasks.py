@@ -44,7 +44,7 @@ TALLY = Tally()
 
 
 @task(name="bench.idle", queue=QUEUE)
-async def idle(number: int) -> None:  # noqa: ARG001  a job has some input
+async def idle(number: int = 0) -> None:  # noqa: ARG001  a job has some input
     """Do nothing: what is left is the queue's own cost."""
     TALLY.begin()
 

@@ -6,7 +6,6 @@ The server writes durably and has production's settings, so that figures say som
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 from openqueue.app import open_client
 from openqueue.bench.crew import Crew, crew
+from openqueue.cli.session import run_async
 from openqueue.runs.client import Client
 from openqueue.settings import load_settings
 from openqueue.tasks.enqueuer import Item
@@ -54,7 +54,7 @@ def drive(about: str, measure: Measure, **options: Any) -> Sequence[Row]:
     with OwnServer.temporary(chosen_binaries(), SETTINGS) as server:
         databases = Databases(server.dsn(), "drive")
         try:
-            rows = asyncio.run(_measured(measure, databases, arguments))
+            rows = run_async(_measured(measure, databases, arguments))
         finally:
             databases.close()
     print(json.dumps(rows, indent=2) if arguments.json else table(rows))

@@ -1,11 +1,14 @@
 """Tasks that wait, as those of users do: which share of the ideal throughput is reached.
 
-Ideal is concurrency divided by a task's seconds. Where that is more than one worker can do at all (see the
-rate of the shortest tasks), the share says nothing but this.
+Ideal is concurrency divided by a task's seconds; `bare/s` is what coroutines reach that do nothing but sleep
+so long again and again, on this machine at this moment: an event loop wakes late, too. Where the ideal is
+more than one worker can do at all (see the shortest tasks), the share says nothing but this.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from argparse import Namespace
 
 from openqueue.bench.tasks import work
@@ -13,6 +16,21 @@ from openqueue.testing.databases import Databases
 from tests.bench.driver import Row, drained, drive, fill, tell
 
 MOST_A_SECOND = 20_000
+BARE_SECONDS = 2.0
+
+
+async def bare(seconds: float, concurrency: int) -> float:
+    """Sleeps a second of so many coroutines."""
+    slept, begin = 0, time.perf_counter()
+
+    async def sleep() -> None:
+        nonlocal slept
+        while time.perf_counter() - begin < BARE_SECONDS:
+            await asyncio.sleep(seconds)
+            slept += 1
+
+    await asyncio.gather(*(sleep() for _ in range(concurrency)))
+    return slept / (time.perf_counter() - begin)
 
 
 async def measure(databases: Databases, arguments: Namespace) -> list[Row]:
@@ -32,6 +50,7 @@ async def measure(databases: Databases, arguments: Namespace) -> list[Row]:
                     "concurrency": concurrency,
                     "jobs": jobs,
                     "jobs/s": rate,
+                    "bare/s": await bare(milliseconds / 1000, concurrency),
                     "ideal/s": ideal,
                     "share": rate / ideal,
                 }

@@ -51,7 +51,7 @@ async def run(dsn: str, workers: Crew, arguments: Namespace, at_rest: float) -> 
                     talk.item(arguments.lines) if arguments.lines else idle.item(one) for one in range(count)
                 )
                 asked += count
-            await workers.until_stored(1 + max(0, asked - CHUNK))
+            await workers.until_stored(1 + max(0, asked - jobs // SAMPLES))
             samples.append(resident(workers.pids[0]))
             tell(f"{asked:,}: {samples[-1]:.1f} MB")
     await workers.until_stored(1 + jobs)

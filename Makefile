@@ -5,13 +5,14 @@ ARGS ?=
 DIR ?=
 BENCH ?= ../shared/bench
 SCENARIOS ?= S1,S2,S3,S4,S5
+WHAT ?= costs
 OLDEST ?= /usr/lib/postgresql/15/bin
 
 BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest scale check lint types format bench examples docs reference wheel lock clean
+.PHONY: help demo test test-oldest scale check lint types format bench measure examples docs reference wheel lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +50,9 @@ bench: $(STAMP) ## the peers' benchmark; BENCH=path to it, SCENARIOS=S1,S3, ARGS
 	@test -f $(BENCH)/bench.py || { echo "There is no benchmark at $(BENCH): give its place with BENCH=path"; exit 1; }
 	BENCH_ADAPTER_DIR=$(CURDIR)/tests/bench/peer BENCH_OUT=$${BENCH_OUT:-$(CURDIR)/build/bench} \
 		PYTHONPATH=$(CURDIR) $(BIN)/python $(BENCH)/bench.py --quick --scenarios $(SCENARIOS) $(or $(ARGS),--peers raw,openqueue)
+
+measure: $(STAMP) ## one of WHAT=memory|sleeping|queues|payloads|processes|history|costs; ARGS="--json"
+	$(BIN)/python -m tests.bench.$(WHAT) $(ARGS)
 
 examples: $(STAMP) ## the large example, on this project's own files (the numbered ones are part of the suite)
 	$(BIN)/python examples/index_directory.py openqueue

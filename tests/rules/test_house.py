@@ -150,7 +150,7 @@ def test_the_images_constraints_are_the_locked_versions() -> None:
     ] == []
 
 
-@pytest.mark.parametrize("target", ["help", "demo", "test", "check", "lint", "types", "bench"])
+@pytest.mark.parametrize("target", ["help", "demo", "test", "check", "lint", "types", "bench", "measure"])
 def test_a_target_of_the_makefile_is_explained(target: str) -> None:
     assert re.search(rf"^{target}:.* ## \w", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

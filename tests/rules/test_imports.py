@@ -19,7 +19,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("worker", "scheduler", "workflows", "messages", "streams"),
     ("telemetry", "alerts", "workbench"),
     ("app",),
-    ("dev", "embedding", "fleet"),
+    ("bench", "dev", "embedding", "fleet"),
     ("testing",),
     ("cli", "pytest_plugin"),
     ("django",),
@@ -27,7 +27,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 WORDS = set(LEVELS[0])
-EDGE = {"app", "cli", "dev", "django", "embedding", "pytest_plugin", "settings", "testing"}
+EDGE = {"app", "bench", "cli", "dev", "django", "embedding", "pytest_plugin", "settings", "testing"}
 
 FOUND = imports()
 

@@ -1,0 +1,1 @@
+"""What openqueue costs: guards in the suite count it (test_*.py), drivers measure it (`make measure`)."""

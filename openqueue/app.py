@@ -12,8 +12,9 @@ from weakref import WeakKeyDictionary
 from pydantic import SecretStr
 
 from openqueue import __version__
+from openqueue.db.events import SchemaIsNewer
 from openqueue.db.listener import Listener
-from openqueue.db.migrations import require
+from openqueue.db.migrations import State, require
 from openqueue.db.pool import Database
 from openqueue.errors import ConfigError
 from openqueue.events import Events
@@ -84,9 +85,7 @@ async def open_client(settings: Settings, bus: Events | None = None) -> AsyncIte
     set_roots(settings.dirs)
     async with _database(settings, bus, "openqueue client") as database:
         listener = _listener(settings, database, bus, "openqueue client listener")
-        async with Client(
-            database, listener, namespace=settings.namespace, largest_input=settings.max_input
-        ) as client:
+        async with _client(settings, database, listener) as client:
             yield client
 
 
@@ -231,13 +230,8 @@ async def open_worker(
     set_roots(settings.dirs)
     found = surrounded(registry or discover_tasks(settings))
     async with _database(settings, bus, "openqueue worker") as database:
-        client = Client(
-            database,
-            _listener(settings, database, bus, "openqueue client listener"),
-            namespace=settings.namespace,
-            largest_input=settings.max_input,
-        )
-        async with client:
+        listener = _listener(settings, database, bus, "openqueue client listener")
+        async with _client(settings, database, listener) as client:
             yield Worker(
                 database,
                 _listener(settings, database, bus, "openqueue listener"),
@@ -306,6 +300,16 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
+def _client(settings: Settings, database: Database, listener: Listener) -> Client:
+    return Client(
+        database,
+        listener,
+        namespace=settings.namespace,
+        largest_input=settings.max_input,
+        silence=3 * settings.heartbeat.total_seconds(),
+    )
+
+
 @asynccontextmanager
 async def _database(settings: Settings, bus: Events, application: str) -> AsyncIterator[Database]:
     database = Database(
@@ -319,7 +323,9 @@ async def _database(settings: Settings, bus: Events, application: str) -> AsyncI
     )
     async with database:
         async with database.connection() as connection:
-            await require(connection, settings.schema_name)
+            status = await require(connection, settings.schema_name)
+        if status.state is State.AHEAD:
+            bus.emit(SchemaIsNewer(status.schema, status.applied, status.wanted))
         yield database
 
 

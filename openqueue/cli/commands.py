@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "workers": "List the workers: state, load, queues, last heartbeat.",
     "health": "Say whether all is well, by the exit code too.",
     "config": "Show which settings are in force, and where each comes from.",
+    "completion": "Print the script by which Tab completes commands, tasks and queues in a shell.",
     "demo": "Show what openqueue does, on the files of a directory.",
 }
 """Each is a module of this package with a `group`; the line is the first of its help."""

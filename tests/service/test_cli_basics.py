@@ -50,7 +50,19 @@ def commands(group: Any = None, name: str = "") -> Iterator[str]:
 
 def test_the_commands_are_those_of_the_manual() -> None:
     assert sorted(commands()) == sorted(
-        ["dev", "demo", "worker", "migrate", "enqueue", "tasks", "workers", "queues", "config", "health"]
+        [
+            "dev",
+            "demo",
+            "worker",
+            "migrate",
+            "enqueue",
+            "tasks",
+            "workers",
+            "queues",
+            "config",
+            "health",
+            "completion",
+        ]
         + [f"runs {word}" for word in ("list", "show", "watch", "cancel", "retry")]
     )
 

@@ -1,4 +1,7 @@
-"""The composition root: the one file that builds the object graph, from settings to running parts."""
+"""The composition root: the one file that builds the object graph, from settings to running parts.
+
+What only a worker needs is imported with the first worker: most who come here enqueue.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
@@ -23,18 +26,16 @@ from openqueue.runs.model import Run
 from openqueue.runs.sync_client import Own, SyncClient
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks import enqueuer as enqueuers
-from openqueue.tasks.discovery import discover
 from openqueue.tasks.enqueuer import Item
-from openqueue.tasks.lifespans import Lifespan, declared_lifespans
-from openqueue.tasks.middleware import Middleware, declared_middleware
 from openqueue.tasks.naming import set_roots
-from openqueue.tasks.registry import Registry
-from openqueue.tasks.surrounding import surrounded
-from openqueue.worker.limits import Limits
-from openqueue.worker.processes import Processes
-from openqueue.worker.stopping import stopping_on_signals
-from openqueue.worker.surroundings import Surroundings
-from openqueue.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from openqueue.tasks.lifespans import Lifespan
+    from openqueue.tasks.middleware import Middleware
+    from openqueue.tasks.registry import Registry
+    from openqueue.worker.limits import Limits
+    from openqueue.worker.processes import Processes
+    from openqueue.worker.worker import Worker
 
 __all__ = [
     "Client",
@@ -208,6 +209,8 @@ def enqueue_many_sync(items: Iterable[Item[Any]], *, connection: object | None =
 
 def discover_tasks(settings: Settings) -> Registry:
     """The tasks that the settings name; the default directory may be missing where modules are given."""
+    from openqueue.tasks.discovery import discover
+
     only_default = "dirs" not in settings.model_fields_set
     return discover(settings.dirs, settings.modules, allow_missing=only_default and bool(settings.modules))
 
@@ -226,6 +229,12 @@ async def open_worker(
     Its tasks are those of `registry`, else those found by the settings. `middleware` and `lifespans` come
     after those that are declared in modules.
     """
+    from openqueue.tasks.lifespans import declared_lifespans
+    from openqueue.tasks.middleware import declared_middleware
+    from openqueue.tasks.surrounding import surrounded
+    from openqueue.worker.surroundings import Surroundings
+    from openqueue.worker.worker import Worker
+
     bus = bus or Events()
     set_roots(settings.dirs)
     found = surrounded(registry or discover_tasks(settings))
@@ -263,6 +272,8 @@ async def run_worker(
 
     1 when outcomes could not be stored. `started` is called with the worker once it is assembled.
     """
+    from openqueue.worker.stopping import stopping_on_signals
+
     stop = asyncio.Event()
     async with open_worker(settings, registry=registry, bus=bus) as worker:
         if started is not None:
@@ -274,6 +285,8 @@ async def run_worker(
 
 def processes_of(settings: Settings) -> Processes:
     """The processes of a worker; a task in one of them enqueues to the worker's database."""
+    from openqueue.worker.processes import Processes
+
     return Processes([(__name__, "use_settings", (settings.model_copy(update={"pool_size": 1}),))])
 
 
@@ -288,6 +301,8 @@ def _default_settings() -> Settings:
 
 
 def _limits(settings: Settings) -> Limits:
+    from openqueue.worker.limits import Limits
+
     return Limits(
         concurrency=settings.concurrency,
         threads=settings.threads,

@@ -32,22 +32,27 @@ class Waits:
 
     def __init__(self) -> None:
         self.told: Callable[[], object] = lambda: None
-        self._waits: set[tuple[Job, UUID, object]] = set()
+        self._waits: dict[Job, list[UUID]] = {}
 
-    def of(self, job: Job) -> set[UUID]:
+    def __contains__(self, job: Job) -> bool:
+        return job in self._waits
+
+    def of(self, job: Job) -> list[UUID]:
         """The runs that this attempt waits for."""
-        return {run_id for one, run_id, _ in self._waits.copy() if one is job}
+        return list(self._waits.get(job, ()))
 
     @contextmanager
     def waiting(self, job: Job, run_id: UUID) -> Iterator[None]:
         """Within the block, the attempt waits for the run; it may do so several times at once."""
-        wait = job, run_id, object()
-        self._waits.add(wait)
+        waits = self._waits.setdefault(job, [])
+        waits.append(run_id)
         self.told()
         try:
             yield
         finally:
-            self._waits.discard(wait)
+            waits.remove(run_id)
+            if not waits:
+                self._waits.pop(job, None)
 
 
 class OnePlace:
@@ -127,12 +132,12 @@ class Standstill:
                     return None
         if not self._all_wait() or set(jobs) != set(self._pool.running):
             return None
-        run_id = min(self._pool.waits.of(jobs[0]))
-        return PlacesWait(len(jobs), jobs[0].task, jobs[0].id, run_id)
+        run_ids = self._pool.waits.of(jobs[0])
+        return PlacesWait(len(jobs), jobs[0].task, jobs[0].id, run_ids[0]) if run_ids else None
 
     def _all_wait(self) -> bool:
         running = self._pool.running
-        return len(running) >= self._pool.concurrency and all(map(self._pool.waits.of, running))
+        return len(running) >= self._pool.concurrency and all(job in self._pool.waits for job in running)
 
     async def _needs_a_place(self, run_id: UUID) -> bool:
         if self._pool.find(run_id):

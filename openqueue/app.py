@@ -270,15 +270,16 @@ async def run_worker(
 ) -> int:
     """Run a worker until a signal (or, with `once`, until nothing is ready); answers the exit code.
 
-    1 when outcomes could not be stored. `started` is called with the worker once it is assembled.
+    1 when outcomes could not be stored. `started` is called with the worker, once it is assembled, and with
+    how it is told to stop.
     """
     from openqueue.worker.stopping import stopping_on_signals
 
     stop = asyncio.Event()
     async with open_worker(settings, registry=registry, bus=bus) as worker:
-        if started is not None:
-            started(worker)
-        with stopping_on_signals(stop, worker.target, worker.statements, worker.id):
+        with stopping_on_signals(stop, worker.target, worker.statements, worker.id) as stopping:
+            if started is not None:
+                started(worker, stopping)
             await (worker.drain(stop) if once else worker.run(stop))
         return 1 if worker.unsaved else 0
 

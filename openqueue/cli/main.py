@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from openqueue.cli.output import say
 from openqueue.cli.pipes import ending_with_the_reader
 from openqueue.errors import OpenQueueError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "ending", "main"]
 
 app = typer.Typer(
     name="openqueue",
@@ -51,6 +51,11 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line (that of the process) and end the process with one of the codes in `exits`."""
+    ending(lambda: app(arguments, prog_name="openqueue"), _say_errors)
+
+
+def ending(act: Callable[[], object], tell: Callable[[Sequence[Exception]], None]) -> None:
+    """Do it; should it fail in a way that needs no traceback, `tell` what it was and exit with its code."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # replaced by something that has no encoding
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -60,16 +65,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         completion_init()
     try:
         with ending_with_the_reader():
-            app(arguments, prog_name="openqueue")
+            act()
     except (OpenQueueError, TimeoutError, ExceptionGroup) as error:
         ours = _ours(error)
+        if ours:
+            tell(ours)
         if not ours or os.environ.get("OPENQUEUE_DEBUG"):
             raise
-        for one in ours:
-            say(f"Error: {one}")
         sys.exit(exit_code(ours[0]))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _say_errors(errors: Sequence[Exception]) -> None:
+    if not os.environ.get("OPENQUEUE_DEBUG"):  # the traceback says it
+        for one in errors:
+            say(f"Error: {one}")
 
 
 def _ours(error: Exception) -> list[Exception]:

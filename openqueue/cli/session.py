@@ -26,6 +26,8 @@ FLAGS = {
     "queues": "--queue",
     "concurrency": "--concurrency",
     "threads": "--threads",
+    "task_processes": "--task-processes",
+    "processes": "--processes",
     "name": "--name",
     "grace": "--grace",
     "health": "--health",

@@ -8,7 +8,7 @@ import signal
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,12 +18,13 @@ from openqueue.cli.session import require_database, run_async, settings_of
 from openqueue.errors import ConfigError
 
 if TYPE_CHECKING:
-    from openqueue.events import Events
+    from openqueue.fleet.link import Link
     from openqueue.settings import Settings
     from openqueue.tasks.registry import Registry
+    from openqueue.worker.stopping import Stopping
     from openqueue.worker.worker import Worker
 
-__all__ = ["group"]
+__all__ = ["group", "run_one"]
 
 group = typer.Typer(add_completion=False)
 
@@ -35,6 +36,7 @@ _TASKS, _LOAD, _LOGS = "Tasks", "Load", "Logs and health"
     epilog=examples(
         "openqueue worker --concurrency 200",
         "openqueue worker --queue mail:5 --queue reports --health 0.0.0.0:9464",
+        "openqueue worker --processes 4 --health on",
         "openqueue worker --once",
     ),
 )
@@ -67,7 +69,17 @@ def worker(
         str | None,
         typer.Option(metavar="N", help='Tasks with executor="process" at a time (4).', rich_help_panel=_LOAD),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Its name in lists.")] = None,
+    processes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Workers, each in a process of its own; every other limit is for each of them (1).",
+            rich_help_panel=_LOAD,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Its name in lists; of several workers NAME-1, NAME-2 ….")
+    ] = None,
     grace: Annotated[
         str | None,
         typer.Option(metavar="DURATION", help="How long running tasks may take to end at shutdown (30s)."),
@@ -92,6 +104,9 @@ def worker(
 
     Ctrl-C or SIGTERM lets what runs finish (see --grace), a second one leaves at once. Tasks are those of
     the files in tasks/, or where --dir and --module say.
+
+    With --processes N a parent starts N workers, one for each core say, starts one again that has ended,
+    passes signals on and serves health for all of them.
     """
     settings = settings_of(
         dirs=dirs or None,
@@ -100,6 +115,7 @@ def worker(
         concurrency=concurrency,
         threads=threads,
         task_processes=task_processes,
+        processes=processes,
         name=name,
         grace=grace,
         health=health,
@@ -111,27 +127,37 @@ def worker(
     )
     if stop_with_stdin:
         Thread(target=_stop_with_stdin, daemon=True).start()
-    raise typer.Exit(_run(settings, once=once))
+    require_database(settings)
+    if settings.processes > 1:
+        from openqueue.cli.fleet import run_fleet
+
+        raise typer.Exit(run_fleet(settings, once=once))
+    raise typer.Exit(run_one(settings, once=once))
 
 
-def _run(settings: Settings, *, once: bool) -> int:
+def run_one(settings: Settings, *, once: bool, link: Link | None = None) -> int:
+    """Run a worker in this process to its end; answers the exit code. `link`: to its parent, if any."""
     from openqueue.app import run_worker
     from openqueue.events import Events
     from openqueue.tasks.surrounding import prepare_with
+    from openqueue.telemetry.health import HealthServer, facts_of
     from openqueue.telemetry.logs import Logs
     from openqueue.telemetry.rendering import configure_logging
 
-    require_database(settings)
-    configure_logging(settings.log_format, settings.log_level)
+    look = (settings.log_format, settings.log_level, None, settings.name if link else None)
+    configure_logging(*look)
     registry = _tasks(settings)
-    prepare_with(configure_logging.__module__, "configure_logging", settings.log_format, settings.log_level)
+    prepare_with(configure_logging.__module__, "configure_logging", *look)
     bus = Events()
     Logs(logging.getLevelName(settings.log_level.upper())).subscribe(bus)
     with ExitStack() as stack:
 
-        def started(running: Worker) -> None:
+        def started(running: Worker, stopping: Stopping) -> None:
+            facts = facts_of(running, bus, heartbeat=settings.heartbeat.total_seconds())
             if settings.health:
-                stack.enter_context(_health_server(settings, running, bus))
+                stack.enter_context(HealthServer(*settings.health, facts))
+            if link is not None:
+                link.begin(stopping, facts, bus)
 
         return run_async(run_worker(settings, once=once, registry=registry, bus=bus, started=started))
 
@@ -155,14 +181,6 @@ def _tasks(settings: Settings) -> Registry:
         " Write one in tasks/hello.py, or say where they are with --dir or --module"
         " (in the settings: dirs, modules)."
     )
-
-
-def _health_server(settings: Settings, running: Worker, bus: Events) -> Any:
-    from openqueue.telemetry.health import HealthServer, facts_of
-
-    assert settings.health is not None
-    facts = facts_of(running, bus, heartbeat=settings.heartbeat.total_seconds())
-    return HealthServer(*settings.health, facts)
 
 
 def _stop_with_stdin() -> None:

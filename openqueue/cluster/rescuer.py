@@ -17,7 +17,7 @@ from openqueue.events import Emit
 
 __all__ = ["Rescued", "Rescuer"]
 
-ALONE: Final = 5.0
+ALONE: Final = 30.0
 """Seconds between looks while no other worker is known (claims without any worker are still found)."""
 
 

@@ -206,7 +206,7 @@ class Listener:
     async def ping(self) -> None:
         """Ask the session for a sign of life. Raises ConnectionFailed or TimeoutError when there is none."""
         async with asyncio.timeout(self.timeout), self.session() as connection:
-            await connection.fetch(self._statements["listener_ping"])
+            await connection.execute(self._statements["listener_ping"])
 
     def _receiver(self, token: str, echo: asyncio.Future[None]) -> Callable[[Any, int, str, object], None]:
         def received(_connection: Any, _pid: int, _channel: str, payload: object) -> None:

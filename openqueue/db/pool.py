@@ -47,8 +47,9 @@ class Database:
     Statements are given by name (see `Statements`) or as text; arguments are $1, $2 … JSON passes as
     text in both directions: a `jsonb` parameter takes a JSON string, a `jsonb` column gives one. Every
     call ends within its `timeout` (seconds), every foreign error becomes one of `openqueue.errors`, and
-    a statement that loses a deadlock is sent again. Connections keep no session state, so that a pooler
-    in transaction mode may stand in between: `pooled` says that one does.
+    a statement that loses a deadlock is sent again. One connection stays open; the others, up to `max_size`,
+    are made when needed and go after `idle` seconds without use. Connections keep no session state, so that a
+    pooler in transaction mode may stand in between: `pooled` says that one does.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Database:
         schema: str = "openqueue",
         emit: Emit | None = None,
         max_size: int = 4,
+        idle: float = 10.0,
         timeout: float = 10.0,
         application: str = "openqueue",
         statement_cache_size: int = 256,
@@ -70,6 +72,7 @@ class Database:
         self.target = Target.of(dsn, pooled=pooled)
         self._application = application
         self._max_size = max_size
+        self._idle = idle
         self._cache_size = statement_cache_size
         self._emit = emit or Events().emit
         self._pool: Pool | None = None
@@ -90,8 +93,18 @@ class Database:
             "max_cacheable_statement_size": 0,
             "max_cached_statement_lifetime": 0,
         }
-        pool = asyncpg.create_pool(**arguments, min_size=0, max_size=self._max_size, max_queries=maxsize)
-        self._pool = await pool
+        pool = asyncpg.create_pool(
+            **arguments,
+            min_size=1,
+            max_size=self._max_size,
+            max_queries=maxsize,
+            max_inactive_connection_lifetime=self._idle,
+        )
+        try:
+            async with asyncio.timeout(self.timeout):
+                self._pool = await pool
+        except Exception as error:
+            raise await self._mapped(error, seconds=self.timeout) from error
         try:
             async with self.connection() as connection:
                 refuse_old(connection, self.place)

@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     concurrency        async tasks at a time in a process
     threads            sync tasks at a time in a process
     task_processes     those with executor="process" at a time, each in a process of its own
+    processes          workers that `openqueue worker` starts, each in a process of its own; all other limits
+                       are for each of them
     queues             queues to work on, each with its own bound or None; None: all queues
     name               the worker's name in lists; None: host and process id
     grace              how long running tasks may take to end at shutdown
@@ -86,6 +88,7 @@ class Settings(BaseSettings):
     concurrency: Count = 100
     threads: Count = 16
     task_processes: Count = 4
+    processes: Annotated[int, BeforeValidator(whole(1, 256))] = 1
     queues: Annotated[Mapping[str, int | None] | None, BeforeValidator(read_queues)] = None
     name: Text | None = None
     grace: Annotated[timedelta, BeforeValidator(duration())] = timedelta(seconds=30)

@@ -17,14 +17,14 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Protocol, Self
 
 from openqueue.errors import ConfigError
 from openqueue.events import Events
 from openqueue.worker.events import ServiceRecovered, ServiceStumbled
 from openqueue.worker.worker import Worker
 
-__all__ = ["DEAD_AFTER", "STUCK_AFTER", "Facts", "HealthServer", "Verdict", "facts_of", "judge"]
+__all__ = ["DEAD_AFTER", "STUCK_AFTER", "Facts", "HealthServer", "Told", "Verdict", "facts_of", "judge"]
 
 STUCK_AFTER: Final = 15.0
 """Seconds without progress of the event loop (a lease) after which a process is not ready."""
@@ -37,29 +37,50 @@ SLOWEST_CLIENT: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """An answer: whether all is well, and what is not."""
+
+    ok: bool
+    faults: tuple[str, ...] = ()
+
+
+class Told(Protocol):
+    """What can be served: whether it is alive and whether it is ready, and itself as JSON."""
+
+    def judged(self) -> tuple[Verdict, Verdict]: ...
+    def told(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What a process knows of itself, asked for at each request, from another thread.
 
-    state      'starting', 'running' or 'draining'
+    state      'starting', 'running' or 'draining'; of one whose process has ended, 'restarting'
     database   whether the last word from the database was a good one
     loop_idle  seconds since the event loop last made progress
     running    attempts that run now
     worker     the worker's name or id
     """
 
-    state: Literal["starting", "running", "draining"]
+    state: Literal["starting", "running", "draining", "restarting"]
     database: bool
     loop_idle: float = 0.0
     running: int = 0
     worker: str = ""
 
+    def judged(self) -> tuple[Verdict, Verdict]:
+        """Whether it is alive, and whether it is ready."""
+        return judge(self)
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """An answer: whether all is well, and what is not."""
-
-    ok: bool
-    faults: tuple[str, ...] = ()
+    def told(self) -> dict[str, Any]:
+        """It as JSON."""
+        return {
+            "state": self.state,
+            "database": self.database,
+            "loop_idle": round(self.loop_idle, 3),
+            "running": self.running,
+            "worker": self.worker,
+        }
 
 
 def facts_of(worker: Worker, bus: Events, *, heartbeat: float) -> Callable[[], Facts]:
@@ -102,7 +123,7 @@ class HealthServer:
     Raises ConfigError when the address cannot be listened on.
     """
 
-    def __init__(self, host: str, port: int, facts: Callable[[], Facts]) -> None:
+    def __init__(self, host: str, port: int, facts: Callable[[], Told]) -> None:
         self._wanted = (host, port)
         self._facts = facts
         self._server: _Server | None = None
@@ -138,7 +159,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 32
 
-    def __init__(self, address: tuple[str, int], facts: Callable[[], Facts]) -> None:
+    def __init__(self, address: tuple[str, int], facts: Callable[[], Told]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.facts = facts
         super().__init__(address, _Answer)
@@ -165,9 +186,9 @@ class _Answer(BaseHTTPRequestHandler):
             self._send(HTTPStatus.NOT_FOUND, {"error": "not found", "paths": ["/live", "/ready"]})
             return
         facts = self.server.facts()
-        verdict = judge(facts)[path == "/ready"]
+        verdict = facts.judged()[path == "/ready"]
         status = HTTPStatus.OK if verdict.ok else HTTPStatus.SERVICE_UNAVAILABLE
-        self._send(status, _body(facts, verdict))
+        self._send(status, {"ok": verdict.ok, "faults": list(verdict.faults), **facts.told()})
 
     do_HEAD = do_GET  # noqa: N815  the standard library's names
 
@@ -187,15 +208,3 @@ class _Answer(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
-
-
-def _body(facts: Facts, verdict: Verdict) -> dict[str, Any]:
-    return {
-        "ok": verdict.ok,
-        "faults": list(verdict.faults),
-        "state": facts.state,
-        "database": facts.database,
-        "loop_idle": round(facts.loop_idle, 3),
-        "running": facts.running,
-        "worker": facts.worker,
-    }

@@ -57,6 +57,13 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
     worker.WorkerGivenUp: Words(
         ERROR, "others gave this worker up for dead: what it ran is no longer its own"
     ),
+    worker.WorkerProcessStarted: Words(INFO, "worker process started"),
+    worker.WorkerProcessEnded: Choice(
+        lambda event: event.delay,
+        {None: Words(ERROR, "worker process ended badly", hidden=("delay",))},
+        otherwise=Words(WARNING, "worker process ended, and is started again"),
+    ),
+    worker.WorkerProcessKilled: Words(ERROR, "worker process did not end in time, and was killed"),
     worker.RunStarted: Words(DEBUG, "run started"),
     worker.RunFinished: Choice(
         lambda event: event.outcome,

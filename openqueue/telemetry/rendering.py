@@ -44,13 +44,17 @@ class Line:
 
 
 def configure_logging(
-    look: Format = "auto", level: str = "info", stream: TextIO | None = None
+    look: Format = "auto", level: str = "info", stream: TextIO | None = None, process: str | None = None
 ) -> logging.Handler:
-    """Send everything that is logged in this process to `stream` (standard error); returns what does it."""
+    """Send everything that is logged in this process to `stream` (standard error); returns what does it.
+
+    `process` is in every line: the name of this one, where several write to one place.
+    """
     stream = stream or sys.stderr
     as_json = look == "json" or (look == "auto" and not stream.isatty())
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_formatter(_json() if as_json else _console(stream), as_json=as_json))
+    named = [] if process is None else [_naming(process)]
+    handler.setFormatter(_formatter([*named, *(_json() if as_json else _console(stream))], as_json=as_json))
     root = logging.getLogger()
     for before in root.handlers[:]:
         root.removeHandler(before)
@@ -113,6 +117,14 @@ def _unpack(_logger: Any, _method: str, fields: Fields) -> Fields:
     if isinstance(message, Line):
         fields.update(message.fields, event=message.text)
     return fields
+
+
+def _naming(process: str) -> Processor:
+    def name(_logger: Any, _method: str, fields: Fields) -> Fields:
+        fields.setdefault("process", process)
+        return fields
+
+    return name
 
 
 def _mask(_logger: Any, _method: str, fields: Fields) -> Fields:

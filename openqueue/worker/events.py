@@ -24,6 +24,9 @@ __all__ = [
     "ThreadAbandoned",
     "WorkerDraining",
     "WorkerGivenUp",
+    "WorkerProcessEnded",
+    "WorkerProcessKilled",
+    "WorkerProcessStarted",
     "WorkerStarted",
     "WorkerStopped",
 ]
@@ -64,6 +67,37 @@ class WorkerGivenUp(Event):
 
     worker: UUID
     running: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerProcessStarted(Event):
+    """The parent of several workers has started this one's process."""
+
+    name: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerProcessEnded(Event):
+    """A worker's process has ended without having been told to, or not as it was told to.
+
+    how      its exit code or the signal that ended it
+    delay    seconds until it is started again; None: it is not
+    error    what it said of the reason, if it did
+    """
+
+    name: str
+    how: str
+    delay: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerProcessKilled(Event):
+    """A worker's process has not ended in time after having been told to, and was killed."""
+
+    name: str
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)

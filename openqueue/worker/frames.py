@@ -28,7 +28,7 @@ class Kind(IntEnum):
     PROGRESS = 9
 
 
-def packed(kind: Kind, data: bytes | str = b"") -> bytes:
+def packed(kind: int, data: bytes | str = b"") -> bytes:
     """A frame as it is sent."""
     body = data.encode() if isinstance(data, str) else data
     return _HEAD.pack(len(body), kind) + body

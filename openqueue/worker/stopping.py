@@ -10,41 +10,64 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 from openqueue.db.statements import Statements
 from openqueue.db.target import Target, connect
 
-__all__ = ["AT_ONCE", "stopping_on_signals"]
+__all__ = ["AT_ONCE", "LAST_RELEASE", "Stopping", "stopping_on_signals"]
 
 AT_ONCE: Final = 130
 """The exit code after a second signal."""
 
 LAST_RELEASE: Final = 1.0
+"""Seconds for that."""
+
+
+class Stopping:
+    """How a worker is told to stop, from any thread: in good order, or at once.
+
+    Signals are counted apart: who is asked to stop and signalled as well has not been signalled twice.
+    """
+
+    def __init__(self, stop: asyncio.Event, leave: Callable[[], None]) -> None:
+        self._stop = stop
+        self._loop = asyncio.get_running_loop()
+        self._leave = leave
+        self._signalled = threading.Event()
+
+    def ask(self) -> None:
+        """Let it finish what it runs. Safe to repeat, and when it has ended."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    def leave(self) -> None:
+        """Release what can be released, and exit."""
+        threading.Thread(target=self._leave, daemon=True).start()
+
+    def signalled(self, _number: int, _frame: Any) -> None:
+        """A signal has come: the first asks, the next one does not."""
+        if not self._signalled.is_set():
+            self._signalled.set()
+            self.ask()
+        else:
+            self.leave()
 
 
 @contextmanager
 def stopping_on_signals(
     stop: asyncio.Event, target: Target, statements: Statements, worker: UUID
-) -> Iterator[None]:
+) -> Iterator[Stopping]:
     """Within the block SIGTERM and SIGINT set `stop`; the next one releases what it can and exits."""
-    loop = asyncio.get_running_loop()
+    stopping = Stopping(stop, partial(_leave, target, statements, worker))
     signals = [signal.SIGTERM, signal.SIGINT]
-
-    def heard(_number: int, _frame: Any) -> None:
-        if not stop_asked.is_set():
-            stop_asked.set()
-            loop.call_soon_threadsafe(stop.set)
-        else:
-            threading.Thread(target=_leave, args=(target, statements, worker), daemon=True).start()
-
-    stop_asked = threading.Event()
-    before = {one: signal.signal(one, heard) for one in signals}
+    before = {one: signal.signal(one, stopping.signalled) for one in signals}
     try:
-        yield
+        yield stopping
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

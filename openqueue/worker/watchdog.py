@@ -12,7 +12,7 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from types import FrameType
 from typing import Final
@@ -35,7 +35,7 @@ class Watchdog:
     `running` answers the attempts under way; it is asked from the thread, while the loop stands still.
     """
 
-    def __init__(self, running: Callable[[], Iterable[Job]], emit: Emit, *, patience: float = 1.0) -> None:
+    def __init__(self, running: Callable[[], Collection[Job]], emit: Emit, *, patience: float = 1.0) -> None:
         self._running = running
         self._emit = emit
         self._patience = patience
@@ -67,7 +67,8 @@ class Watchdog:
             if self._is_told:
                 self._is_told = False
                 self._emit(LoopFreed(round(self._answered - self._asked, 3)))
-            self._ask()
+            if self._running():  # a loop without work has no need to be woken
+                self._ask()
         elif not self._is_told and time.monotonic() - self._asked >= self._patience:
             self._is_told = True
             self._tell()

@@ -79,6 +79,9 @@ CREATE OR REPLACE FUNCTION :schema.claim_jobs(
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
+DECLARE
+    limited   boolean := COALESCE(cardinality(array_remove(limits, NULL)) > 0, false);
+    all_start boolean := COALESCE(starting, n) >= n;
 BEGIN
     IF cardinality(array_remove(lane_uptos, NULL)) > 0 THEN
         PERFORM pg_current_xact_id();  -- a sweep has one even if it finds nothing: floors could not rise otherwise
@@ -98,7 +101,7 @@ BEGIN
         LEFT JOIN unnest(queues, limits) AS q (queue, most) ON q.queue = l.queue
         WHERE queues IS NULL OR q.queue IS NOT NULL
     ), picked AS MATERIALIZED (
-        SELECT lane.ord, lane.most, j.ctid, j.id, j.seq, j.size
+        SELECT lane.ord, j.ctid, j.id, j.seq, j.size
         FROM (SELECT * FROM lane ORDER BY ord) lane CROSS JOIN LATERAL (
             SELECT j.ctid, j.id, j.seq, j.size FROM :schema.jobs j
             WHERE j.namespace = claim_jobs.namespace AND j.queue = lane.queue AND j.priority = lane.priority
@@ -107,20 +110,23 @@ BEGIN
               AND j.deadline > statement_timestamp()
             ORDER BY j.seq LIMIT lane.most FOR UPDATE SKIP LOCKED
         ) j LIMIT claim_jobs.n
+    ), share AS MATERIALIZED (
+        -- The place of the last job that each lane may give: what lanes of the same queue gave before it counts.
+        SELECT c.ord, sum(c.picked) OVER (ORDER BY c.ord) - c.picked + LEAST(c.picked, GREATEST(0, lane.most
+                - (sum(c.picked) OVER (PARTITION BY lane.queue ORDER BY c.ord) - c.picked))) AS last
+        FROM (SELECT picked.ord, count(*) AS picked FROM picked GROUP BY 1) c JOIN lane ON lane.ord = c.ord
     ), fitting AS MATERIALIZED (
-        SELECT * FROM (
-            SELECT p.*, row_number() OVER running AS place, row_number() OVER in_queue AS in_queue,
-                sum(p.size) OVER running - p.size AS before
-            FROM (SELECT picked.*, lane.queue FROM picked JOIN lane ON lane.ord = picked.ord) p
-            WINDOW running AS (ORDER BY p.ord, p.seq ROWS UNBOUNDED PRECEDING),
-                   in_queue AS (PARTITION BY p.queue ORDER BY p.ord, p.seq ROWS UNBOUNDED PRECEDING)
-        ) w WHERE w.before < bytes AND w.in_queue <= COALESCE(w.most, w.in_queue)
+        SELECT w.ord, w.ctid, w.id, w.seq, w.place FROM (
+            SELECT p.*, row_number() OVER running AS place, sum(p.size) OVER running - p.size AS before FROM picked p
+            WINDOW running AS (ORDER BY p.ord, p.seq ROWS UNBOUNDED PRECEDING)
+        ) w WHERE w.before < bytes AND (NOT limited OR w.place <= (SELECT s.last FROM share s WHERE s.ord = w.ord))
     ), claimed AS (
         UPDATE :schema.jobs j
         SET worker = claim_jobs.worker, claim = claim_jobs.claim, claimed_at = statement_timestamp(), attempt = j.attempt + 1,
-            state = CASE WHEN f.place <= COALESCE(starting, claim_jobs.n) AND NOT j.suspect THEN 'r' ELSE 'c' END::"char"
-        FROM fitting f WHERE j.ctid = f.ctid AND j.worker = :schema.nobody()
-        RETURNING f.place, j.id, j.task, j.queue, j.priority, j.seq, j.attempt - j.uncounted AS attempt, j.max_attempts,
+            state = CASE WHEN NOT j.suspect AND (all_start OR j.seq IN (SELECT f.seq FROM fitting f WHERE f.place <= starting))
+                THEN 'r' ELSE 'c' END::"char"
+        WHERE j.ctid = ANY (ARRAY(SELECT f.ctid FROM fitting f)) AND j.worker = :schema.nobody()
+        RETURNING j.id, j.task, j.queue, j.priority, j.seq, j.attempt - j.uncounted AS attempt, j.max_attempts,
             j.state, j.suspect, j.run_at, j.deadline
     ), moved AS (
         -- A row that changed between the look and the lock (somebody began to wait for it) is at another place: by id, then.
@@ -128,9 +134,9 @@ BEGIN
         SET worker = claim_jobs.worker, claim = claim_jobs.claim, claimed_at = statement_timestamp(), attempt = j.attempt + 1,
             state = CASE WHEN f.place <= COALESCE(starting, claim_jobs.n) AND NOT j.suspect THEN 'r' ELSE 'c' END::"char"
         FROM fitting f
-        WHERE (SELECT count(*) FROM claimed) < (SELECT count(*) FROM fitting) AND f.place NOT IN (SELECT c.place FROM claimed c)
+        WHERE (SELECT count(*) FROM claimed) < (SELECT count(*) FROM fitting) AND f.seq NOT IN (SELECT c.seq FROM claimed c)
           AND j.id = ANY (ARRAY[f.id]) AND j.worker = :schema.nobody()
-        RETURNING f.place, j.id, j.task, j.queue, j.priority, j.seq, j.attempt - j.uncounted AS attempt, j.max_attempts,
+        RETURNING j.id, j.task, j.queue, j.priority, j.seq, j.attempt - j.uncounted AS attempt, j.max_attempts,
             j.state, j.suspect, j.run_at, j.deadline
     ), taken AS (
         SELECT * FROM claimed UNION ALL SELECT * FROM moved
@@ -164,7 +170,7 @@ BEGIN
         NULLIF(c.deadline, 'infinity'), r.input::text, r.meta::text, r.tags
      FROM taken c
      LEFT JOIN LATERAL (SELECT r.input, r.meta, r.tags FROM :schema.run_requests r WHERE r.id = c.id OFFSET 0) r ON true
-     ORDER BY c.place)
+     ORDER BY c.priority, c.queue <= last_queue, c.queue, c.seq)
     UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, json_build_object(
         'xmin', pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 'xid', pg_current_xact_id_if_assigned()::text::bigint,

@@ -19,7 +19,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("worker", "scheduler", "workflows", "messages", "streams"),
     ("telemetry", "alerts", "workbench"),
     ("app",),
-    ("dev", "embedding"),
+    ("dev", "embedding", "fleet"),
     ("testing",),
     ("cli", "pytest_plugin"),
     ("django",),

@@ -191,6 +191,9 @@ MOMENT = "Write it with its time zone, such as 2026-12-24T18:00+01:00 or 2026-12
     [
         ("worker --concurrency 0", "--concurrency: '0' is not a whole number from 1 to 100000."),
         ("worker --concurrency many", "--concurrency: 'many' is not a whole number from 1 to 100000."),
+        ("worker --processes 0", "--processes: '0' is not a whole number from 1 to 256."),
+        ("worker --processes -1", "--processes: '-1' is not a whole number from 1 to 256."),
+        ("worker --task-processes 0", "--task-processes: '0' is not a whole number from 1 to 100000."),
         ("worker --threads 1.5", "--threads: '1.5' is not a whole number from 1 to 100000."),
         ("worker --grace nonsense", f"--grace: 'nonsense' {DURATION}"),
         ("worker --queue mail:x", "--queue: 'mail:x': 'x' is not a bound from 1 to 100000."),

@@ -286,11 +286,14 @@ def test_dev_follows_changes_and_leaves_nothing_running_which_other_commands_the
     assert bare("runs", "list").err.startswith("Error: There is no database: set OPENQUEUE_DATABASE_URL=")
 
 
-def test_dev_that_is_killed_takes_its_worker_with_it(oq: Command) -> None:
-    with started(oq, "dev", "--no-reload") as (process, lines):
-        lines.until("worker started")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_dev_that_is_killed_takes_its_workers_with_it(oq: Command, processes: int) -> None:
+    with started(oq, "dev", "--no-reload", OPENQUEUE_PROCESSES=str(processes)) as (process, lines):
+        for _ in range(processes):
+            lines.until("worker started")
         process.kill()
-        lines.until("worker stopped")
+        for _ in range(processes):
+            lines.until("worker stopped")
         process.wait(30)
     assert oq("workers", "--json").json == []
 

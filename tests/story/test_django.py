@@ -122,6 +122,10 @@ def test_its_command_is_the_command_line_on_the_projects_database(project: Path)
     manage(project, "openqueue", "enqueue", "shop.tasks.here")
     manage(project, "openqueue", "worker", "--once")
     assert '"completed"' in manage(project, "openqueue", "runs", "list", "--json")
+    for task in ("here_too", "in_a_process"):
+        manage(project, "openqueue", "enqueue", f"shop.tasks.{task}")
+    manage(project, "openqueue", "worker", "--once", "--processes", "2")
+    assert manage(project, "openqueue", "runs", "list", "--json").count('"status": "completed"') == 3
     assert "manage.py openqueue worker" in manage(project, "openqueue", "dev", code=1)
 
 

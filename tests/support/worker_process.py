@@ -36,14 +36,13 @@ class WorkerProcess:
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "tests.support.worker_main",
-            *self._arguments,
+            *("-m", *self.command),
             cwd=ROOT,
             env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
             limit=2**24,
         )
         self._readers = [asyncio.create_task(self._read_events()), asyncio.create_task(self._read_errors())]
@@ -60,6 +59,11 @@ class WorkerProcess:
         if kind is not None:
             print(f"worker {self.pid} ended with {self._process.returncode}; it told:")
             print("\n".join(map(str, self.told[-60:])), self.errors[-4000:], sep="\n")
+
+    @property
+    def command(self) -> list[str]:
+        """What Python runs: a module and its arguments."""
+        return ["tests.support.worker_main", *self._arguments]
 
     @property
     def pid(self) -> int:

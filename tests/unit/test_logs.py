@@ -70,6 +70,18 @@ def kinds_of_events() -> set[type[Event]]:
     }
 
 
+def test_the_name_of_the_process_is_in_every_line_where_several_write_to_one_place() -> None:
+    stream = io.StringIO()
+    configure_logging("json", "info", stream, process="w-2")
+    Logs().write(WorkerStarted(RUN, "w-2", 3, (), 100))
+    logging.getLogger("theirs").warning("said in a task")
+    structlog.get_logger().info("said with structlog")
+    assert [json.loads(line)["process"] for line in stream.getvalue().splitlines()] == ["w-2"] * 3
+    configure_logging("console", "info", stream, process="w-2")
+    logging.getLogger("theirs").warning("on a terminal")
+    assert "process=w-2" in stream.getvalue().splitlines()[-1]
+
+
 def test_every_event_has_its_words() -> None:
     assert kinds_of_events() == set(LINES)
 

@@ -1,4 +1,7 @@
-"""The composition root: the one file that builds the object graph, from settings to running parts."""
+"""The composition root: the one file that builds the object graph, from settings to running parts.
+
+What only a worker needs is imported with the first worker: most who come here enqueue.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,15 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
 
 from openqueue import __version__
+from openqueue.db.events import SchemaIsNewer
 from openqueue.db.listener import Listener
-from openqueue.db.migrations import require
+from openqueue.db.migrations import State, require
 from openqueue.db.pool import Database
 from openqueue.errors import ConfigError
 from openqueue.events import Events
@@ -22,18 +26,16 @@ from openqueue.runs.model import Run
 from openqueue.runs.sync_client import Own, SyncClient
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks import enqueuer as enqueuers
-from openqueue.tasks.discovery import discover
 from openqueue.tasks.enqueuer import Item
-from openqueue.tasks.lifespans import Lifespan, declared_lifespans
-from openqueue.tasks.middleware import Middleware, declared_middleware
 from openqueue.tasks.naming import set_roots
-from openqueue.tasks.registry import Registry
-from openqueue.tasks.surrounding import surrounded
-from openqueue.worker.limits import Limits
-from openqueue.worker.processes import Processes
-from openqueue.worker.stopping import stopping_on_signals
-from openqueue.worker.surroundings import Surroundings
-from openqueue.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from openqueue.tasks.lifespans import Lifespan
+    from openqueue.tasks.middleware import Middleware
+    from openqueue.tasks.registry import Registry
+    from openqueue.worker.limits import Limits
+    from openqueue.worker.processes import Processes
+    from openqueue.worker.worker import Worker
 
 __all__ = [
     "Client",
@@ -84,9 +86,7 @@ async def open_client(settings: Settings, bus: Events | None = None) -> AsyncIte
     set_roots(settings.dirs)
     async with _database(settings, bus, "openqueue client") as database:
         listener = _listener(settings, database, bus, "openqueue client listener")
-        async with Client(
-            database, listener, namespace=settings.namespace, largest_input=settings.max_input
-        ) as client:
+        async with _client(settings, database, listener) as client:
             yield client
 
 
@@ -209,6 +209,8 @@ def enqueue_many_sync(items: Iterable[Item[Any]], *, connection: object | None =
 
 def discover_tasks(settings: Settings) -> Registry:
     """The tasks that the settings name; the default directory may be missing where modules are given."""
+    from openqueue.tasks.discovery import discover
+
     only_default = "dirs" not in settings.model_fields_set
     return discover(settings.dirs, settings.modules, allow_missing=only_default and bool(settings.modules))
 
@@ -227,17 +229,18 @@ async def open_worker(
     Its tasks are those of `registry`, else those found by the settings. `middleware` and `lifespans` come
     after those that are declared in modules.
     """
+    from openqueue.tasks.lifespans import declared_lifespans
+    from openqueue.tasks.middleware import declared_middleware
+    from openqueue.tasks.surrounding import surrounded
+    from openqueue.worker.surroundings import Surroundings
+    from openqueue.worker.worker import Worker
+
     bus = bus or Events()
     set_roots(settings.dirs)
     found = surrounded(registry or discover_tasks(settings))
     async with _database(settings, bus, "openqueue worker") as database:
-        client = Client(
-            database,
-            _listener(settings, database, bus, "openqueue client listener"),
-            namespace=settings.namespace,
-            largest_input=settings.max_input,
-        )
-        async with client:
+        listener = _listener(settings, database, bus, "openqueue client listener")
+        async with _client(settings, database, listener) as client:
             yield Worker(
                 database,
                 _listener(settings, database, bus, "openqueue listener"),
@@ -270,6 +273,8 @@ async def run_worker(
     1 when outcomes could not be stored. `started` is called with the worker, once it is assembled, and with
     how it is told to stop.
     """
+    from openqueue.worker.stopping import stopping_on_signals
+
     stop = asyncio.Event()
     async with open_worker(settings, registry=registry, bus=bus) as worker:
         with stopping_on_signals(stop, worker.target, worker.statements, worker.id) as stopping:
@@ -281,6 +286,8 @@ async def run_worker(
 
 def processes_of(settings: Settings) -> Processes:
     """The processes of a worker; a task in one of them enqueues to the worker's database."""
+    from openqueue.worker.processes import Processes
+
     return Processes([(__name__, "use_settings", (settings.model_copy(update={"pool_size": 1}),))])
 
 
@@ -295,6 +302,8 @@ def _default_settings() -> Settings:
 
 
 def _limits(settings: Settings) -> Limits:
+    from openqueue.worker.limits import Limits
+
     return Limits(
         concurrency=settings.concurrency,
         threads=settings.threads,
@@ -304,6 +313,16 @@ def _limits(settings: Settings) -> Limits:
         heartbeat=settings.heartbeat.total_seconds(),
         lease=settings.lease.total_seconds(),
         largest_output=settings.max_output,
+    )
+
+
+def _client(settings: Settings, database: Database, listener: Listener) -> Client:
+    return Client(
+        database,
+        listener,
+        namespace=settings.namespace,
+        largest_input=settings.max_input,
+        silence=3 * settings.heartbeat.total_seconds(),
     )
 
 
@@ -320,7 +339,9 @@ async def _database(settings: Settings, bus: Events, application: str) -> AsyncI
     )
     async with database:
         async with database.connection() as connection:
-            await require(connection, settings.schema_name)
+            status = await require(connection, settings.schema_name)
+        if status.state is State.AHEAD:
+            bus.emit(SchemaIsNewer(status.schema, status.applied, status.wanted))
         yield database
 
 

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "health": "Say whether all is well, by the exit code too.",
     "config": "Show which settings are in force, and where each comes from.",
     "bench": "Measure openqueue on this machine and your database.",
+    "completion": "Print the script by which Tab completes commands, tasks and queues in a shell.",
     "demo": "Show what openqueue does, on the files of a directory.",
 }
 """Each is a module of this package with a `group`; the line is the first of its help."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openqueue.cli.attendance import telling_who_is_missing
+from openqueue.cli.attendance import tell_who_is_missing, telling_who_is_missing
 from openqueue.cli.completing import complete_queue, complete_task
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
 from openqueue.cli.output import say, show_json
@@ -195,11 +195,12 @@ def _refuse_useless(
 async def _enqueue(settings: Settings, order: _Order, *, as_json: bool) -> None:
     async with client(settings) as opened:
         run = await order.place(opened)
-    if as_json:
-        show_json({"id": run.id, "task": run.task, "outcome": run.outcome})
-    else:
-        _tell_outcome(run)
-        print(run.id)
+        if as_json:
+            show_json({"id": run.id, "task": run.task, "outcome": run.outcome})
+        else:
+            _tell_outcome(run)
+            print(run.id)
+        await tell_who_is_missing(opened, run)
 
 
 async def _enqueue_and_watch(
@@ -209,9 +210,8 @@ async def _enqueue_and_watch(
         run = await order.place(opened)
         _tell_outcome(run)
         say(f"{run.id}: waiting for its end; Ctrl-C leaves it running.")
-        silence = 3 * settings.heartbeat.total_seconds()
         try:
-            async with following(opened, run.id), telling_who_is_missing(opened, run, silence):
+            async with following(opened, run.id), telling_who_is_missing(opened, run):
                 result = await run.result(patience)
         finally:
             if as_json:

@@ -21,6 +21,7 @@ __all__ = ["app", "ending", "main"]
 app = typer.Typer(
     name="openqueue",
     cls=Commands,
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -58,6 +59,10 @@ def ending(act: Callable[[], object], tell: Callable[[Sequence[Exception]], None
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # replaced by something that has no encoding
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if "_OPENQUEUE_COMPLETE" in os.environ:  # a shell asks; see cli/completion.py
+        from typer._completion_classes import completion_init
+
+        completion_init()
     try:
         with ending_with_the_reader():
             act()

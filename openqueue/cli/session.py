@@ -118,8 +118,18 @@ def require_database(settings: Settings) -> None:
 async def client(settings: Settings) -> AsyncIterator[Client]:
     """A client for one command."""
     from openqueue.app import open_client
+    from openqueue.db.events import SchemaIsNewer
+    from openqueue.events import Events
 
-    async with open_client(with_database(settings)) as opened:
+    def warn(event: SchemaIsNewer) -> None:
+        say(
+            f"Warning: Schema {event.schema!r} (migration {event.migration}) is newer than this openqueue (it"
+            f" knows {event.known}). It can be worked on; but upgrade this openqueue, too."
+        )
+
+    bus = Events()
+    bus.subscribe(SchemaIsNewer, warn)
+    async with open_client(with_database(settings), bus) as opened:
         yield opened
 
 

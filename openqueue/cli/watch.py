@@ -71,9 +71,8 @@ async def watch_one(settings: Settings, run_id: UUID, *, as_json: bool) -> None:
         teller, told = Teller(as_json=as_json), 0
         run: Run[object] = Run(opened, run_id, info.task)
         ending = asyncio.create_task(run.result())
-        silence = 3 * settings.heartbeat.total_seconds()
         try:
-            async with telling_who_is_missing(opened, run, silence):
+            async with telling_who_is_missing(opened, run):
                 while True:
                     has_ended = ending.done()
                     events = await opened.events(run_id)

@@ -13,6 +13,7 @@ __all__ = [
     "ListenerLost",
     "MigrationApplied",
     "MigrationWaiting",
+    "SchemaIsNewer",
     "StatementRetried",
 ]
 
@@ -76,3 +77,12 @@ class EngineReplaced(Event):
     schema: str
     version: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaIsNewer(Event):
+    """The schema was migrated by a newer openqueue than this one, which knows migrations up to `known`."""
+
+    schema: str
+    migration: int
+    known: int

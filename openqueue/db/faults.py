@@ -115,8 +115,9 @@ def _from_server(report: Report, where: str, during: str, schema: str) -> OpenQu
     state = report.state
     if state in _MISSING:
         return SchemaError(
-            f"Schema {schema!r} in {where} is missing or too old{during}: {report.text}. "
-            "Run: openqueue migrate"
+            f"Schema {schema!r} in {where} does not fit this openqueue{during}: {report.text}. "
+            "Run: openqueue migrate. It brings the schema up to date, unless that is newer than this "
+            "openqueue: then upgrade openqueue here."
         )
     if state == "22023" and report.column:
         return InvalidOption(report.sentence, option=report.column)

@@ -142,7 +142,7 @@ _SENTENCES = {
     State.BEHIND: "Schema {schema!r} is too old: {todo} still to come. Run: openqueue migrate",
     State.CURRENT: "Schema {schema!r} is up to date (migration {applied}).",
     State.AHEAD: "Schema {schema!r} (migration {applied}) is newer than this openqueue (it knows {wanted}): "
-    "it can be worked on; its migrations and its engine are left as they are.",
+    "it can be worked on; its migrations and its engine are left as they are. Upgrade this openqueue, too.",
     State.CHANGED: "Schema {schema!r} was made by another build of openqueue: {changed} was applied "
     "to it with another text than this one brings. Nothing was changed. Install the openqueue that made it "
     "(what its other processes run), or give this one a schema of its own (--schema, OPENQUEUE_SCHEMA). "

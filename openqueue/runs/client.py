@@ -8,16 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Final, Self, TypeVar, overload
 from uuid import UUID
 
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
-from openqueue.errors import (
-    RunNotFound,
-    UnexpectedState,
-)
+from openqueue.errors import OpenQueueError, RunNotFound, UnexpectedState
+from openqueue.runs.attendance import missing_for, why_not_ended
 from openqueue.runs.catalogue import Catalogue
 from openqueue.runs.history import RunFilter, list_runs
 from openqueue.runs.loops import running_loop
@@ -27,18 +25,23 @@ from openqueue.runs.storing import Storing
 from openqueue.runs.sync_client import Lent, SyncClient
 from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
+from openqueue.tasks.places import waiting_for
 from openqueue.tasks.task import Task
 
 __all__ = ["Client"]
 
 R = TypeVar("R")
 
+LOOK: Final = 1.0
+"""Seconds that may be spent to say why a run has not ended in time."""
+
 
 class Client:
     """Enqueue runs, wait for them, look at them, act on them. Safe to share by all tasks of an event loop.
 
     `database` is open, and stays its owner's; `listener`, made when a result is first awaited, is the
-    client's own. `largest_input` is in bytes. It belongs to the event loop and the process that made it.
+    client's own. `largest_input` is in bytes. A worker that has not beaten for `silence` seconds is taken to
+    be gone. It belongs to the event loop and the process that made it.
     """
 
     def __init__(
@@ -48,11 +51,13 @@ class Client:
         *,
         namespace: str = "default",
         largest_input: int = 1024 * 1024,
+        silence: float = 15.0,
     ) -> None:
         self.database = database
         self.namespace = namespace
         self.loop = running_loop()
         self.process = os.getpid()
+        self._silence = silence
         self._listener = listener
         self._listening: asyncio.Task[None] | None = None
         self._waiting = Waiting()
@@ -148,14 +153,25 @@ class Client:
         seconds = None if timeout is None else parse_duration(timeout, field="timeout").total_seconds()
         await self._listen()
         try:
-            async with asyncio.timeout(seconds):
-                await self._waiting.until_ended(run_id, lambda: self.database.fetchval("await_run", run_id))
+            with waiting_for(run_id):
+                async with asyncio.timeout(seconds):
+                    await self._waiting.until_ended(
+                        run_id, lambda: self.database.fetchval("await_run", run_id)
+                    )
         except TimeoutError:
-            raise TimeoutError(f"run {run_id} has not ended within {seconds:g} s; it goes on") from None
+            why = await self._why_not_ended(run_id)
+            if why is not None:
+                raise TimeoutError(
+                    f"Run {run_id} has not ended within {seconds:g} s; it goes on.{why}"
+                ) from None
         row = await self.database.fetchrow("run_result", run_id)
         if row is None:
             raise _not_found(run_id)
         return returned(run_id, row, declared)
+
+    async def missing_for(self, run: RunInfo) -> str | None:
+        """Why no worker is there for a run that waits, and what to do; None if one may be."""
+        return await missing_for(self.database, self.namespace, run, silence=self._silence)
 
     async def get(self, run_id: UUID) -> RunInfo:
         """Everything known of a run. Raises RunNotFound."""
@@ -199,6 +215,15 @@ class Client:
         Raises UnexpectedState if it runs or has ended, RunNotFound.
         """
         return self._moved(run_id, await self.database.fetchval("promote_run", run_id))
+
+    async def _why_not_ended(self, run_id: UUID) -> str | None:
+        """What the run waits for, as far as it can be known soon; None: it has ended just now."""
+        try:
+            async with asyncio.timeout(LOOK):
+                info = await self.get(run_id)
+                return None if info.finished else f" {why_not_ended(info, await self.missing_for(info))}"
+        except (OpenQueueError, TimeoutError):
+            return ""
 
     async def _listen(self) -> None:
         """Begin to hear of ended runs; without a listener they are looked for."""

@@ -136,6 +136,10 @@ class Run(Generic[R]):
 
     __slots__ = ("_client", "_declared", "id", "outcome", "task")
 
+    id: UUID
+    task: str
+    outcome: Literal["added", "existing", "replaced"]
+
     def __init__(
         self,
         client: Client,

@@ -89,6 +89,11 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
         "a task blocks the event loop, and nothing else goes on: await what it waits for, or make it a `def`,"
         " which runs in a thread",
     ),
+    worker.PlacesWait: Words(
+        WARNING,
+        "all places are taken by tasks that wait for runs, and those wait for a place: raise concurrency, let"
+        " another worker run them from a queue of their own, or end without waiting for their results",
+    ),
     worker.LoopFreed: Words(INFO, "the event loop turns again"),
     worker.OutcomeUnsaved: Words(ERROR, "outcome could not be stored"),
     worker.BellChanged: Words(DEBUG, "doorbell changed"),
@@ -110,6 +115,9 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
     ),
     db.ListenerLost: Words(WARNING, "no notifications for now: work is found by polling"),
     db.ListenerAbsent: Words(WARNING, "no notifications: work is found by polling alone"),
+    db.SchemaIsNewer: Words(
+        WARNING, "the schema is newer than this openqueue: it can be worked on, but upgrade this one, too"
+    ),
     db.MigrationWaiting: Words(INFO, "migration waits"),
     db.MigrationApplied: Words(INFO, "migration applied"),
     db.EngineReplaced: Words(INFO, "engine replaced"),

@@ -15,6 +15,7 @@ __all__ = [
     "LoopBlocked",
     "LoopFreed",
     "OutcomeUnsaved",
+    "PlacesWait",
     "RunFinished",
     "RunLogDropped",
     "RunStarted",
@@ -198,6 +199,16 @@ class ServiceRecovered(Event):
 
     service: str
     failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlacesWait(Event):
+    """All places are taken by attempts that wait for runs which wait for a place; one of them is named."""
+
+    places: int
+    task: str
+    run_id: UUID
+    waits_for: UUID
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ from typing import Final
 from uuid import UUID
 
 from openqueue.runs.outcomes import RELEASED, Outcome
+from openqueue.tasks.places import place
 from openqueue.worker.job import Job
+from openqueue.worker.standstill import OnePlace, Waits
 
 __all__ = ["Inflight"]
 
@@ -34,6 +36,7 @@ class Inflight:
 
     def __init__(self, concurrency: int, execute: Execute, ended: Ended) -> None:
         self.concurrency = concurrency
+        self.waits = Waits()
         self._execute = execute
         self._ended = ended
         self._waiting: deque[Job] = deque()
@@ -157,6 +160,8 @@ class Inflight:
     async def _run_jobs(self) -> None:
         me = asyncio.current_task()
         assert me is not None
+        here = OnePlace(self.waits)
+        place.set(here)
         clean = copy_context()
         while self._waiting:
             now = time.monotonic()
@@ -167,6 +172,7 @@ class Inflight:
             job = self._waiting.popleft()
             job.runner = me
             job.started_at = now
+            here.job = job
             self._running.add(job)
             try:
                 outcome = await self._execute(job)

@@ -41,6 +41,7 @@ from openqueue.worker.journal import RunJournal
 from openqueue.worker.leases import Leases
 from openqueue.worker.limits import Limits
 from openqueue.worker.producer import Claims, Producer
+from openqueue.worker.standstill import Standstill
 from openqueue.worker.starter import Starter
 from openqueue.worker.surroundings import Surroundings
 from openqueue.worker.watchdog import Watchdog
@@ -156,7 +157,7 @@ class Worker:
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
-                running(*self._producers, self._doorbell, self._rescuer, self._partitions),
+                running(*self._producers, *self._watches, self._doorbell, self._rescuer, self._partitions),
             ):
                 queues, places = tuple(self._queues or ()), self._limits.concurrency
                 self._bus.emit(WorkerStarted(self.id, self.name, len(self._registry), queues, places))
@@ -188,6 +189,7 @@ class Worker:
         self._claims = Claims()
         self._pools: list[Inflight] = []
         self._producers: list[Producer] = []
+        self._watches: list[Standstill] = []
         every = [(name, self._registry.get(name)) for name in self._registry.every_name]
         self._add_pool([name for name, task in every if task.is_async], limits.concurrency)
         self._add_pool([name for name, task in every if task.in_thread], limits.threads)
@@ -213,6 +215,9 @@ class Worker:
             return
         pool = Inflight(places, self._executor.execute, self._ended)
         self._pools.append(pool)
+        self._watches.append(
+            Standstill(pool, tasks, self._queues, self._client.get, self._bus.emit, self._limits.poll + 1)
+        )
         self._producers.append(
             Producer(
                 self._database,

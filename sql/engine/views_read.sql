@@ -39,7 +39,7 @@ BEGIN
       AND ($4 IS NULL OR r.meta @> $4) AND ($5 IS NULL OR r.tags && $5)
       AND r.id >= COALESCE(:schema.id_floor($6), '00000000-0000-0000-0000-000000000000')
       AND r.id < COALESCE(:schema.id_floor($7), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-      AND ($8 IS NULL OR r.id < $8)
+      AND r.id < COALESCE($8, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
     ORDER BY r.id DESC LIMIT $9;
 END $$;
 
@@ -56,7 +56,7 @@ BEGIN
       AND ($4 IS NULL OR r.meta @> $4) AND ($5 IS NULL OR r.tags && $5)
       AND live.id >= COALESCE(:schema.id_floor($6), '00000000-0000-0000-0000-000000000000')
       AND live.id < COALESCE(:schema.id_floor($7), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-      AND ($8 IS NULL OR live.id < $8)
+      AND live.id < COALESCE($8, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
     ORDER BY live.id DESC LIMIT $9;
 END $$;
 
@@ -73,6 +73,6 @@ BEGIN
       AND ($4 IS NULL OR r.meta @> $4) AND ($5 IS NULL OR r.tags && $5)
       AND ended.run_id >= COALESCE(:schema.id_floor($6), '00000000-0000-0000-0000-000000000000')
       AND ended.run_id < COALESCE(:schema.id_floor($7), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-      AND ($8 IS NULL OR ended.run_id < $8)
+      AND ended.run_id < COALESCE($8, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
     ORDER BY ended.run_id DESC LIMIT $9;
 END $$;

@@ -7,6 +7,7 @@ tables were empty, and on a fresh one; statistics are never gathered, as just af
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -185,3 +186,19 @@ async def test_an_open_transaction_elsewhere_sends_no_finish_the_longer_way(
         await other.sql("SELECT pg_current_xact_id()")
         beside = [await finish() for _ in range(3)][-1]
     assert beside <= alone * 1.2
+
+
+async def test_a_page_far_down_a_list_of_runs_reads_no_more_than_the_first(engine: Engine) -> None:
+    await engine.sql(FINISHED, "t", 5000, engine.worker)
+    await engine.sql(SCHEDULED, "t", 5000)
+    (ended,) = await engine.sql("SELECT run_id FROM attempts ORDER BY run_id OFFSET 150 LIMIT 1")
+    (live,) = await engine.sql("SELECT id FROM jobs ORDER BY id OFFSET 150 LIMIT 1")
+    for name, before, *more in (
+        ("runs_all", ended["run_id"]),
+        ("runs_ended", ended["run_id"], ["completed"]),
+        ("runs_live", live["id"], ["s"]),
+    ):
+        page = partial(engine.call, name, "default", *[None] * 6, before, BATCH, *more)
+        assert len(await page()) == BATCH
+        n = await touched(engine, page)
+        assert n < 12 * BATCH, name

@@ -62,6 +62,7 @@ def test_the_commands_are_those_of_the_manual() -> None:
             "config",
             "health",
             "bench",
+            "completion",
         ]
         + [f"runs {word}" for word in ("list", "show", "watch", "cancel", "retry")]
     )

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
-import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+import openqueue
 from openqueue.cli.completing import PATIENCE
+from openqueue.cli.completion import SCRIPTS
 from tests.support.command import Answer, Command
+from tests.support.terminal import Terminal, in_terminal
 
 
-def complete(oq: Command, line: str, shell: str = "bash", **env: str) -> list[str]:
-    answer = asked(oq, line, shell, **env)
+def complete(oq: Command, line: str, **env: str) -> list[str]:
+    answer = asked(oq, line, **env)
     assert answer.err == ""
-    if shell == "fish":
-        return [one.partition("\t")[0] for one in answer.out.splitlines()]
-    return answer.out.split()
+    return [one.partition("\t")[0] for one in answer.out.splitlines() if one]
 
 
-def asked(oq: Command, line: str, shell: str = "bash", **env: str) -> Answer:
-    words = line.split(" ")
-    of_shell = (
-        {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
-        if shell == "bash"
-        else {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    )
-    return oq.run(**{"_OPENQUEUE_COMPLETE": f"complete_{shell}", **of_shell, **env})
+def asked(oq: Command, line: str, **env: str) -> Answer:
+    """As the scripts of all shells ask."""
+    how = {"_OPENQUEUE_COMPLETE": "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    return oq.run(**how, **{"_TYPER_COMPLETE_ARGS": line, **env})
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,7 @@ def asked(oq: Command, line: str, shell: str = "bash", **env: str) -> Answer:
 def test_commands_and_flags_are_offered_without_a_database(
     bare: Command, line: str, offered: set[str]
 ) -> None:
-    for shell in ("bash", "fish"):
-        assert set(complete(bare, line, shell)) == offered
+    assert set(complete(bare, line)) == offered
 
 
 def test_tasks_and_queues_are_offered_as_the_database_has_them(oq: Command) -> None:
@@ -79,13 +78,90 @@ def test_settings_that_are_refused_and_stray_variables_are_not_told(bare: Comman
     assert complete(bare, "openqueue enqueue po", OPENQUEUE_GRACE="x", OPENQUEUE_NONSENSE="y") == []
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_is_given_a_script_that_it_can_read(bare: Command, shell: str, tmp_path: Path) -> None:
-    script = bare.run(_OPENQUEUE_COMPLETE=f"source_{shell}", SHELL=f"/bin/{shell}")
-    assert script.code == 0
-    assert "_OPENQUEUE_COMPLETE" in script.out
-    if found := shutil.which(shell):
-        file = tmp_path / "script"
-        file.write_text(script.out)
-        checked = subprocess.run([found, "-n", str(file)], capture_output=True, text=True, check=False)
-        assert (checked.returncode, checked.stderr) == (0, "")
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_each_shell_is_given_a_script(bare: Command, shell: str) -> None:
+    answer = bare("completion", shell)
+    assert (answer.code, answer.err) == (0, "")
+    assert "_OPENQUEUE_COMPLETE" in answer.out
+
+
+def test_a_shell_that_is_not_known_is_refused_with_those_that_are(bare: Command) -> None:
+    answer = bare("completion", "zhs")
+    assert (answer.code, answer.out) == (2, "")
+    assert "SHELL: there is no script for 'zhs'. Did you mean 'zsh'?" in answer.err
+    assert "Known are bash, zsh, fish." in bare("completion", "tcsh").err
+
+
+SHELLS = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"], "source <(openqueue completion bash)"),
+    "zsh": (["zsh", "-f", "-i"], "source <(openqueue completion zsh)"),
+    "fish": (["fish", "--no-config", "-i"], "openqueue completion fish | source"),
+}
+"""How each is started, and what its user writes into its start-up file."""
+
+HOSTILE = "q$(touch pwned)`touch pwned`;\"'\\ touch pwned:1*"
+"""A queue that somebody has named to do harm."""
+
+PRESSED = {
+    "openqueue enq": ["enqueue"],
+    "openqueue runs canc": ["runs", "cancel"],
+    "openqueue runs list --stat": ["runs", "list", "--status"],
+    "openqueue runs list --status failed,ex": ["runs", "list", "--status", "failed,expired"],
+    "openqueue enqueue post.s": ["enqueue", "post.send"],
+    "openqueue runs list --task=post.f": ["runs", "list", "--task=post.fail"],
+    "openqueue worker --queue sl": ["worker", "--queue", "slow:jobs"],
+    "openqueue worker --queue slow:j": ["worker", "--queue", "slow:jobs"],
+    "openqueue worker --queue q": ["worker", "--queue", HOSTILE],
+    "openqueue worker --dir ta": ["worker", "--dir", "tasks"],
+    "openqueue enqueue nothing.li": ["enqueue", "nothing.li"],
+}
+"""A line at whose end Tab is pressed, and the words that the command then has."""
+
+
+@contextmanager
+def live(oq: Command, shell: str) -> Iterator[Terminal]:
+    """The shell with its script, in a terminal, in the project."""
+    start, line = SHELLS[shell]
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"MISSING: {shell} (apt-get install {shell})")
+    program = oq.project / "bin" / "openqueue"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m openqueue "$@"\n')
+    program.chmod(0o755)
+    env = {
+        "HOME": str(oq.project),
+        "LANG": "C.UTF-8",
+        "OPENQUEUE_DATABASE_URL": oq.url or "",
+        "PATH": f"{program.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PYTHONPATH": str(Path(openqueue.__file__).parent.parent),
+        "TERM": "xterm",
+    }
+    with in_terminal([found, *start[1:]], cwd=oq.project, env=env) as terminal:
+        terminal.type(f"{line}; echo rea''dy\r")
+        terminal.read_until(r"\bready\b")
+        yield terminal
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_tab_completes_in_a_live_shell(oq: Command, shell: str) -> None:
+    oq.work()
+    for queue in ("slow:jobs", HOSTILE):
+        assert oq("enqueue", "post.send", '{"to": "a@b.c"}', "--queue", queue).code == 0
+    with live(oq, shell) as terminal:
+        for number, (line, words) in enumerate(PRESSED.items()):
+            said = oq.project / f"said-{number}"
+            # Tab at its end; what the line is then, is printed into a file instead of being run.
+            terminal.type(f"{line}\t\x05 > {said.name}\x01printf '%s\\n' \r")
+            terminal.type("echo do''ne\r")
+            terminal.read_until(r"\bdone\b")
+            assert [word.removesuffix("/") for word in said.read_text().splitlines()] == ["openqueue", *words]
+        assert not (oq.project / "pwned").exists()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_tab_lists_what_there_is_to_choose_from(oq: Command, shell: str) -> None:
+    oq.work()
+    with live(oq, shell) as terminal:
+        terminal.type("openqueue enqueue post.\t\t")
+        terminal.read_until(r"(?s)post\.fail.*post\.send.*post\.wait")

@@ -9,9 +9,19 @@ import pytest
 
 import openqueue
 from openqueue.telemetry.logs import LINES, Choice
-from tests.story import test_mistakes_python, test_mistakes_running, test_mistakes_shell
+from tests.story import (
+    test_mistakes_deployment,
+    test_mistakes_python,
+    test_mistakes_running,
+    test_mistakes_shell,
+)
 
-MISTAKES = [*test_mistakes_python.ROWS, *test_mistakes_shell.ROWS, *test_mistakes_running.ROWS]
+MISTAKES = [
+    *test_mistakes_python.ROWS,
+    *test_mistakes_shell.ROWS,
+    *test_mistakes_running.ROWS,
+    *test_mistakes_deployment.ROWS,
+]
 
 
 @pytest.fixture

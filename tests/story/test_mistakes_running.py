@@ -8,16 +8,18 @@ import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
-from openqueue import task
+from openqueue import Task, enqueue, enqueue_sync, task
 from openqueue.errors import RunExpired, RunFailed
 from openqueue.events import Events
 from openqueue.telemetry.logs import LINES, Logs
-from openqueue.worker.events import AttemptAbandoned, LoopBlocked, LoopFreed, ThreadAbandoned
+from openqueue.worker.events import AttemptAbandoned, LoopBlocked, LoopFreed, PlacesWait, ThreadAbandoned
 from openqueue.worker.watchdog import place_of
 from tests.story.mistakes import Mistake, check
+from tests.support.eventually import eventually
 from tests.support.worker_here import working
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -55,6 +57,26 @@ async def swallows() -> None:
 @task(name="run.deaf", timeout="100ms", max_attempts=1)
 def deaf() -> None:
     RELEASED.wait(20)
+
+
+@task(name="run.parent")
+async def parent(depth: int = 1) -> str:
+    child = parent.item(depth - 1) if depth else gives_an_object.item()
+    return str(await (await enqueue(child)).result("20s"))
+
+
+@task(name="run.thread")
+def thread() -> None:
+    enqueue_sync(gives_in_thread.item()).result_sync("20s")
+
+
+@task(name="run.in_thread")
+def gives_in_thread() -> None: ...
+
+
+@task(name="run.elsewhere")
+async def waits_elsewhere() -> None:
+    await (await wants_a_number.options(queue="elsewhere").enqueue(1)).result("20s")
 
 
 BEGUN, RELEASED, SWALLOWED = threading.Event(), threading.Event(), threading.Event()
@@ -133,6 +155,42 @@ def test_the_place_of_a_thread_is_the_innermost_line_of_the_program() -> None:
     RELEASED.set()
     thread.join()
     assert place_of(None) == ""
+
+
+NESTED = [(parent, 1), (parent, 2), (thread, 1)]
+
+
+@pytest.mark.parametrize(("waits", "places"), NESTED, ids=["in the loop", "two of them", "in threads"])
+async def test_places_that_all_wait_for_runs_without_a_place_are_told_of_once(
+    waits: Task[..., Any], places: int, dsn: str
+) -> None:
+    every = (parent, thread, gives_in_thread, gives_an_object)
+    settings: dict[str, Any] = {
+        "concurrency": places,
+        "threads": places,
+        "poll_interval": "100ms",
+        "grace": "100ms",
+    }
+    async with working(dsn, *every, **settings) as here:
+        run = await here.worker.client.enqueue(parent.item(places - 1) if waits is parent else waits.item())
+        told = await here.wait_for(PlacesWait)
+        assert (told.places, told.task) == (places, waits.name)
+        waited = await here.worker.client.get(told.waits_for)
+        assert (await run.status(), waited.status) == ("running", "queued" if places == 1 else ANY)
+        look = here.worker._watches[0 if waits is parent else 1]
+        assert await look.once(), "it still stands"
+        assert len(here.heard(PlacesWait)) == 1
+
+
+async def test_a_run_that_another_worker_may_take_is_waited_for_in_silence(dsn: str) -> None:
+    async with working(dsn, waits_elsewhere, wants_a_number, concurrency=1, queues=["default"]) as here:
+        run = await here.worker.client.enqueue(waits_elsewhere.item())
+        look = here.worker._watches[0]
+        await eventually(look._all_wait, what="the only place waits")
+        assert await look.once() is None
+        async with working(dsn, wants_a_number, queues=["elsewhere"]):
+            await run.result("20s")
+            assert not here.heard(PlacesWait)
 
 
 async def test_a_task_that_swallows_its_cancellation_is_named_at_shutdown(dsn: str) -> None:

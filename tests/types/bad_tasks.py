@@ -1,8 +1,8 @@
-"""What a type checker must refuse: a line that ends in `# E: codes` has exactly these errors."""
+"""What type checkers must refuse: a line has exactly the errors of its mark, `# E: of mypy | of pyright`."""
 
 from __future__ import annotations
 
-from openqueue import Context, task
+from openqueue import Context, connect_sync, enqueue, enqueue_many, enqueue_many_sync, enqueue_sync, task
 
 
 @task
@@ -16,43 +16,67 @@ def count(words: list[str]) -> int:
 
 
 @task
-async def first(ctx: Context, path: str) -> None: ...
+async def first(ctx: Context, path: str) -> None:
+    await ctx.enqueue(send_mail, 1)  # E: call-overload | ArgumentType CallIssue
+    await ctx.enqueue(send_mail, subjekt="b")  # E: call-overload | CallIssue
+    await ctx.enqueue(send_mail)  # E: call-overload | CallIssue
+    ctx.enqueue_sync(count.options(queue="slow"), "a")  # E: call-overload | ArgumentType CallIssue
+    number: int = await (await ctx.enqueue(send_mail, "a")).result()  # E: assignment | AssignmentType
+    ctx.progress(1)  # E: arg-type | ArgumentType
+    ctx.attempts  # E: attr-defined | AttributeAccessIssue
 
 
-@task(queu="mail")  # E: call-overload untyped-decorator
+@task(queu="mail")  # E: call-overload untyped-decorator | CallIssue
 async def misspelt() -> None: ...
 
 
-@task(priority="high")  # E: call-overload untyped-decorator
+@task(priority="high")  # E: call-overload untyped-decorator | ArgumentType
 async def mistyped() -> None: ...
 
 
-@task(cron="0 2 * * *")  # E: call-overload untyped-decorator
+@task(cron="0 2 * * *")  # E: call-overload untyped-decorator | CallIssue
 async def not_yet() -> None: ...
 
 
 async def use() -> None:
-    await send_mail.enqueue(1)  # E: arg-type
-    await send_mail.enqueue()  # E: call-arg
-    await send_mail.enqueue("a", "b", "c")  # E: call-arg
-    await send_mail.enqueue("a", subjekt="b")  # E: call-arg
-    await count.enqueue(words="a")  # E: arg-type
-    await first.enqueue(Context.injected, "a")  # E: arg-type call-arg
-    await first.enqueue(path=b"a")  # E: arg-type
+    await send_mail.enqueue(1)  # E: arg-type | ArgumentType
+    await send_mail.enqueue()  # E: call-arg | CallIssue
+    await send_mail.enqueue("a", "b", "c")  # E: call-arg | CallIssue
+    await send_mail.enqueue("a", subjekt="b")  # E: call-arg | CallIssue
+    await count.enqueue(words="a")  # E: arg-type | ArgumentType
+    await first.enqueue(Context.injected, "a")  # E: arg-type call-arg | CallIssue
+    await first.enqueue(path=b"a")  # E: arg-type | ArgumentType
 
-    number: int = await (await send_mail.enqueue("a")).result()  # E: assignment
-    text: str = await (await count.enqueue(["a"])).result()  # E: assignment
+    number: int = await (await send_mail.enqueue("a")).result()  # E: assignment | AssignmentType
+    text: str = await (await count.enqueue(["a"])).result()  # E: assignment | AssignmentType
 
-    send_mail.enqueue_sync(1)  # E: arg-type
-    send_mail.enqueue_sync("a", subjekt="b")  # E: call-arg
-    count.options(delay="5m").enqueue_sync("a")  # E: arg-type
-    wrong: int = send_mail.enqueue_sync("a").result_sync()  # E: assignment
+    send_mail.enqueue_sync(1)  # E: arg-type | ArgumentType
+    send_mail.enqueue_sync("a", subjekt="b")  # E: call-arg | CallIssue
+    count.options(delay="5m").enqueue_sync("a")  # E: arg-type | ArgumentType
+    wrong: int = send_mail.enqueue_sync("a").result_sync()  # E: assignment | AssignmentType
 
-    send_mail.options(dleay="5m")  # E: call-arg
-    send_mail.options(delay=object())  # E: arg-type
-    send_mail.options(key="a", key_mode="merge")  # E: arg-type
-    await send_mail.options(delay="5m").enqueue(1)  # E: arg-type
-    send_mail.item(to=1)  # E: arg-type
+    send_mail.options(dleay="5m")  # E: call-arg | CallIssue
+    send_mail.options(delay=object())  # E: arg-type | ArgumentType
+    send_mail.options(key="a", key_mode="merge")  # E: arg-type | ArgumentType
+    await send_mail.options(delay="5m").enqueue(1)  # E: arg-type | ArgumentType
+    send_mail.item(to=1)  # E: arg-type | ArgumentType
 
-    other: int = await send_mail("a")  # E: assignment
-    count("a")  # E: arg-type
+    await enqueue(send_mail)  # E: call-overload | ArgumentType CallIssue
+    await enqueue(send_mail.item())  # E: call-arg | CallIssue
+    await enqueue("mail.send", ["a"])  # E: call-overload | ArgumentType
+    number = await (await enqueue(send_mail.item("a"))).result()  # E: assignment | AssignmentType
+    await enqueue_many([send_mail.item("a"), count.item("a")])  # E: arg-type | ArgumentType
+    await enqueue_many([send_mail])  # E: list-item | ArgumentType
+    await enqueue_many(send_mail.item("a"))  # E: arg-type | ArgumentType
+    await (await send_mail.enqueue("a")).result(timeout=object())  # E: arg-type | ArgumentType
+    (await send_mail.enqueue("a")).outcome = "lost"  # E: assignment | AttributeAccessIssue
+    enqueue_sync(count)  # E: call-overload | ArgumentType CallIssue
+    wrong = enqueue_sync(send_mail.item("a")).result_sync()  # E: assignment | AssignmentType
+    enqueue_many_sync([count.item(["a"]), "count"])  # E: list-item | ArgumentType
+    with connect_sync("postgresql://") as client:
+        client.enqueue(count.item(1))  # E: arg-type | ArgumentType
+        wrong = client.enqueue(send_mail.item("a")).result_sync()  # E: assignment | AssignmentType
+        client.enqueue_many([send_mail.options(queue="slow")])  # E: list-item | ArgumentType
+
+    other: int = await send_mail("a")  # E: assignment | AssignmentType
+    count("a")  # E: arg-type | ArgumentType

@@ -1,11 +1,11 @@
-"""What a type checker must accept, and what it must know: `assert_type` is checked by mypy."""
+"""What a type checker must accept, and what it must know: `assert_type` is checked by mypy and by pyright."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, assert_type
+from typing import Any, ParamSpec, TypeVar, assert_type
 
 from openqueue import (
     AttemptFailed,
@@ -22,6 +22,8 @@ from openqueue import (
     SyncClient,
     Task,
     connect_sync,
+    enqueue,
+    enqueue_many,
     enqueue_many_sync,
     enqueue_sync,
     middleware,
@@ -31,6 +33,9 @@ from openqueue import (
 )
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.lifespans import State
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @task
@@ -149,6 +154,15 @@ async def use() -> None:
     assert_type(count.item(["a"]), Item[int])
     assert_type(send_mail.options(queue="slow").item("a@b.c"), Item[str])
 
+    assert_type(await enqueue(count.item(["a"])), Run[int])
+    assert_type(await (await enqueue(count.item(["a"]))).result(timeout=timedelta(seconds=5)), int)
+    assert_type(await enqueue("mail.count", {"words": []}, delay="5m"), Run[Any])
+    assert_type(await enqueue_many([count.item([]), later.item("a@b.c", subject="b")]), list[Run[Any]])
+    assert_type(await enqueue_many(send_mail.item(to) for to in ("a", "b")), list[Run[Any]])
+    assert_type(await run.info(), RunInfo)
+    assert_type(await run.status(), str)
+    assert_type(await run.cancel(), str)
+
     assert_type(await send_mail("a@b.c"), str)
     assert_type(count(["a"]), int)
     assert_type(await first(Context.injected, path="x"), dict[str, int])
@@ -179,9 +193,15 @@ def takes_any(job: Task[..., Any]) -> None: ...
 def takes_this(job: Task[[str], str]) -> None: ...
 
 
+def takes_like(job: Task[P, R]) -> Callable[P, Item[R]]:
+    return job.item
+
+
 takes_any(send_mail)
 takes_any(count)
-takes_this(send_mail)
+takes_this(send_mail)  # pyright: ignore[reportArgumentType]  # to pyright, other parameters are another type
+assert_type(takes_like(send_mail)("a@b.c", subject="b"), Item[str])
+assert_type(takes_like(first)("file"), Item[dict[str, int]])
 
 
 def of_any(rows: list[Any]) -> None:

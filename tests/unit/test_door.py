@@ -37,6 +37,12 @@ def test_opening_the_door_imports_nothing_heavy() -> None:
     assert found.stdout.strip() == ""
 
 
+def test_who_only_enqueues_imports_nothing_of_a_worker() -> None:
+    code = "import sys, openqueue; openqueue.connect; print(*(m for m in sys.modules if '.worker' in m))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
+
+
 def test_no_driver_is_imported_that_the_caller_does_not_use() -> None:
     code = (
         "import sys, openqueue.app, openqueue.db.connections as c\n"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from openqueue.cli.attendance import who_is_missing
+from openqueue.runs.attendance import who_is_missing, why_not_ended
+from openqueue.runs.model import RunInfo
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -66,3 +68,32 @@ def test_workers_of_other_queues_are_not_enough() -> None:
 )
 def test_where_one_can_run_it_nothing_is_said(one: dict[str, Any], known: dict[str, Any]) -> None:
     assert missing([worker(beat_age=99.0), one], [known]) is None
+
+
+def run(status: str, **more: Any) -> RunInfo:
+    known: dict[str, Any] = dict.fromkeys(one.name for one in fields(RunInfo))
+    said = {"queue": "mail", "attempt": 1, "max_attempts": 3, "run_at": NOON, "status": status}
+    return RunInfo(**{**known, **said, **more})
+
+
+@pytest.mark.parametrize(
+    ("info", "missing", "said"),
+    [
+        (run("scheduled"), None, "It is scheduled for 2026-01-02 12:00:00+00:00."),
+        (run("scheduled"), "No worker", "It is scheduled for 2026-01-02 12:00:00+00:00. No worker."),
+        (run("queued"), "No worker", "It is queued in 'mail'. No worker."),
+        (
+            run("queued"),
+            None,
+            "It is queued in 'mail', behind others: a worker that is alive has its task, and works on it.",
+        ),
+        (
+            run("retrying", error={"type": "ValueError", "message": "x"}),
+            None,
+            f"It is retrying: attempt 1 of 3 ended with ValueError: x; the next is due at {NOON}.",
+        ),
+        (run("running", attempt=2), None, "It is running: attempt 2 of 3."),
+    ],
+)
+def test_what_an_unfinished_run_waits_for_is_said(info: RunInfo, missing: str | None, said: str) -> None:
+    assert why_not_ended(info, missing) == said

@@ -134,8 +134,6 @@ class Client:
     ) -> list[Run[Any]]:
         """Enqueue all or none; the runs are in the order of the items. Of equal keys in one batch one wins.
 
-        On a `connection` with no transaction open, more than 20,000 are several of them: open one.
-
         Items may come from a generator: of many, the next are made while the database stores the ones
         before, all in one transaction, and the event loop is left to others in between.
         """

@@ -55,7 +55,7 @@ class Client:
         self.process = os.getpid()
         self._listener = listener
         self._listening: asyncio.Task[None] | None = None
-        self._waiting = Waiting()
+        self._waiting = Waiting(database)
         self._catalogue = Catalogue(database, namespace)
         self._storing = Storing(self, database, namespace, largest_input)
 
@@ -73,12 +73,13 @@ class Client:
         return SyncClient(Lent(self))
 
     async def close(self) -> None:
-        """Stop listening; the database is not closed."""
+        """Stop listening and looking; the database is not closed."""
         if self._listening is not None:
             self._listening.cancel()
             with suppress(asyncio.CancelledError):
                 await self._listening
             self._listening = None
+        await self._waiting.close()
 
     @overload
     async def enqueue(self, what: Item[R], /, *, connection: object | None = None) -> Run[R]: ...
@@ -146,11 +147,9 @@ class Client:
         seconds = None if timeout is None else parse_duration(timeout, field="timeout").total_seconds()
         await self._listen()
         try:
-            async with asyncio.timeout(seconds):
-                await self._waiting.until_ended(run_id, lambda: self.database.fetchval("await_run", run_id))
+            row = await self._waiting.ended(run_id, seconds)
         except TimeoutError:
             raise TimeoutError(f"run {run_id} has not ended within {seconds:g} s; it goes on") from None
-        row = await self.database.fetchrow("run_result", run_id)
         if row is None:
             raise _not_found(run_id)
         return returned(run_id, row, declared)

@@ -90,3 +90,6 @@ SELECT :schema.promote_run($1::uuid);
 
 -- name: await_run
 SELECT :schema.await_run($1::uuid);
+
+-- name: await_runs
+SELECT id, live, status, output, error, task FROM :schema.await_runs($1::uuid[]);

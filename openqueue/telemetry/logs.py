@@ -94,6 +94,7 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
     ),
     cluster.WorkerSuspected: Words(WARNING, "a worker may be dead"),
     cluster.PartitionsMade: Words(INFO, "partitions of the history made"),
+    cluster.LanesRemoved: Words(INFO, "lanes that had no job for a while removed"),
     cluster.DutyFailed: Words(WARNING, "a duty failed, and is tried again"),
     db.StatementRetried: Words(DEBUG, "statement lost against others, and is sent again"),
     db.ListenerConnected: Choice(

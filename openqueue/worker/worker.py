@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+from openqueue.cluster.lanes import UnusedLanes
 from openqueue.cluster.members import Member
 from openqueue.cluster.partitions import Partitions
 from openqueue.cluster.rescuer import Rescuer
@@ -156,7 +157,9 @@ class Worker:
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
-                running(*self._producers, self._doorbell, self._rescuer, self._partitions),
+                running(
+                    *self._producers, self._doorbell, self._rescuer, self._partitions, self._unused_lanes
+                ),
             ):
                 queues, places = tuple(self._queues or ()), self._limits.concurrency
                 self._bus.emit(WorkerStarted(self.id, self.name, len(self._registry), queues, places))
@@ -203,6 +206,7 @@ class Worker:
             frozen=timedelta(seconds=limits.lease),
         )
         self._partitions = Partitions(self._database, bus.emit)
+        self._unused_lanes = UnusedLanes(self._database, bus.emit)
         self._listener.subscribe(self._doorbell.hear)
         self._listener.subscribe(self._control.hear)
         self._listener.on_connected(self._doorbell.look)

@@ -79,6 +79,19 @@ SELECT :schema.set_bells($1::uuid, $2::text, $3::text[]);
 -- name: ensure_partitions
 SELECT :schema.ensure_partitions($1::integer);
 
+-- name: retire_lanes
+-- $1 how long a mark must have been there · $2 rows up to which nothing is marked. Answers the marks of lanes to be dropped.
+SELECT :schema.retire_lanes($1::interval, $2::integer);
+
+-- name: open_transactions
+SELECT :schema.open_transactions();
+
+-- name: any_open
+SELECT :schema.any_open($1::text[]);
+
+-- name: drop_lanes
+SELECT :schema.drop_lanes($1::timestamptz[]);
+
 -- name: cancel_run
 SELECT :schema.cancel_run($1::uuid, $2::text);
 

@@ -71,6 +71,7 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
         otherwise=Words(INFO, "run ended"),
     ),
     worker.LeaseWasLost: Words(WARNING, "lease lost: the run is no longer this worker's"),
+    worker.ExpiredBeforeStart: Words(INFO, "run expired before it began"),
     worker.JobsReleased: Words(INFO, "jobs given back, uncounted"),
     worker.AttemptAbandoned: Words(WARNING, "task did not end when cancelled, its run goes back"),
     worker.ThreadAbandoned: Words(WARNING, "task did not end, and its thread is left behind"),

@@ -157,9 +157,7 @@ class Worker:
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
-                running(
-                    *self._producers, self._doorbell, self._rescuer, self._partitions, self._unused_lanes
-                ),
+                running(*self._producers, self._doorbell, self._rescuer, *self._upkeep),
             ):
                 queues, places = tuple(self._queues or ()), self._limits.concurrency
                 self._bus.emit(WorkerStarted(self.id, self.name, len(self._registry), queues, places))
@@ -205,8 +203,7 @@ class Worker:
             gone=timedelta(seconds=limits.gone),
             frozen=timedelta(seconds=limits.lease),
         )
-        self._partitions = Partitions(self._database, bus.emit)
-        self._unused_lanes = UnusedLanes(self._database, bus.emit)
+        self._upkeep = Partitions(self._database, bus.emit), UnusedLanes(self._database, bus.emit)
         self._listener.subscribe(self._doorbell.hear)
         self._listener.subscribe(self._control.hear)
         self._listener.on_connected(self._doorbell.look)

@@ -32,6 +32,10 @@ FROM :schema.claim_lane($1::uuid, $2::bigint, $3::integer, $4::integer, $5::text
 -- $1 worker · $2 ids · $3 claims · $4 whether they have begun already
 SELECT :schema.start_jobs($1::uuid, $2::uuid[], $3::bigint[], $4::boolean);
 
+-- name: expired_runs
+-- Those of these runs that have ended as expired.
+SELECT ARRAY(SELECT a.run_id FROM :schema.attempts a WHERE a.run_id = ANY ($1::uuid[]) AND a.final AND a.outcome = 'expired');
+
 -- name: finish_jobs
 -- $1 worker · $2 ids · $3 claims · $4 outcomes · $5 outputs · $6 errors · $7 delays (s) · $8 started (s ago) · $9 finished (s ago)
 -- $10 claims of which nothing is left

@@ -18,6 +18,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("cluster",),
     ("worker", "scheduler", "workflows", "messages", "streams"),
     ("telemetry", "alerts", "workbench"),
+    ("clients",),
     ("app",),
     ("dev", "embedding"),
     ("testing",),
@@ -27,7 +28,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 WORDS = set(LEVELS[0])
-EDGE = {"app", "cli", "dev", "django", "embedding", "pytest_plugin", "settings", "testing"}
+EDGE = {"app", "cli", "clients", "dev", "django", "embedding", "pytest_plugin", "settings", "testing"}
 
 FOUND = imports()
 

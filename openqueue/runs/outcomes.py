@@ -45,8 +45,11 @@ class Outcome:
 
 def completed(output: str) -> Outcome:
     """The task returned; `output` is its result as JSON."""
-    return Outcome("completed", output=output)
+    return RETURNED_NOTHING if output == "null" else Outcome("completed", output=output)
 
+
+RETURNED_NOTHING: Final = Outcome("completed", output="null")
+"""What most tasks return: one object for all of them."""
 
 RELEASED: Final = Outcome("released")
 """Given back at shutdown: not counted."""

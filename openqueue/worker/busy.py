@@ -31,6 +31,11 @@ class Busy:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether any was found locked of which nobody knows yet what became."""
+        return bool(self._pauses)
+
     def put(self, job: Job, outcome: Outcome) -> None:
         """The job was found locked, for the first time or again."""
         pause = self._pauses.get(job, PAUSES[0])

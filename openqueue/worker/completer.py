@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from openqueue.db.faults import is_refused_value
@@ -38,6 +38,8 @@ LARGEST_BYTES: Final = 16 * 1024 * 1024
 
 JOURNAL_EVERY: Final = 0.5
 """Seconds after which what attempts say is written, while none ends."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +98,15 @@ class Completer:
 
     def gone(self, job: Job) -> None:
         """A job left without an outcome: given back before it began, or lost."""
-        if self._left(job):
+        if self._left(job.claim):
             self._closed.append(job.claim)
 
-    def _left(self, job: Job) -> bool:
-        """One job less under its claim; says whether it was the last."""
-        self._open[job.claim] -= 1
-        if self._open[job.claim] > 0:
+    def _left(self, claim: int, jobs: int = 1) -> bool:
+        """So many jobs less under a claim; says whether they were the last."""
+        self._open[claim] -= jobs
+        if self._open[claim] > 0:
             return False
-        del self._open[job.claim]
+        del self._open[claim]
         if not self._open:
             self._idle.set()
         return True
@@ -240,15 +242,14 @@ class Completer:
         now = time.monotonic()
         leftover = len(self._closed)
         closing = self._closing(batch)
-        kinds = {outcome.kind for _, outcome in batch}
-        plain = kinds == {"completed"}
+        plain = all(outcome.kind == "completed" for _, outcome in batch)
         verdicts: list[str] = await self._database.fetchval(
             "finish_jobs",
             self._worker,
             [job.id for job, _ in batch],
-            [job.claim for job, _ in batch],
+            _one_for_all([job.claim for job, _ in batch]),
             ["completed"] if plain else [outcome.kind for _, outcome in batch],
-            [outcome.output for _, outcome in batch],
+            _one_for_all([outcome.output for _, outcome in batch]),
             None if plain else [outcome.error for _, outcome in batch],
             None if plain else [outcome.delay for _, outcome in batch],
             [now - job.started_at for job, _ in batch],
@@ -265,28 +266,29 @@ class Completer:
 
     def _account(self, batch: list[Ended], verdicts: list[str]) -> None:
         told = self._bus.wants(RunFinished)
+        if not (told or self._busy.unsettled) and verdicts.count("applied") == len(verdicts):
+            for claim, jobs in Counter(job.claim for job, _ in batch).items():
+                self._left(claim, jobs)
+            return
         for (job, outcome), verdict in zip(batch, verdicts, strict=True):
             if verdict == "busy":
                 self._busy.put(job, outcome)
                 continue
             self._busy.settled(job)
-            self._left(job)
+            self._left(job.claim)
             if verdict == "lost":
                 self._bus.emit(LeaseWasLost(job.id, job.task, f"storing that it {outcome.kind}"))
             elif told:
                 self._tell(job, outcome)
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
-        row: Any = job.row
+        queue, attempt = job.row["queue"], job.row["attempt"]
+        took = job.finished_at - job.started_at
         self._bus.emit(
-            RunFinished(
-                job.id,
-                job.task,
-                row["queue"],
-                row["attempt"],
-                outcome.kind,
-                job.finished_at - job.started_at,
-                outcome.error,
-                outcome.delay,
-            )
+            RunFinished(job.id, job.task, queue, attempt, outcome.kind, took, outcome.error, outcome.delay)
         )
+
+
+def _one_for_all(values: list[T]) -> list[T]:
+    """What `finish_jobs` takes for many equal values: one of them."""
+    return values[:1] if values.count(values[0]) == len(values) else values

@@ -42,6 +42,7 @@ class Inflight:
         self._runners: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._turn_ends = 0.0
+        self._turning = False
         self._finished = 0
         self._measured = (time.monotonic(), 0)
         self._rate = 0.0
@@ -78,17 +79,19 @@ class Inflight:
         """How many jobs of a queue are here."""
         return sum(1 for job in self.held if job.row["queue"] == queue)
 
-    def room(self) -> tuple[int, int]:
+    def room(self, claim_takes: float = 0.0) -> tuple[int, int]:
         """How many jobs to claim now, and how many of them would start at once; (0, 0) while there is enough.
 
-        The target is what is free now and what is expected to finish in 50 ms; it is refilled when half of it
-        is gone, or when a place is free.
+        The target is what is free now and what is expected to finish in 50 ms, counted when the claim has
+        come in, so many seconds from now; it is refilled when half of it would be gone by then, or a place
+        is free.
         """
         free = self.concurrency - len(self._running) - len(self._waiting)
-        ahead = min(MOST_PREFETCHED, int(self._measure() * PREFETCH_SECONDS))
-        wanted = free + ahead
-        if free > 0 or len(self._waiting) * 2 < ahead:
-            return max(wanted, 0), max(free, 0)
+        rate = self._measure()
+        ahead = min(MOST_PREFETCHED, int(rate * PREFETCH_SECONDS))
+        begun = min(len(self._waiting), int(rate * claim_takes * 2))
+        if free > 0 or (len(self._waiting) - begun) * 2 < ahead:
+            return max(free + ahead + begun, 0), max(free, 0)
         return 0, 0
 
     async def wait_change(self) -> None:
@@ -97,8 +100,13 @@ class Inflight:
         self._changed.clear()
 
     def put(self, jobs: Iterable[Job]) -> None:
-        """Take in claimed jobs; those that find a place begin in the order given."""
+        """Take in claimed jobs; those that find a place begin in the order given.
+
+        When there are more than places, whoever brought them may first say what is to be claimed next.
+        """
         self._waiting.extend(jobs)
+        if len(self._waiting) > self.concurrency:
+            self._turn_ends = 0.0
         for _ in range(min(len(self._waiting), self.concurrency - len(self._runners))):
             self._start_runner()
 
@@ -153,8 +161,8 @@ class Inflight:
         while self._waiting:
             now = time.monotonic()
             if now > self._turn_ends:
+                self._end_turn()
                 await asyncio.sleep(0)
-                self._turn_ends = time.monotonic() + TURN
                 continue
             job = self._waiting.popleft()
             job.runner = me
@@ -172,6 +180,16 @@ class Inflight:
                 self._ended(job, outcome)
             if me.cancelling() or copy_context() != clean:
                 return
+
+    def _end_turn(self) -> None:
+        """The turn is over for all runners; the next begins once the event loop has been round."""
+        if not self._turning:
+            self._turning = True
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        self._turning = False
+        self._turn_ends = time.monotonic() + TURN
 
     def _measure(self) -> float:
         """Jobs finished a second, smoothed; it fades, so a slow task is not claimed as a fast one was."""

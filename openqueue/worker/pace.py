@@ -31,6 +31,8 @@ class Pace:
     def __init__(self, poll: float) -> None:
         self.poll = poll
         self.due_at: float | None = None
+        self.claim_takes = 0.0
+        """Seconds from a claim to its reply, smoothed."""
         self.sweep_at = 0.0
         self._promote_at = 0.0
         self._overdue = OVERDUE[0]
@@ -76,6 +78,7 @@ class Pace:
     ) -> None:
         """A claim begun at `now` took so long and brought `got` jobs; `due`: seconds until the next one."""
         self._unread = False
+        self.claim_takes += 0.2 * (took - self.claim_takes)
         if got:
             self._pause = BUSY_POLL[0]
         self._plan_sweep(sweep, got, full, now, took)

@@ -110,7 +110,7 @@ class Producer:
     async def run(self) -> None:
         """Claim until cancelled."""
         while True:
-            room, starting = self._inflight.room()
+            room, starting = self._inflight.room(self._pace.claim_takes)
             if room <= 0:
                 await self._wait_room()
                 continue
@@ -132,9 +132,7 @@ class Producer:
                 self._pace.sweep_soon()
                 continue
             self._stumbling.recover()
-            if self._go_on:
-                await asyncio.sleep(0)
-            else:
+            if not self._go_on:
                 await self._wait_work()
 
     def wake(self) -> None:

@@ -79,8 +79,9 @@ def subscribe(kinds: type[E] | UnionType, callback: Callback[E], /) -> Unsubscri
     """Call `callback` with each of these events of the workers in this process; returns how to stop that.
 
     ``subscribe(AttemptFailed, report)``, ``subscribe(RunStarted | RunFinished, count)``. A worker goes on
-    without waiting for it. What one attempt does is told in order; the next attempt may start before it is known
-    here that the end of this one is stored. Raises InvalidOption for what is no kind of event, or cannot be called.
+    without waiting for it. What one attempt does is told in order; the next attempt may start before it is
+    known here that the end of this one is stored. Raises InvalidOption for what is no kind of event, or
+    cannot be called.
     """
     wanted = get_args(kinds) if isinstance(kinds, UnionType) else (kinds,)
     for kind in wanted:

@@ -35,7 +35,7 @@ END $$;
 --   closed     claims of this worker of which nothing is left
 --   skipping   whether the caller knows the verdict busy; otherwise a job that is locked is waited for, and with it all others
 -- A retry or snooze that would begin after the deadline fails for good; one of a run that is to be cancelled is cancelled.
--- Arrays run in parallel; one element in claims or outcomes stands for all.
+-- Arrays run in parallel; one element in claims, outcomes or outputs stands for all.
 CREATE OR REPLACE FUNCTION :schema.finish_jobs(
     worker uuid, ids uuid[], claims bigint[], outcomes text[], outputs jsonb[] DEFAULT NULL, errors jsonb[] DEFAULT NULL,
     delays double precision[] DEFAULT NULL, started double precision[] DEFAULT NULL,
@@ -47,6 +47,7 @@ SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 DECLARE
     one_claim   bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
     one_outcome text := CASE cardinality(outcomes) WHEN 1 THEN outcomes[1] END;
+    one_output  jsonb := CASE cardinality(outputs) WHEN 1 THEN outputs[1] END;
     applied     uuid[];
     waiters     uuid[];
     verdicts    text[];
@@ -71,7 +72,7 @@ BEGIN
         SELECT g.id, finish_jobs.worker, g.claim,
             COALESCE(statement_timestamp() - g.started * interval '1 second', g.claimed_at),
             statement_timestamp() - COALESCE(g.finished, 0) * interval '1 second',
-            g.attempt, g.attempt - g.uncounted, true, 'completed', g.output
+            g.attempt, g.attempt - g.uncounted, true, 'completed', COALESCE(g.output, one_output)
         FROM gone g
     )
     SELECT COALESCE(array_agg(g.id), '{}'), array_agg(g.id) FILTER (WHERE g.awaited) INTO applied, waiters FROM gone g;
@@ -146,6 +147,7 @@ SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 DECLARE
     one_claim   bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
     one_outcome text := CASE cardinality(outcomes) WHEN 1 THEN outcomes[1] END;
+    one_output  jsonb := CASE cardinality(outputs) WHEN 1 THEN outputs[1] END;
     applied uuid[]; waiters uuid[]; lanes integer;
 BEGIN
     PERFORM pg_current_xact_id();
@@ -153,7 +155,7 @@ BEGIN
         SELECT j.*, u.output, u.error, u.delay, u.started, u.finished, u.outcome AS told
         FROM (SELECT DISTINCT ON (u.id, u.claim) u.* FROM (  -- of two outcomes for one attempt the first counts
                   SELECT u.id, COALESCE(u.claim, one_claim) AS claim, COALESCE(u.outcome, one_outcome) AS outcome,
-                      u.output, u.error, u.delay, u.started, u.finished, u.i
+                      COALESCE(u.output, one_output) AS output, u.error, u.delay, u.started, u.finished, u.i
                   FROM unnest(ids, claims, outcomes, outputs, errors, delays, started, finished)
                       WITH ORDINALITY AS u (id, claim, outcome, output, error, delay, started, finished, i)) u
               ORDER BY u.id, u.claim, u.i) u

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +24,11 @@ async def started(engine: Engine, count: int = 1, **options: Any) -> list[Any]:
     return [row["id"] for row in await engine.claim()]
 
 
+async def output_of(engine: Engine, run: Any) -> Any:
+    (row,) = await engine.sql("SELECT output FROM attempts WHERE run_id = $1", run)
+    return row["output"] and json.loads(row["output"])
+
+
 @pytest.mark.parametrize("outcome", OUTCOMES)
 async def test_an_outcome_is_applied_once_then_repeated(engine: Engine, outcome: str) -> None:
     (run,) = await started(engine)
@@ -35,6 +41,16 @@ async def test_an_outcome_is_applied_once_then_repeated(engine: Engine, outcome:
     (attempt,) = await engine.call("run_attempts", run)
     assert attempt["outcome"] == STORED.get(outcome, outcome)
     assert attempt["final"] == (outcome in ("completed", "failed", "cancelled"))
+
+
+async def test_one_output_stands_for_all_those_that_completed(engine: Engine) -> None:
+    runs = await started(engine, 4)
+    outcomes = ["completed", "failed", "completed", "retry"]
+    assert await engine.finish(runs, outcomes, outputs=["same"], delays=[None] * 3 + [9.0]) == ["applied"] * 4
+    assert [await output_of(engine, run) for run in runs] == ["same", None, "same", None]
+    runs = await started(engine, 2)
+    assert await engine.finish(runs, "completed", outputs=["all"]) == ["applied"] * 2
+    assert [await output_of(engine, run) for run in runs] == ["all", "all"]
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)

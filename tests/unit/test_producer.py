@@ -70,7 +70,7 @@ class Places:
         self.busy = False
         self.waiting = 0
 
-    def room(self) -> tuple[int, int]:
+    def room(self, claim_takes: float = 0.0) -> tuple[int, int]:
         return self.free, self.free
 
     def put(self, jobs: Any) -> None:

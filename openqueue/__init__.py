@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from openqueue.app import (
+    from openqueue.backoff import Exponential, Fixed
+    from openqueue.clients import (
         Client,
         SyncClient,
         connect,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
         enqueue_many_sync,
         enqueue_sync,
     )
-    from openqueue.backoff import Exponential, Fixed
     from openqueue.embedding import Worker, lifespan
     from openqueue.errors import (
         ConfigError,
@@ -109,7 +109,7 @@ _HOME = {
     "AttemptFailed": "worker.subscribers",
     "CallNext": "tasks.middleware",
     "Cancelled": "tasks.control",
-    "Client": "app",
+    "Client": "clients",
     "Context": "tasks.context",
     "Exponential": "backoff",
     "Fixed": "backoff",
@@ -121,15 +121,15 @@ _HOME = {
     "RunInfo": "runs.model",
     "RunStarted": "worker.events",
     "Snooze": "tasks.control",
-    "SyncClient": "app",
+    "SyncClient": "clients",
     "Task": "tasks.task",
     "Worker": "embedding",
-    "connect": "app",
-    "connect_sync": "app",
-    "enqueue": "app",
-    "enqueue_many": "app",
-    "enqueue_many_sync": "app",
-    "enqueue_sync": "app",
+    "connect": "clients",
+    "connect_sync": "clients",
+    "enqueue": "clients",
+    "enqueue_many": "clients",
+    "enqueue_many_sync": "clients",
+    "enqueue_sync": "clients",
     "lifespan": "embedding",
     "middleware": "tasks.middleware",
     "subscribe": "worker.subscribers",

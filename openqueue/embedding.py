@@ -16,7 +16,8 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
-from openqueue.app import default_enqueuer, open_client, open_worker
+from openqueue.app import open_worker
+from openqueue.clients import default_enqueuer, open_client
 from openqueue.errors import ConfigError
 from openqueue.events import Events
 from openqueue.runs.client import Client

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from openqueue.app import url_of
 from openqueue.bench.report import Options, Report, Result
 from openqueue.bench.scenarios import Run, measure
 from openqueue.bench.schemas import remove_abandoned, temporary_schema
 from openqueue.bench.server import look_at, this_machine
+from openqueue.clients import url_of
 from openqueue.db.pool import Database
 from openqueue.settings import Settings
 

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from openqueue.app import open_client
 from openqueue.bench.crew import Crew, crew
 from openqueue.bench.report import Options, Result
 from openqueue.bench.tasks import idle, mark, work
+from openqueue.clients import open_client
 from openqueue.errors import OpenQueueError
 from openqueue.runs.client import Client
 from openqueue.settings import Settings

@@ -45,7 +45,7 @@ def run_fleet(settings: Settings, *, once: bool) -> int:
 
 
 async def _run(settings: Settings, bus: Events, *, once: bool) -> int:
-    from openqueue.app import open_client
+    from openqueue.clients import open_client
     from openqueue.fleet.fleet import Fleet
     from openqueue.telemetry.health import HealthServer
 

@@ -93,7 +93,7 @@ def require_database(settings: Settings) -> None:
 
     That of `openqueue dev` in this directory counts while it runs.
     """
-    from openqueue.app import url_of
+    from openqueue.clients import url_of
     from openqueue.dev.embedded import DEFAULT_DIRECTORY, is_address_of_ours, running_server, stopped_server
 
     url = settings.database_url and settings.database_url.get_secret_value()
@@ -117,7 +117,7 @@ def require_database(settings: Settings) -> None:
 @asynccontextmanager
 async def client(settings: Settings) -> AsyncIterator[Client]:
     """A client for one command."""
-    from openqueue.app import open_client
+    from openqueue.clients import open_client
     from openqueue.db.events import SchemaIsNewer
     from openqueue.events import Events
 

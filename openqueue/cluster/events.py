@@ -7,7 +7,7 @@ from uuid import UUID
 
 from openqueue.events import Event
 
-__all__ = ["DutyFailed", "PartitionsMade", "RunRescued", "WorkerSuspected"]
+__all__ = ["DutyFailed", "LanesRemoved", "PartitionsMade", "RunRescued", "WorkerSuspected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,13 @@ class PartitionsMade(Event):
     """New month partitions of the history."""
 
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LanesRemoved(Event):
+    """Lanes that had no job for a while are gone; their next job brings them back."""
+
+    lanes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from openqueue.app import open_client, open_worker
+from openqueue.app import open_worker
+from openqueue.clients import open_client
 from openqueue.db.migrations import migrate
 from openqueue.errors import RunCancelled
 from openqueue.runs.client import Client

@@ -60,7 +60,7 @@ class Client:
         self._silence = silence
         self._listener = listener
         self._listening: asyncio.Task[None] | None = None
-        self._waiting = Waiting()
+        self._waiting = Waiting(database)
         self._catalogue = Catalogue(database, namespace)
         self._storing = Storing(self, database, namespace, largest_input)
 
@@ -78,12 +78,13 @@ class Client:
         return SyncClient(Lent(self))
 
     async def close(self) -> None:
-        """Stop listening; the database is not closed."""
+        """Stop listening and looking; the database is not closed."""
         if self._listening is not None:
             self._listening.cancel()
             with suppress(asyncio.CancelledError):
                 await self._listening
             self._listening = None
+        await self._waiting.close()
 
     @overload
     async def enqueue(self, what: Item[R], /, *, connection: object | None = None) -> Run[R]: ...
@@ -139,8 +140,6 @@ class Client:
     ) -> list[Run[Any]]:
         """Enqueue all or none; the runs are in the order of the items. Of equal keys in one batch one wins.
 
-        On a `connection` with no transaction open, more than 20,000 are several of them: open one.
-
         Items may come from a generator: of many, the next are made while the database stores the ones
         before, all in one transaction, and the event loop is left to others in between.
         """
@@ -154,17 +153,13 @@ class Client:
         await self._listen()
         try:
             with waiting_for(run_id):
-                async with asyncio.timeout(seconds):
-                    await self._waiting.until_ended(
-                        run_id, lambda: self.database.fetchval("await_run", run_id)
-                    )
+                row = await self._waiting.ended(run_id, seconds)
         except TimeoutError:
             why = await self._why_not_ended(run_id)
             if why is not None:
-                raise TimeoutError(
-                    f"Run {run_id} has not ended within {seconds:g} s; it goes on.{why}"
-                ) from None
-        row = await self.database.fetchrow("run_result", run_id)
+                late = f"Run {run_id} has not ended within {seconds:g} s; it goes on.{why}"
+                raise TimeoutError(late) from None
+            row = await self._waiting.ended(run_id, 0)
         if row is None:
             raise _not_found(run_id)
         return returned(run_id, row, declared)

@@ -158,7 +158,7 @@ class Run(Generic[R]):
         """Wait until the run has ended and return what the task returned.
 
         Raises RunFailed, RunCancelled or RunExpired by its end, RunNotFound, and TimeoutError once
-        `timeout` (seconds, "10s", a timedelta; None: no limit) is over; the run then goes on.
+        `timeout` (seconds, "10s", a timedelta; None: no limit; 0: look once) is over; the run then goes on.
         """
         value: R = await self._ask(lambda client: client.result(self.id, timeout, declared=self._declared))
         return value

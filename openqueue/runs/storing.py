@@ -51,7 +51,10 @@ class Storing:
             executor = adapt(connection)
             # All are sound before the first is sent: what else is in the caller's transaction may go on.
             batches = [self._batch(part) async for part in parts(items, MOST_AT_ONCE)]
-            return [run for batch in batches for run in await self._store(executor, batch)]
+            if len(batches) < 2:
+                return [run for batch in batches for run in await self._store(executor, batch)]
+            async with executor.together() as one:
+                return [run for batch in batches for run in await self._store(one, batch)]
         coming = parts(items, AT_ONCE)
         first, second = await anext(coming, None), await anext(coming, None)
         if first is None:

@@ -150,11 +150,11 @@ def using(taker: Enqueuer, sync: SyncEnqueuer | None = None) -> Iterator[None]:
 
 
 def _from_settings() -> Provider:
-    """The composition root's client: the one place where a lower room asks a higher one, by its name."""
-    provider: Provider = import_module("openqueue.app").default_enqueuer
+    """The default client: the one place where a lower room asks a higher one, by its name."""
+    provider: Provider = import_module("openqueue.clients").default_enqueuer
     return provider
 
 
 def _sync_from_settings() -> SyncEnqueuer:
-    taker: SyncEnqueuer = import_module("openqueue.app").default_sync_client
+    taker: SyncEnqueuer = import_module("openqueue.clients").default_sync_client
     return taker

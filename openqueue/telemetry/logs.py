@@ -78,6 +78,7 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
         otherwise=Words(INFO, "run ended"),
     ),
     worker.LeaseWasLost: Words(WARNING, "lease lost: the run is no longer this worker's"),
+    worker.ExpiredBeforeStart: Words(INFO, "run expired before it began"),
     worker.JobsReleased: Words(INFO, "jobs given back, uncounted"),
     worker.AttemptAbandoned: Words(WARNING, "task did not end when cancelled, its run goes back"),
     worker.ThreadAbandoned: Words(WARNING, "task did not end, and its thread is left behind"),
@@ -106,6 +107,7 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
     ),
     cluster.WorkerSuspected: Words(WARNING, "a worker may be dead"),
     cluster.PartitionsMade: Words(INFO, "partitions of the history made"),
+    cluster.LanesRemoved: Words(INFO, "lanes that had no job for a while removed"),
     cluster.DutyFailed: Words(WARNING, "a duty failed, and is tried again"),
     db.StatementRetried: Words(DEBUG, "statement lost against others, and is sent again"),
     db.ListenerConnected: Choice(

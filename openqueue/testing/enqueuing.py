@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
-from openqueue import app
-from openqueue.app import default_enqueuer
+from openqueue import clients
+from openqueue.clients import default_enqueuer
 from openqueue.codec import encode
 from openqueue.runs.model import Run
 from openqueue.tasks.enqueuer import Item
@@ -83,13 +83,13 @@ class TestingSyncEnqueuer:
         """As `SyncClient.enqueue`; a task may be given by name if it is declared in this process."""
         if isinstance(item, str):
             self._portal.call(self._asynchronous.publish())
-        run: Run[Any] = app.default_sync_client.enqueue(item, *args, connection=connection, **options)
+        run: Run[Any] = clients.default_sync_client.enqueue(item, *args, connection=connection, **options)
         self._follow(connection)
         return run
 
     def enqueue_many(self, items: Iterable[Item[Any]], *, connection: object | None = None) -> list[Run[Any]]:
         """As `SyncClient.enqueue_many`."""
-        runs = app.default_sync_client.enqueue_many(items, connection=connection)
+        runs = clients.default_sync_client.enqueue_many(items, connection=connection)
         self._follow(connection)
         return runs
 

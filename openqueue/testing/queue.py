@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from openqueue.app import close_default_clients, default_enqueuer, processes_of
+from openqueue.app import processes_of
+from openqueue.clients import close_default_clients, default_enqueuer
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
 from openqueue.runs.model import RunInfo

@@ -9,7 +9,7 @@ from uuid import UUID
 from openqueue.events import Emit
 from openqueue.runs.outcomes import Outcome
 from openqueue.worker.completer import Completer
-from openqueue.worker.events import LeaseWasLost
+from openqueue.worker.events import ExpiredBeforeStart, LeaseWasLost
 from openqueue.worker.inflight import Inflight
 from openqueue.worker.job import Job
 
@@ -64,7 +64,10 @@ class Control:
         if job.lost:
             return
         job.lost = True
-        self._emit(LeaseWasLost(job.id, job.task, "running it"))
+        if job.expired:
+            self._emit(ExpiredBeforeStart(job.id, job.task, job.row["deadline"].isoformat()))
+        else:
+            self._emit(LeaseWasLost(job.id, job.task, "running it"))
         if pool.drop(job):
             self._completer.gone(job)
         else:

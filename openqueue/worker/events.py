@@ -10,6 +10,7 @@ from openqueue.events import Event
 __all__ = [
     "AttemptAbandoned",
     "BellChanged",
+    "ExpiredBeforeStart",
     "JobsReleased",
     "LeaseWasLost",
     "LoopBlocked",
@@ -131,6 +132,15 @@ class LeaseWasLost(Event):
     run_id: UUID
     task: str
     doing: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredBeforeStart(Event):
+    """The deadline of a claimed job passed before it began: its run has ended as expired."""
+
+    run_id: UUID
+    task: str
+    deadline: str
 
 
 @dataclass(frozen=True, slots=True)

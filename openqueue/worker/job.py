@@ -31,6 +31,7 @@ class Job:
     asked        what was asked of the attempt: 'cancel', 'stop', or nothing
     doubted      whether this worker still has the lease is to be asked before the attempt begins
     lost         the lease is gone: nothing of it may be written
+    expired      it is gone because the deadline passed before the attempt began
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Job:
         "claim",
         "claimed_at",
         "doubted",
+        "expired",
         "finished_at",
         "id",
         "lost",
@@ -61,6 +63,7 @@ class Job:
         self.asked: Asked | None = None
         self.doubted: bool = row["suspect"] and not self.started
         self.lost = False
+        self.expired = False
         self.runner: asyncio.Task[None] | None = None
         self.cancelled: Cancellation | None = None
 

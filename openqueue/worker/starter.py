@@ -67,7 +67,14 @@ class Starter:
         lost = await self._database.fetchval(
             "start_jobs", self._worker, [job.id for job in jobs], [job.claim for job in jobs], begun
         )
+        expired = await self._expired_of(job for job in jobs if job.id in lost and not begun)
         for job in jobs:
             job.started = True
+            job.expired = job.id in expired
             if job.id in lost:
                 self._lost(job)
+
+    async def _expired_of(self, lost: Iterable[Job]) -> list[UUID]:
+        """Which of these must not run because their deadline has passed."""
+        late = [job.id for job in lost if job.row["deadline"] is not None]
+        return list(await self._database.fetchval("expired_runs", late)) if late else []

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+from openqueue.cluster.lanes import UnusedLanes
 from openqueue.cluster.members import Member
 from openqueue.cluster.partitions import Partitions
 from openqueue.cluster.rescuer import Rescuer
@@ -157,7 +158,7 @@ class Worker:
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
-                running(*self._producers, *self._watches, self._doorbell, self._rescuer, self._partitions),
+                running(*self._producers, *self._watches, self._doorbell, self._rescuer, *self._upkeep),
             ):
                 queues, places = tuple(self._queues or ()), self._limits.concurrency
                 self._bus.emit(WorkerStarted(self.id, self.name, len(self._registry), queues, places))
@@ -204,7 +205,7 @@ class Worker:
             gone=timedelta(seconds=limits.gone),
             frozen=timedelta(seconds=limits.lease),
         )
-        self._partitions = Partitions(self._database, bus.emit)
+        self._upkeep = Partitions(self._database, bus.emit), UnusedLanes(self._database, bus.emit)
         self._listener.subscribe(self._doorbell.hear)
         self._listener.subscribe(self._control.hear)
         self._listener.on_connected(self._doorbell.look)
@@ -266,8 +267,7 @@ class Worker:
             yield
         finally:
             self.pulse.draining = True
-            running_now = self._count_running()
-            self._bus.emit(WorkerDraining(self.id, running_now, self._limits.grace))
+            self._bus.emit(WorkerDraining(self.id, self._count_running(), self._limits.grace))
             await drain(self._producers, self._pools, self._control, self._limits.grace, self._bus.emit)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:

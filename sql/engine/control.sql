@@ -126,6 +126,27 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION :schema.await_run(uuid) IS 'Ask for a notification when a run ends; false if it is not live.';
 
+-- The same for several, for who waits for many at once. Answers a row for each that is not live (with its result; status is null
+-- if there is no such run), and for each live one that somebody has locked just now: its end will not be told, so look again soon.
+CREATE OR REPLACE FUNCTION :schema.await_runs(ids uuid[])
+RETURNS TABLE (id uuid, live boolean, status text, output text, error text, task text)
+LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE :schema.jobs j SET awaited = true FROM (
+        SELECT l.id FROM unnest(ids) AS u (id) JOIN :schema.jobs l ON l.id = ANY (ARRAY[u.id])
+        WHERE NOT l.awaited FOR UPDATE OF l SKIP LOCKED
+    ) l WHERE j.id = ANY (ARRAY[l.id]);
+    RETURN QUERY SELECT u.id, j.id IS NOT NULL, r.status, r.output::text, r.error::text, r.task
+    FROM unnest(ids) AS u (id)
+    LEFT JOIN LATERAL (SELECT j.id, j.awaited FROM :schema.jobs j WHERE j.id = u.id OFFSET 0) j ON true
+    LEFT JOIN LATERAL (SELECT f.* FROM :schema.find_run(u.id) f WHERE j.id IS NULL) r ON true
+    WHERE j.awaited IS NOT TRUE;
+END $$;
+COMMENT ON FUNCTION :schema.await_runs(uuid[]) IS 'Ask for a notification when runs end; answers those that have, with their results.';
+
 -- DELETE FROM runs: a finished run goes with all its history; an unfinished one is refused.
 CREATE OR REPLACE FUNCTION :schema.delete_run() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN

@@ -110,7 +110,8 @@ SET search_path = pg_catalog AS $$ SELECT hashtextextended(:'schema' || $1::text
 
 -- Look for dead workers, and rescue what they held. A worker is dead when its liveness lock has been free, with no beat, for
 -- `gone`; or when it has not beaten for `frozen` though its session lives. Safe to run by many at once: each dead worker is
--- taken by one. Who holds its lock and beats is not touched: to look at the living writes nothing. One row a rescued job; a
+-- taken by one. Who has only just appeared and not beaten yet is left alone for a while: it has its lock in a moment, on a slow
+-- machine a little later. Who holds its lock and beats is not touched: to look at the living writes nothing. One row a rescued job; a
 -- row without id means: look again in that many milliseconds (in verdict).
 CREATE OR REPLACE FUNCTION :schema.rescue(
     rescuer uuid, gone interval DEFAULT '3 seconds', frozen interval DEFAULT '60 seconds', most_losses integer DEFAULT 3
@@ -130,6 +131,7 @@ BEGIN
     FOR w IN SELECT o.* FROM :schema.workers o WHERE o.id = ANY (silent) ORDER BY o.id FOR UPDATE SKIP LOCKED
     LOOP
         dead := w.beat_at < clock_timestamp() - frozen;
+        CONTINUE WHEN NOT dead AND w.beat_at = w.started_at AND w.beat_at > clock_timestamp() - LEAST(frozen, gone * 5);
         IF NOT dead AND pg_try_advisory_xact_lock(:schema.liveness_key(w.id)) THEN
             IF w.suspected_at IS NULL OR w.suspected_at < w.beat_at THEN
                 UPDATE :schema.workers o SET suspected_at = clock_timestamp() WHERE o.id = w.id;

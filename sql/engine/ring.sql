@@ -1,20 +1,22 @@
 -- Lanes and the doorbell: how waiting work is found, and how an idle worker learns of it at once.
 -- Theory: architecture.md, "Lanes" and "The doorbell".
 
--- Make each lane of these (queue, priority) pairs known. Pairs may repeat; a lane may get several rows, which is harmless.
+-- Make each lane of these (queue, priority) pairs known. Pairs may repeat; a lane may get several rows, which is harmless. A row that
+-- is to be removed (lanes.sql) does not count. returns begins with a number that the lane never had, should it have been there before.
 CREATE OR REPLACE FUNCTION :schema.note_lanes(namespace text, queues text[], priorities smallint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 BEGIN
     IF NOT EXISTS (SELECT FROM unnest(queues, priorities) AS p (queue, priority)
                    WHERE NOT EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = note_lanes.namespace
-                                     AND l.queue = p.queue AND l.priority = p.priority)) THEN
+                                     AND l.queue = p.queue AND l.priority = p.priority AND l.retired IS NULL)) THEN
         RETURN;
     END IF;
-    INSERT INTO :schema.lanes (namespace, queue, priority)
-    SELECT DISTINCT note_lanes.namespace, p.queue, p.priority FROM unnest(queues, priorities) AS p (queue, priority)
+    INSERT INTO :schema.lanes (namespace, queue, priority, returns)
+    SELECT DISTINCT note_lanes.namespace, p.queue, p.priority, pg_current_xact_id()::text::bigint FROM unnest(queues, priorities) AS p (queue, priority)
     WHERE NOT EXISTS (SELECT FROM :schema.lanes l
-                      WHERE l.namespace = note_lanes.namespace AND l.queue = p.queue AND l.priority = p.priority);
+                      WHERE l.namespace = note_lanes.namespace AND l.queue = p.queue AND l.priority = p.priority
+                        AND l.retired IS NULL);
 END $$;
 
 -- Is anyone waiting to be told about one of these queues?

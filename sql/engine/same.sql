@@ -30,7 +30,8 @@ BEGIN
         FROM request r RETURNING j.seq
     )
     SELECT EXISTS (SELECT FROM :schema.lanes l
-                   WHERE l.namespace = add_one.namespace AND l.queue = add_one.queue AND l.priority = add_one.priority),
+                   WHERE l.namespace = add_one.namespace AND l.queue = add_one.queue AND l.priority = add_one.priority
+                     AND l.retired IS NULL),
         CASE WHEN EXISTS (SELECT FROM :schema.bells b
                           WHERE b.namespace = add_one.namespace AND b.queue IN (add_one.queue, '*'))
         THEN pg_notify(:'schema', json_build_object('namespace', namespace,

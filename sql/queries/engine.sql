@@ -32,6 +32,10 @@ FROM :schema.claim_lane($1::uuid, $2::bigint, $3::integer, $4::integer, $5::text
 -- $1 worker · $2 ids · $3 claims · $4 whether they have begun already
 SELECT :schema.start_jobs($1::uuid, $2::uuid[], $3::bigint[], $4::boolean);
 
+-- name: expired_runs
+-- Those of these runs that have ended as expired.
+SELECT ARRAY(SELECT a.run_id FROM :schema.attempts a WHERE a.run_id = ANY ($1::uuid[]) AND a.final AND a.outcome = 'expired');
+
 -- name: finish_jobs
 -- $1 worker · $2 ids · $3 claims · $4 outcomes · $5 outputs · $6 errors · $7 delays (s) · $8 started (s ago) · $9 finished (s ago)
 -- $10 claims of which nothing is left
@@ -79,6 +83,19 @@ SELECT :schema.set_bells($1::uuid, $2::text, $3::text[]);
 -- name: ensure_partitions
 SELECT :schema.ensure_partitions($1::integer);
 
+-- name: retire_lanes
+-- $1 how long a mark must have been there · $2 rows up to which nothing is marked. Answers the marks of lanes to be dropped.
+SELECT :schema.retire_lanes($1::interval, $2::integer);
+
+-- name: open_transactions
+SELECT :schema.open_transactions();
+
+-- name: any_open
+SELECT :schema.any_open($1::text[]);
+
+-- name: drop_lanes
+SELECT :schema.drop_lanes($1::timestamptz[]);
+
 -- name: cancel_run
 SELECT :schema.cancel_run($1::uuid, $2::text);
 
@@ -90,3 +107,6 @@ SELECT :schema.promote_run($1::uuid);
 
 -- name: await_run
 SELECT :schema.await_run($1::uuid);
+
+-- name: await_runs
+SELECT id, live, status, output, error, task FROM :schema.await_runs($1::uuid[]);

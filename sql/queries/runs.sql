@@ -1,8 +1,5 @@
 -- What the client reads of runs.
 
--- name: run_result
-SELECT status, output::text AS output, error::text AS error, task FROM :schema.find_run($1::uuid);
-
 -- name: run_info
 SELECT id, namespace, task, queue, priority, status, input::text AS input, output::text AS output, error::text AS error,
     progress::text AS progress, meta::text AS meta, tags, key, attempt, max_attempts, worker, created_at, run_at, started_at,

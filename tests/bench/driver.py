@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from typing import Any
 
-from openqueue.app import open_client
 from openqueue.bench.crew import Crew, crew
 from openqueue.cli.session import run_async
+from openqueue.clients import open_client
 from openqueue.runs.client import Client
 from openqueue.settings import load_settings
 from openqueue.tasks.enqueuer import Item

@@ -11,7 +11,8 @@ import time
 import pytest
 
 from openqueue import task
-from openqueue.app import open_client, open_worker
+from openqueue.app import open_worker
+from openqueue.clients import open_client
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks.registry import Registry
 from openqueue.worker.events import BellChanged

@@ -124,6 +124,33 @@ async def test_jobs_of_a_worker_without_a_row_are_rescued(engine: Engine, anothe
     assert await engine.sql("SELECT FROM claims") == []
 
 
+async def test_a_worker_that_has_only_just_appeared_is_no_suspect(engine: Engine, another: Another) -> None:
+    """It is registered, and on a slow machine a while away from its lock and its first beat."""
+    rescuer = await another()
+    await engine.value("register_worker", engine.worker, "default", "n", "h", 1, "v", None, 1)
+
+    async def suspects() -> list[Any]:
+        rows = await rescuer.call("rescue", rescuer.worker, timedelta(seconds=3), timedelta(seconds=60))
+        return [row["worker"] for row in rows]
+
+    later = "UPDATE workers SET started_at = started_at - $1::interval, beat_at = beat_at - $1::interval"
+    assert await suspects() == []
+    await engine.sql(later, timedelta(seconds=10))
+    assert await suspects() == []
+    await engine.sql(later, timedelta(seconds=6))
+    assert await suspects() == [engine.worker]
+
+
+async def test_a_worker_that_has_beaten_is_a_suspect_at_once_when_its_lock_is_free(
+    engine: Engine, another: Another
+) -> None:
+    rescuer = await another()
+    await engine.value("register_worker", engine.worker, "default", "n", "h", 1, "v", None, 1)
+    await engine.call("beat_worker", engine.worker, "running", 0, [], timedelta(seconds=15))
+    (row,) = await rescuer.call("rescue", rescuer.worker, timedelta(seconds=3), timedelta(seconds=60))
+    assert (row["id"], row["worker"]) == (None, engine.worker)
+
+
 # The fence of what an attempt writes.
 
 

@@ -18,6 +18,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("cluster",),
     ("worker", "scheduler", "workflows", "messages", "streams"),
     ("telemetry", "alerts", "workbench"),
+    ("clients",),
     ("app",),
     ("bench", "dev", "embedding", "fleet"),
     ("testing",),
@@ -27,7 +28,21 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 WORDS = set(LEVELS[0])
-EDGE = {"app", "bench", "cli", "dev", "django", "embedding", "pytest_plugin", "settings", "testing"}
+EDGE = set(
+    [
+        "app",
+        "bench",
+        "cli",
+        "clients",
+        "dev",
+        "django",
+        "embedding",
+        "fleet",
+        "pytest_plugin",
+        "settings",
+        "testing",
+    ]
+)
 
 FOUND = imports()
 

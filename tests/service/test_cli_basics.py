@@ -104,7 +104,7 @@ def test_help_imports_only_what_lists_the_commands(bare: Command) -> None:
 
 def test_help_imports_nothing_that_is_heavy(bare: Command) -> None:
     answer = bare.run("--help", PYTHONPROFILEIMPORTTIME="1")
-    for heavy in ("asyncpg", "pydantic", "structlog", "asyncio", "openqueue.app", "openqueue.cli.runs"):
+    for heavy in ("asyncpg", "pydantic", "structlog", "asyncio", "openqueue.clients", "openqueue.cli.runs"):
         assert not re.search(rf"\| +{re.escape(heavy)}$", answer.err, re.MULTILINE), heavy
 
 

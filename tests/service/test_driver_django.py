@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import django
@@ -15,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 import openqueue
 from openqueue.errors import ConnectionFailed, InvalidOption
-from tests.support.drivers import CONTRACT, Given, ask, check_in_place, job, stored
+from tests.support.drivers import AUTOCOMMIT, CONTRACT, Given, ask, check_in_place, job, stored
 
 POSTGRESQL = "django.db.backends.postgresql"
 
@@ -41,8 +42,8 @@ def shop(dsn: str, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def opener(dsn: str) -> AsyncIterator[Given]:
-    connection.set_autocommit(False)
+async def opener(dsn: str, *, autocommit: bool = False) -> AsyncIterator[Given]:
+    connection.set_autocommit(autocommit)
 
     async def execute(sql: str) -> None:
         with connection.cursor() as cursor:
@@ -64,6 +65,19 @@ async def opener(dsn: str) -> AsyncIterator[Given]:
 @pytest.mark.parametrize("promise", CONTRACT, ids=lambda one: one.__name__)
 def test_django(promise: Any, shop: str) -> None:
     check_in_place(promise, opener, shop)
+
+
+@pytest.mark.parametrize("promise", AUTOCOMMIT, ids=lambda one: one.__name__)
+def test_django_in_autocommit(promise: Any, shop: str) -> None:
+    check_in_place(promise, partial(opener, autocommit=True), shop)
+
+
+def test_a_large_batch_is_part_of_the_atomic_block(shop: str) -> None:
+    with openqueue.connect_sync(shop):
+        with suppress(ZeroDivisionError), transaction.atomic():
+            openqueue.enqueue_many_sync(map(job.item, range(20_001)), connection=connection)
+            raise ZeroDivisionError
+        assert stored(shop) == 0
 
 
 def test_the_job_goes_with_the_atomic_block(shop: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -14,12 +15,12 @@ from psycopg.types.uuid import UUIDLoader
 import openqueue
 from openqueue.db.connections import adapt
 from openqueue.errors import ConnectionFailed, InvalidOption
-from tests.support.drivers import CONTRACT, Given, check, check_in_place, job, stored
+from tests.support.drivers import AUTOCOMMIT, CONTRACT, Given, check, check_in_place, job, stored
 
 
 @asynccontextmanager
-async def of_connection(dsn: str) -> AsyncIterator[Given]:
-    connection = psycopg.connect(dsn)
+async def of_connection(dsn: str, *, autocommit: bool = False) -> AsyncIterator[Given]:
+    connection = psycopg.connect(dsn, autocommit=autocommit)
 
     async def execute(sql: str) -> None:
         connection.execute(sql.encode())
@@ -38,8 +39,8 @@ async def of_connection(dsn: str) -> AsyncIterator[Given]:
 
 
 @asynccontextmanager
-async def of_async_connection(dsn: str) -> AsyncIterator[Given]:
-    connection = await psycopg.AsyncConnection.connect(dsn)
+async def of_async_connection(dsn: str, *, autocommit: bool = False) -> AsyncIterator[Given]:
+    connection = await psycopg.AsyncConnection.connect(dsn, autocommit=autocommit)
 
     async def execute(sql: str) -> None:
         await connection.execute(sql.encode())
@@ -57,6 +58,17 @@ async def test_psycopg(promise: Any, opener: Any, dsn: str) -> None:
 @pytest.mark.parametrize("promise", CONTRACT, ids=lambda one: one.__name__)
 def test_psycopg_without_await(promise: Any, dsn: str) -> None:
     check_in_place(promise, of_connection, dsn)
+
+
+@pytest.mark.parametrize("opener", [of_connection, of_async_connection], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("promise", AUTOCOMMIT, ids=lambda one: one.__name__)
+async def test_psycopg_in_autocommit(promise: Any, opener: Any, dsn: str) -> None:
+    await check(promise, partial(opener, autocommit=True), dsn)
+
+
+@pytest.mark.parametrize("promise", AUTOCOMMIT, ids=lambda one: one.__name__)
+def test_psycopg_in_autocommit_without_await(promise: Any, dsn: str) -> None:
+    check_in_place(promise, partial(of_connection, autocommit=True), dsn)
 
 
 def test_with_autocommit_it_is_stored_at_once_or_with_the_block(dsn: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from inspect import isawaitable
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from sqlalchemy.pool import NullPool
 import openqueue
 from openqueue.errors import ConnectionFailed, InvalidOption
 from openqueue.runs.loops import running_loop
-from tests.support.drivers import CONTRACT, Given, ask, check, check_in_place, job, stored
+from tests.support.drivers import AUTOCOMMIT, CONTRACT, Given, ask, check, check_in_place, job, stored
 
 
 class Base(DeclarativeBase):
@@ -136,6 +137,37 @@ async def test_sqlalchemy(promise: Any, makes: Makes, driver: str, dsn: str) -> 
 @pytest.mark.parametrize("promise", CONTRACT, ids=name_of)
 def test_sqlalchemy_without_await(promise: Any, makes: Makes, driver: str, dsn: str) -> None:
     check_in_place(promise, makes(driver), dsn)
+
+
+def in_autocommit(makes: Makes, driver: str) -> Any:
+    """The opener, with an engine in AUTOCOMMIT."""
+
+    @asynccontextmanager
+    async def opener(dsn: str) -> AsyncIterator[Given]:
+        async with makes(driver)(dsn) as given:
+            options = {"isolation_level": "AUTOCOMMIT"}
+            found = given.connection
+            if hasattr(found, "get_bind"):
+                found = found.connection(execution_options=options)
+            else:
+                found = found.execution_options(**options)
+            if isawaitable(found):
+                await found
+            yield given
+
+    return opener
+
+
+@pytest.mark.parametrize(("makes", "driver"), [*ASYNC, SYNC[0]], ids=name_of)
+@pytest.mark.parametrize("promise", AUTOCOMMIT, ids=name_of)
+async def test_sqlalchemy_in_autocommit(promise: Any, makes: Makes, driver: str, dsn: str) -> None:
+    await check(promise, in_autocommit(makes, driver), dsn)
+
+
+@pytest.mark.parametrize(("makes", "driver"), SYNC, ids=name_of)
+@pytest.mark.parametrize("promise", AUTOCOMMIT, ids=name_of)
+def test_sqlalchemy_in_autocommit_without_await(promise: Any, makes: Makes, driver: str, dsn: str) -> None:
+    check_in_place(promise, in_autocommit(makes, driver), dsn)
 
 
 @pytest.fixture

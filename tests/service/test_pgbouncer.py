@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -13,6 +15,9 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
 
 import openqueue
 from openqueue import Context, RunCancelled, task
@@ -26,7 +31,7 @@ from openqueue.events import Event
 from openqueue.service import running
 from openqueue.settings import load_settings
 from openqueue.worker.events import RunFinished, RunStarted
-from tests.support.bouncer import MISSING, PROGRAM, Bouncer
+from tests.support.bouncer import MISSING, PREPARES, PROGRAM, TOO_OLD, Bouncer, bouncer_version
 from tests.support.command import Command
 from tests.support.drivers import ask
 from tests.support.eventually import eventually
@@ -222,6 +227,121 @@ async def test_O3_the_callers_own_connections_through_it_carry_the_job_in_their_
             double.options(connection=other).enqueue_sync(0)
             other.rollback()
         assert stored() == SESSIONS * 3 + 4 * SESSIONS
+
+
+NOT_PREPARED: dict[str, dict[str, Any]] = {
+    "asyncpg": {
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: "",
+    },
+    "psycopg": {"prepare_threshold": None},
+}
+"""What `docs/pgbouncer.md` says to give as connect_args."""
+
+
+@pytest.mark.usefixtures("left_behind")
+@pytest.mark.parametrize("driver", NOT_PREPARED)
+async def test_O3_an_async_session_of_sqlalchemy_through_it_carries_the_job(
+    bouncer: Bouncer, dsn: str, driver: str
+) -> None:
+    url = bouncer.dsn.replace("postgresql:", f"postgresql+{driver}:")
+    engine = create_async_engine(url, connect_args=NOT_PREPARED[driver], pool_size=2)
+    async with openqueue.connect(bouncer.dsn, **POOLED):
+        for turn in range(4 * SESSIONS):
+            async with AsyncSession(engine) as session:
+                await double.options(connection=session).enqueue(turn)
+                assert (await session.execute(text("SELECT 1"))).scalar() == 1
+                await openqueue.enqueue_many([double.item(turn), double.item(-turn)], connection=session)
+                await (session.commit() if turn % 2 else session.rollback())
+        async with engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await openqueue.enqueue_many(map(double.item, range(20_001)), connection=connection)
+    await engine.dispose()
+    assert ask(dsn, "SELECT count(*) FROM openqueue.jobs") == [(SESSIONS * 6 + 20_001,)]
+
+
+@pytest.mark.usefixtures("left_behind")
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+async def test_O3_a_session_of_sqlalchemy_through_it_carries_the_job(
+    bouncer: Bouncer, dsn: str, driver: str
+) -> None:
+    url = bouncer.dsn.replace("postgresql:", f"postgresql+{driver}:")
+    engine = create_engine(url, connect_args=NOT_PREPARED.get(driver, {}), pool_size=2)
+    with openqueue.connect_sync(bouncer.dsn, **POOLED):
+        for turn in range(4 * SESSIONS):
+            with Session(engine) as session:
+                double.options(connection=session).enqueue_sync(turn)
+                openqueue.enqueue_many_sync([double.item(turn), double.item(-turn)], connection=session)
+                (session.commit if turn % 2 else session.rollback)()
+    engine.dispose()
+    assert ask(dsn, "SELECT count(*) FROM openqueue.jobs") == [(SESSIONS * 6,)]
+
+
+DJANGO = """
+import sys
+from contextlib import suppress
+import django
+from django.conf import settings
+from psycopg.conninfo import conninfo_to_dict
+
+url, autocommit = sys.argv[1], sys.argv[2] == "autocommit"
+parts = conninfo_to_dict(url)
+default = {"ENGINE": "django.db.backends.postgresql", "NAME": parts["dbname"], "HOST": parts["host"],
+           "PORT": parts["port"], "USER": parts["user"], "DISABLE_SERVER_SIDE_CURSORS": True}
+settings.configure(DATABASES={"default": default}, USE_TZ=True)
+django.setup()
+from django.db import connection, transaction
+import openqueue
+
+@openqueue.task(name="double")
+def double(number: int) -> int:
+    return 2 * number
+
+with openqueue.connect_sync(url, pooler="transaction"):
+    if autocommit:
+        openqueue.enqueue_many_sync(map(double.item, range(20_001)), connection=connection)
+    for turn in range(16):
+        with suppress(ZeroDivisionError), transaction.atomic():
+            double.options(connection=connection).enqueue_sync(turn)
+            openqueue.enqueue_many_sync([double.item(turn), double.item(-turn)], connection=connection)
+            1 / (turn % 2)
+"""
+
+
+@pytest.mark.usefixtures("left_behind")
+@pytest.mark.parametrize(("mode", "more"), [("atomic", 0), ("autocommit", 20_001)])
+async def test_O3_django_through_it_carries_the_job(
+    bouncer: Bouncer, dsn: str, mode: str, more: int, tmp_path: Path
+) -> None:
+    """In a program of its own: a process has one configuration of Django."""
+    (tmp_path / "shop.py").write_text(DJANGO)
+    done = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(tmp_path / "shop.py"),
+        bouncer.dsn,
+        mode,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    _, said = await done.communicate()
+    assert done.returncode == 0, said.decode()
+    assert ask(dsn, "SELECT count(*) FROM openqueue.jobs") == [(8 * 3 + more,)]
+
+
+@pytest.mark.skipif(bouncer_version() < PREPARES, reason=TOO_OLD)
+async def test_O3_where_it_keeps_prepared_statements_a_callers_connection_may_prepare(dsn: str) -> None:
+    with Bouncer.before(dsn, sessions=SESSIONS, prepared=100) as bouncer:
+        async with every_session(bouncer):
+            pass
+        async with openqueue.connect(bouncer.dsn, **POOLED):
+            mine, other = await of_asyncpg(bouncer.dsn), await of_psycopg(bouncer.dsn)
+            for number in range(4 * SESSIONS):
+                await double.options(connection=mine).enqueue(number)
+                await double.options(connection=other).enqueue(number)
+            await mine.close()
+            await other.close()
+            assert ask(dsn, "SELECT count(*) FROM openqueue.jobs") == [(8 * SESSIONS,)]
 
 
 async def test_without_the_setting_the_first_error_names_what_to_set(bouncer: Bouncer) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from typer.main import get_command
@@ -70,6 +72,21 @@ def test_the_manifests_are_what_kubernetes_expects() -> None:
         assert {one["name"] for one in container.get("env", ())} <= variables
     (worker,) = pod["containers"]
     _probes_reach_the_worker(worker)
+
+
+@pytest.mark.parametrize("version", ["1.28", kubernetes_validate.latest_version()])
+def test_the_manifests_keep_the_schemas_of_kubernetes(version: str) -> None:
+    """Strictly: a field that is not known is refused, as one with a typing error must be."""
+    deployment, secret = yaml.safe_load_all(shown("yaml", "openqueue.yaml").text)
+    for manifest in (deployment, secret):
+        assert version.startswith(kubernetes_validate.validate(manifest, version, strict=True))
+    mistyped, wrong = deepcopy(deployment), deepcopy(deployment)
+    pod = mistyped["spec"]["template"]["spec"]
+    pod["terminationGracePeriod"] = pod.pop("terminationGracePeriodSeconds")
+    wrong["spec"]["replicas"] = "two"
+    for manifest in (mistyped, wrong):
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def _probes_reach_the_worker(worker: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ import sys
 
 def test_that_has_nothing_to_do_with_openqueue():
     assert "openqueue.pytest_plugin" in sys.modules
-    assert not {"asyncpg", "pydantic", "openqueue.testing", "openqueue.app"} & set(sys.modules)
+    assert not {"asyncpg", "pydantic", "openqueue.testing", "openqueue.clients"} & set(sys.modules)
 """
 
 CONFIG = """

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from openqueue import task
-from openqueue.app import open_client
+from openqueue.clients import open_client
 from openqueue.errors import (
     InvalidArguments,
     InvalidOption,

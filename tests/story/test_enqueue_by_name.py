@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from openqueue import task
-from openqueue.app import open_client
+from openqueue.clients import open_client
 from openqueue.errors import InvalidArguments, UnknownTask
 from openqueue.runs.client import Client
 from openqueue.settings import load_settings

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from openqueue import task
-from openqueue.app import open_client
+from openqueue.clients import open_client
 from openqueue.errors import InvalidOption, OpenQueueError, TooLarge
 from openqueue.runs.client import Client
 from openqueue.runs.parts import MOST_TEXT, parts

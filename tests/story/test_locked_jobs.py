@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from openqueue import Context, task
-from openqueue.app import open_client
+from openqueue.clients import open_client
 from openqueue.runs.client import Client
 from openqueue.settings import load_settings
 from openqueue.worker.events import OutcomeUnsaved, RunFinished, WorkerDraining

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from openqueue import task
-from openqueue.app import open_client
+from openqueue.clients import open_client
 from openqueue.db.migrations import migrate
 from openqueue.settings import load_settings
 from openqueue.tasks.control import Snooze

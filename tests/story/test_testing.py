@@ -14,7 +14,7 @@ import pytest
 
 import openqueue as front
 from openqueue import Context, GiveUp, InvalidArguments, InvalidOption, RunFailed, Snooze, UnknownTask, task
-from openqueue.app import default_enqueuer
+from openqueue.clients import default_enqueuer
 from openqueue.errors import UnexpectedState
 from openqueue.settings import load_settings
 from openqueue.tasks.enqueuer import Item

@@ -1,8 +1,9 @@
-"""PgBouncer in transaction mode before the test's database, as Debian packages it."""
+"""PgBouncer in transaction mode before the test's database: Debian's, or the one that a variable names."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,8 +18,24 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from openqueue.dev.account import server_account
 
 PORT = 6432
-PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+PROGRAM = os.environ.get("OPENQUEUE_TEST_PGBOUNCER") or shutil.which(
+    "pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
+)
 MISSING = "MISSING: PgBouncer (apt-get install pgbouncer)"
+
+PREPARES = (1, 21)
+"""The first version that can keep the statements that clients prepare."""
+
+TOO_OLD = "MISSING: PgBouncer 1.21 or newer (OPENQUEUE_TEST_PGBOUNCER=/path/to/pgbouncer)"
+
+
+def bouncer_version() -> tuple[int, ...]:
+    """Of the program that the tests use; () if there is none."""
+    if PROGRAM is None:
+        return ()
+    said = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in re.findall(r"\d+", said.split("\n")[0])[:2])
+
 
 CONFIGURATION = """\
 [databases]
@@ -42,7 +59,7 @@ logfile = {directory}/log
 class Bouncer:
     """A PgBouncer as a child of this process, which never runs as root; `dsn` survives restarts."""
 
-    def __init__(self, behind: str, directory: Path, sessions: int) -> None:
+    def __init__(self, behind: str, directory: Path, sessions: int, prepared: int) -> None:
         parts = urlsplit(behind)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self._directory = directory
@@ -57,14 +74,18 @@ class Bouncer:
         (directory / "users").write_text(f'"{user}" "{parts.password or ""}"\n')
         (directory / "ini").write_text(
             CONFIGURATION.format(**reached, own_port=PORT, directory=directory, sessions=sessions)
+            + (f"max_prepared_statements = {prepared}\n" if bouncer_version() >= PREPARES else "")
         )
 
     @classmethod
     @contextmanager
-    def before(cls, behind: str, *, sessions: int = 4) -> Iterator[Bouncer]:
-        """Started before the database `behind`, which it uses with so many sessions."""
+    def before(cls, behind: str, *, sessions: int = 4, prepared: int = 0) -> Iterator[Bouncer]:
+        """Started before the database `behind`, which it uses with so many sessions.
+
+        Of what clients prepare it keeps so many statements a session, if its version can.
+        """
         directory = Path(tempfile.mkdtemp(prefix="oq-pgb-", dir="/tmp"))
-        bouncer = cls(behind, directory, sessions)
+        bouncer = cls(behind, directory, sessions, prepared)
         account = server_account()
         for path in (directory, *directory.iterdir()):
             os.chown(path, account.uid, account.gid)

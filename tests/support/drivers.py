@@ -19,7 +19,7 @@ from openqueue.errors import ConnectionFailed, InvalidOption, OpenQueueError, Sc
 from openqueue.runs.loops import in_place
 from openqueue.tasks.enqueuer import Item
 
-__all__ = ["CONTRACT", "Given", "Opener", "check", "check_in_place", "job", "stored"]
+__all__ = ["AUTOCOMMIT", "CONTRACT", "Given", "Opener", "check", "check_in_place", "job", "stored"]
 
 Do = Callable[[], Awaitable[object]]
 AWKWARD = "100% of %s and %(p1)s, $1 and $10, :p1 ::text \\: 'quoted' \"too\" {1,NULL} \\N ünï 🚀\n"
@@ -202,6 +202,41 @@ async def a_closed_connection_is_said_to_be_so(given: Given) -> None:
     with pytest.raises(ConnectionFailed, match=r"closed|given back to its pool"):
         await given.enqueue(1)
 
+
+FULL = 20_000
+"""Items in the first statement of a batch; what follows is in another one."""
+
+
+async def a_batch_that_fails_half_way_leaves_nothing(given: Given) -> None:
+    late = job.options(id="01890000-0000-7000-8000-000000000000").item(FULL)
+    with pytest.raises(InvalidOption, match=r"items\[20000\]: id"):
+        await given.enqueue_many([*map(job.item, range(FULL)), late])
+    assert stored(given.dsn) == 0
+    await given.enqueue(1)
+    assert stored(given.dsn) == 1
+
+
+async def a_large_batch_is_stored_at_once(given: Given) -> None:
+    runs = await given.enqueue_many(map(job.item, range(FULL + 1)))
+    assert len({run.id for run in runs}) == FULL + 1 == stored(given.dsn)
+    await given.enqueue(1)
+    assert stored(given.dsn) == FULL + 2
+
+
+async def a_transaction_begun_by_hand_goes_on(given: Given) -> None:
+    await given.execute("BEGIN")
+    await given.enqueue_many(map(job.item, range(FULL + 1)))
+    assert stored(given.dsn) == 0
+    await given.execute("ROLLBACK")
+    assert stored(given.dsn) == 0
+
+
+AUTOCOMMIT = [
+    a_batch_that_fails_half_way_leaves_nothing,
+    a_large_batch_is_stored_at_once,
+    a_transaction_begun_by_hand_goes_on,
+]
+"""What is kept on a connection that has no transaction open, and begins none by itself."""
 
 CONTRACT = [
     the_job_appears_with_the_commit,

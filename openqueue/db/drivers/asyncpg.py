@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self
 
 from openqueue.db.drivers.executor import Rows, closed, other_loop, translated
-from openqueue.errors import ConnectionFailed
+from openqueue.errors import ConnectionFailed, OpenQueueError
 
 __all__ = ["OfConnection", "OfPool"]
 
@@ -29,6 +31,20 @@ class OfConnection:
             raise translated(error, self._timeout) from error
         return rows
 
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[Self]:
+        """The transaction that is open, or one of our own."""
+        if self._connection.is_in_transaction():
+            yield self
+            return
+        try:
+            async with self._connection.transaction():
+                yield self
+        except OpenQueueError:
+            raise
+        except Exception as error:
+            raise translated(error, self._timeout) from error
+
 
 class OfPool:
     """Runs each statement on some connection of the application's pool."""
@@ -44,6 +60,22 @@ class OfPool:
         try:
             async with self._pool.acquire(timeout=self._timeout) as connection:
                 return await OfConnection(connection, self._timeout).fetch(sql, *args)
+        except OpenQueueError:
+            raise
+        except Exception as error:
+            raise translated(error, self._timeout) from error
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[OfConnection]:
+        """One connection of the pool, in a transaction."""
+        try:
+            async with (
+                self._pool.acquire(timeout=self._timeout) as connection,
+                OfConnection(connection, self._timeout).together() as one,
+            ):
+                yield one
+        except OpenQueueError:
+            raise
         except Exception as error:
             raise translated(error, self._timeout) from error
 

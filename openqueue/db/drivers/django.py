@@ -5,9 +5,11 @@ Statements go through Django's own cursor, so that its transactions, its wrapper
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from openqueue.db.drivers.executor import InPlace, Rows, failed, refused, translated
+from openqueue.db.drivers.executor import InPlace, Rows, failed, idle, refused, translated, without_autocommit
 from openqueue.db.drivers.paramstyle import named, pyformat
 from openqueue.errors import OpenQueueError
 
@@ -33,6 +35,25 @@ class OfConnection(InPlace):
                 return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except Exception as error:
             raise _translated(error) from error
+
+    @contextmanager
+    def together_now(self) -> Iterator[None]:
+        """By the connection, not by `atomic`, which would take the one that has its alias in this thread."""
+        try:
+            if self._in_transaction():
+                yield
+            else:
+                mine = self._connection
+                with without_autocommit(mine.set_autocommit, mine.commit, mine.rollback):
+                    yield
+        except OpenQueueError:
+            raise
+        except Exception as error:
+            raise _translated(error) from error
+
+    def _in_transaction(self) -> bool:
+        self._connection.ensure_connection()
+        return not (self._connection.get_autocommit() and idle(self._connection.connection))
 
 
 def _translated(error: Exception) -> OpenQueueError:

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from typing import Any, Protocol, Self
 
 from openqueue.db.faults import mapped
 from openqueue.errors import ConnectionFailed, InvalidOption, OpenQueueError
 
-__all__ = ["Executor", "InPlace", "Rows", "closed", "failed", "other_loop", "refused", "translated"]
+__all__ = [
+    "Executor",
+    "InPlace",
+    "Rows",
+    "closed",
+    "failed",
+    "idle",
+    "other_loop",
+    "refused",
+    "translated",
+    "without_autocommit",
+]
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -23,6 +41,13 @@ class Executor(Protocol):
         """Run the statement with $1, $2 … and return its rows. JSON passes as text."""
         ...
 
+    def together(self) -> AbstractAsyncContextManager[Executor]:
+        """What runs several statements, all or none: in the transaction that is open.
+
+        Where none is, and each statement would be one (autocommit), in one that ends with the block.
+        """
+        ...
+
 
 class InPlace(ABC):
     """An executor over a synchronous driver: it blocks, in the caller's thread, and never awaits anything.
@@ -34,8 +59,41 @@ class InPlace(ABC):
     def fetch_now(self, sql: str, args: tuple[Any, ...]) -> Rows:
         """Run the statement and return its rows."""
 
+    @abstractmethod
+    def together_now(self) -> AbstractContextManager[None]:
+        """Within the block, statements are all or none; see `Executor.together`."""
+
     async def fetch(self, sql: str, /, *args: Any) -> Rows:
         return self.fetch_now(sql, args)
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[Self]:
+        with self.together_now():
+            yield self
+
+
+def idle(connection: Any) -> bool:
+    """Whether no transaction is open on a connection of psycopg or psycopg2."""
+    return bool(connection.info.transaction_status == 0)  # PQTRANS_IDLE
+
+
+@contextmanager
+def without_autocommit(
+    set_autocommit: Callable[[bool], object], commit: Callable[[], object], rollback: Callable[[], object]
+) -> Iterator[None]:
+    """A transaction on a connection that has none, by its driver's own calls; then autocommit again."""
+    set_autocommit(False)
+    try:
+        try:
+            yield
+        except BaseException:
+            with suppress(Exception):  # the session is gone, and its transaction with it
+                rollback()
+            raise
+        commit()
+    finally:
+        with suppress(Exception):
+            set_autocommit(True)
 
 
 def translated(error: Exception, seconds: float | None = None) -> OpenQueueError:

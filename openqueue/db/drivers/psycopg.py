@@ -7,10 +7,13 @@ its connection are left aside.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Self
 
-from openqueue.db.drivers.executor import InPlace, Rows, closed, translated
+from openqueue.db.drivers.executor import InPlace, Rows, closed, idle, translated
 from openqueue.db.drivers.paramstyle import named, pyformat
+from openqueue.errors import OpenQueueError
 
 __all__ = ["OfAsyncConnection", "OfConnection"]
 
@@ -34,6 +37,19 @@ class OfConnection(InPlace):
             raise translated(error) from error
         return rows
 
+    @contextmanager
+    def together_now(self) -> Iterator[None]:
+        if not _needs_one(self._connection):
+            yield
+            return
+        try:
+            with self._connection.transaction():
+                yield
+        except OpenQueueError:
+            raise
+        except Exception as error:
+            raise translated(error) from error
+
 
 class OfAsyncConnection:
     """Runs statements on a connection, in the caller's event loop."""
@@ -56,6 +72,25 @@ class OfAsyncConnection:
         except Exception as error:
             raise translated(error, self._timeout) from error
         return rows
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[Self]:
+        """The transaction that is open, or one of our own."""
+        if not _needs_one(self._connection):
+            yield self
+            return
+        try:
+            async with self._connection.transaction():
+                yield self
+        except OpenQueueError:
+            raise
+        except Exception as error:
+            raise translated(error, self._timeout) from error
+
+
+def _needs_one(connection: Any) -> bool:
+    """Whether each statement would be a transaction; otherwise one is open, or opened by the first."""
+    return bool(connection.autocommit and idle(connection))
 
 
 def _plain(cursor: Any) -> Any:

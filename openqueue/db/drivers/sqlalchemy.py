@@ -8,9 +8,20 @@ style of the driver.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import Any, NoReturn, Self
 
-from openqueue.db.drivers.executor import InPlace, Rows, closed, failed, refused, translated
+from openqueue.db.drivers.executor import (
+    InPlace,
+    Rows,
+    closed,
+    failed,
+    idle,
+    refused,
+    translated,
+    without_autocommit,
+)
 from openqueue.db.drivers.paramstyle import named, pyformat
 from openqueue.errors import ConnectionFailed, OpenQueueError
 
@@ -32,6 +43,16 @@ class OfSession(InPlace):
         except Exception as error:
             raise _translated(error) from error
 
+    @contextmanager
+    def together_now(self) -> Iterator[None]:
+        try:
+            with _together(self._session.connection()):
+                yield
+        except OpenQueueError:
+            raise
+        except Exception as error:
+            raise _translated(error) from error
+
 
 class OfConnection(InPlace):
     """Runs statements in a connection's transaction, which it begins if need be."""
@@ -44,6 +65,16 @@ class OfConnection(InPlace):
     def fetch_now(self, sql: str, args: tuple[Any, ...]) -> Rows:
         try:
             return _run(self._connection, sql, args)
+        except Exception as error:
+            raise _translated(error) from error
+
+    @contextmanager
+    def together_now(self) -> Iterator[None]:
+        try:
+            with _together(self._connection):
+                yield
+        except OpenQueueError:
+            raise
         except Exception as error:
             raise _translated(error) from error
 
@@ -61,6 +92,23 @@ class OfAsyncConnection:
         try:
             async with asyncio.timeout(self._timeout):
                 return await (await self._opened()).run_sync(_run, sql, args)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise _translated(error, self._timeout) from error
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[Self]:
+        """The transaction that is open, or one of our own."""
+        try:
+            connection = await self._opened()
+            inside = await connection.run_sync(_entered)
+            try:
+                yield self
+            except BaseException as error:
+                await connection.run_sync(_left, inside, error)
+                raise
+            await connection.run_sync(_left, inside, None)
+        except OpenQueueError:
+            raise
         except Exception as error:
             raise _translated(error, self._timeout) from error
 
@@ -87,18 +135,50 @@ def refuse_engine(engine: Any, _: float | None) -> NoReturn:
 
 
 def _run(connection: Any, sql: str, args: tuple[Any, ...]) -> Rows:
-    dialect = connection.dialect
-    if dialect.name == "postgresql" and dialect.driver in NAMED:
+    if _driver(connection) in NAMED:
         result = connection.exec_driver_sql(pyformat(sql), named(args))
-    elif dialect.name == "postgresql" and dialect.driver in NUMBERED:
-        result = connection.exec_driver_sql(sql, args)
     else:
+        result = connection.exec_driver_sql(sql, args)
+    rows: Rows = result.mappings().all()
+    return rows
+
+
+def _driver(connection: Any) -> str:
+    dialect = connection.dialect
+    if dialect.name != "postgresql" or dialect.driver not in NAMED | NUMBERED:
         raise refused(
             f"it is on {dialect.name}+{dialect.driver}. Jobs are kept in PostgreSQL; of SQLAlchemy's drivers "
             "psycopg, asyncpg and psycopg2 are supported (postgresql+psycopg://…)."
         )
-    rows: Rows = result.mappings().all()
-    return rows
+    return str(dialect.driver)
+
+
+@contextmanager
+def _together(connection: Any) -> Iterator[None]:
+    """The transaction that is open, or one of our own: by the dialect, as AUTOCOMMIT ignores `begin()`."""
+    numbered = _driver(connection) in NUMBERED
+    dialect, pooled = connection.dialect, connection.connection
+    own, real = pooled.dbapi_connection, pooled.driver_connection
+    if not own.autocommit or (real.is_in_transaction() if numbered else not idle(real)):
+        yield
+        return
+
+    def set_autocommit(on: bool) -> None:
+        dialect.set_isolation_level(own, "AUTOCOMMIT" if on else dialect.default_isolation_level)
+
+    with without_autocommit(set_autocommit, lambda: dialect.do_commit(own), lambda: dialect.do_rollback(own)):
+        yield
+
+
+def _entered(connection: Any) -> ExitStack:
+    """The block, begun: as is left, where the driver may be awaited."""
+    inside = ExitStack()
+    inside.enter_context(_together(connection))
+    return inside
+
+
+def _left(_: Any, inside: ExitStack, error: BaseException | None) -> None:
+    inside.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
 
 
 def _translated(error: Exception, seconds: float | None = None) -> OpenQueueError:

@@ -28,21 +28,11 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 WORDS = set(LEVELS[0])
-EDGE = set(
-    [
-        "app",
-        "bench",
-        "cli",
-        "clients",
-        "dev",
-        "django",
-        "embedding",
-        "fleet",
-        "pytest_plugin",
-        "settings",
-        "testing",
-    ]
-)
+EDGE = {"app", "bench", "cli", "clients", "dev", "django", "embedding", "fleet"} | {
+    "pytest_plugin",
+    "settings",
+    "testing",
+}
 
 FOUND = imports()
 

@@ -11,9 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-import asyncpg
-
-from openqueue.db.faults import mapped
+from openqueue.db.faults import FROM_ASYNCPG, mapped
 from openqueue.db.migrations import migrate
 from openqueue.db.statements import Statements
 from openqueue.db.target import Connection, Target, connect
@@ -100,7 +98,7 @@ async def _connected(target: Target) -> AsyncIterator[Connection]:
     connection = await connect(target, application="openqueue bench")
     try:
         yield connection
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (*FROM_ASYNCPG, TimeoutError) as error:
         raise mapped(error, str(target.place), doing="bench") from error
     finally:
         with suppress(Exception):

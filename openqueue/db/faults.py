@@ -11,13 +11,17 @@ import asyncpg
 from openqueue.db.reports import Report, layers, reported, sqlstate
 from openqueue.errors import ConnectionFailed, InvalidOption, OpenQueueError, SchemaError
 
-__all__ = ["BEHIND_POOLER", "is_conflict", "is_refused_value", "mapped", "sqlstate"]
+__all__ = ["BEHIND_POOLER", "FROM_ASYNCPG", "is_conflict", "is_refused_value", "mapped", "sqlstate"]
 
 BEHIND_POOLER = (
     'Set pooler = "transaction" (OPENQUEUE_POOLER), '
     "and listen_dsn (OPENQUEUE_LISTEN_DSN) to the server itself"
 )
 """What to do where a pooler in transaction mode shows itself; begins a sentence."""
+
+FROM_ASYNCPG = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What a statement raises, or the loss of its session. InternalClientError is that, too: who sends a
+statement when asyncpg has read that the server ends the session, but not yet its end, is told of a state."""
 
 _POOLED = (
     "a pooler in transaction mode is in between, and gave a prepared statement to another session",
@@ -91,7 +95,7 @@ def mapped(
         return _timed_out(where, during, seconds)
     if report := reported(error):
         return _from_server(report, where, during, schema)
-    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
+    if isinstance(error, FROM_ASYNCPG):
         return _from_client(error, where, during)
     return _from_driver(list(layers(error))[-1], where, during)
 

@@ -17,11 +17,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
-import asyncpg
-
 from openqueue.clock import Clock, SystemClock
 from openqueue.db.events import ListenerAbsent, ListenerConnected, ListenerLost
-from openqueue.db.faults import BEHIND_POOLER, mapped
+from openqueue.db.faults import BEHIND_POOLER, FROM_ASYNCPG, mapped
 from openqueue.db.statements import Statements
 from openqueue.db.target import Connection, Target, connect
 from openqueue.errors import ConnectionFailed, OpenQueueError
@@ -132,7 +130,7 @@ class Listener:
             async with self._session() as connection:
                 await self._listen(connection)
                 await self._watch(connection)
-        except (OpenQueueError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (OpenQueueError, *FROM_ASYNCPG) as error:
             return mapped(error, str(self.target.place), doing="LISTEN", seconds=self.timeout)
 
     @asynccontextmanager

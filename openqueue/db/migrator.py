@@ -24,7 +24,7 @@ from typing import TypeVar
 import asyncpg
 
 from openqueue.db.events import EngineReplaced, MigrationApplied, MigrationWaiting
-from openqueue.db.faults import mapped, sqlstate
+from openqueue.db.faults import FROM_ASYNCPG, mapped, sqlstate
 from openqueue.db.ledger import Applied, Ledger, State, Status, judge, own_version, read_ledger
 from openqueue.db.statements import Statements
 from openqueue.db.steps import Part, Step, partitions, script, steps
@@ -198,7 +198,7 @@ class Migrator:
                 await _run(connection, part, _LOCKED)
             return True
         finally:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # it ends with the session
+            with suppress(*FROM_ASYNCPG):  # it ends with the session
                 await connection.execute(self.own["migrator_let_go"], self.key)
 
     async def _drop_invalid(self, connection: Connection, part: Part) -> None:
@@ -289,5 +289,5 @@ def _refuse_foreign(schema: str, columns: list[str]) -> None:
 async def _errors(connection: Connection, schema: str) -> AsyncIterator[None]:
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except FROM_ASYNCPG as error:
         raise mapped(error, str(place_of(connection)), doing="migrate", schema=schema) from error

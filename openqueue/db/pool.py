@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncpg
 
 from openqueue.db.events import StatementRetried
-from openqueue.db.faults import is_conflict, mapped, sqlstate
+from openqueue.db.faults import FROM_ASYNCPG, is_conflict, mapped, sqlstate
 from openqueue.db.statements import Statements
 from openqueue.db.target import Connection, Place, Target, refuse_old
 from openqueue.errors import ConnectionFailed
@@ -154,7 +154,7 @@ class Database:
         connection = await self._acquire(timeout or self.timeout, "")
         try:
             yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FROM_ASYNCPG as error:
             raise await self._mapped(error) from error
         finally:
             await self._release(connection)

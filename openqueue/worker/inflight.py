@@ -24,7 +24,7 @@ __all__ = ["Inflight"]
 
 PREFETCH_SECONDS: Final = 0.05
 MOST_PREFETCHED: Final = 1_000
-TURN: Final = 0.002
+TURN: Final = 0.005
 """Seconds that runners may go on without letting the event loop do anything else."""
 
 Execute = Callable[[Job], Awaitable[Outcome]]
@@ -46,6 +46,7 @@ class Inflight:
         self._changed = asyncio.Event()
         self._turn_ends = 0.0
         self._turning = False
+        self._asked_more = False
         self._finished = 0
         self._measured = (time.monotonic(), 0)
         self._rate = 0.0
@@ -110,7 +111,7 @@ class Inflight:
         self._waiting.extend(jobs)
         if len(self._waiting) > self.concurrency:
             self._turn_ends = 0.0
-        for _ in range(min(len(self._waiting), self.concurrency - len(self._runners))):
+        if self._waiting and len(self._running) == len(self._runners) < self.concurrency:
             self._start_runner()
 
     def take_waiting(self) -> list[Job]:
@@ -157,9 +158,17 @@ class Inflight:
         if self._waiting and len(self._runners) < self.concurrency:
             self._start_runner()
 
+    def _start_more(self) -> None:
+        """Once the loop is back: if every runner waits inside its job, the jobs that wait need others."""
+        self._asked_more = False
+        if len(self._running) == len(self._runners):
+            for _ in range(min(len(self._waiting), self.concurrency - len(self._runners))):
+                self._start_runner()
+
     async def _run_jobs(self) -> None:
         me = asyncio.current_task()
         assert me is not None
+        loop = asyncio.get_running_loop()
         here = OnePlace(self.waits)
         place.set(here)
         clean = copy_context()
@@ -174,6 +183,9 @@ class Inflight:
             job.started_at = now
             here.job = job
             self._running.add(job)
+            if self._waiting and not self._asked_more:
+                self._asked_more = True
+                loop.call_soon(self._start_more)
             try:
                 outcome = await self._execute(job)
             finally:

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest.mock import AsyncMock
 
 import asyncpg
 import pytest
 
+from openqueue.db import listener as listener_room
 from openqueue.db.events import ListenerConnected, ListenerLost
 from openqueue.db.listener import Listener
+from openqueue.db.target import Connection
 from openqueue.errors import ConnectionFailed
 from openqueue.events import Event
 from openqueue.service import running
@@ -212,3 +215,28 @@ async def test_stopping_closes_the_session(make: Callable[..., Listener], other:
     sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'listener under test'"
     while await other.fetchval(sessions + " AND datname = current_database()"):
         pass
+
+
+async def test_a_session_that_ends_between_two_statements_is_lost_and_not_the_worker(
+    make: Callable[..., Listener], events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver has read that the server ends the session, but not yet its end: it calls that internal."""
+    connect, times = listener_room.connect, 0
+
+    async def connects(*args: Any, **options: Any) -> asyncpg.Connection:
+        nonlocal times
+        times += 1
+        connection = await connect(*args, **options)
+        if times == 1:
+            error = asyncpg.InternalClientError(
+                "cannot switch to state 12; another operation (2) is in progress"
+            )
+            monkeypatch.setattr(Connection, "add_listener", AsyncMock(side_effect=error))
+        else:
+            monkeypatch.undo()
+        return connection
+
+    monkeypatch.setattr(listener_room, "connect", connects)
+    async with running(make()), asyncio.timeout(10):
+        assert "another operation" in str(await events.next(ListenerLost))
+        await events.next(ListenerConnected)

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from openqueue.db import listener as listener_room
+from openqueue.db import target
 from openqueue.db.events import ListenerConnected, ListenerLost
 from openqueue.db.listener import Listener
 from openqueue.db.target import Connection
@@ -221,7 +222,7 @@ async def test_a_session_that_ends_between_two_statements_is_lost_and_not_the_wo
     make: Callable[..., Listener], events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driver has read that the server ends the session, but not yet its end: it calls that internal."""
-    connect, times = listener_room.connect, 0
+    connect, times = target.connect, 0
 
     async def connects(*args: Any, **options: Any) -> asyncpg.Connection:
         nonlocal times

@@ -179,6 +179,9 @@ class Lanes:
                 returned = True
             lane.returns = returns
             self._obey(key)
+            swept.pop(key, None)
+        for key in swept:  # it has been removed; if it comes back, it is read from its beginning
+            del self._lanes[key]
         if plan.sweep and any(upto is not None for upto in plan.uptos):
             self._pace(seconds)
         return returned

@@ -94,7 +94,7 @@ class Producer:
         self._woken = asyncio.Event()
         self._last_queue = ""
         self._go_on = False
-        self._asked: asyncio.Future[int] | None = None
+        self._asked: list[asyncio.Future[int]] = []
         doorbell.join(self.hear, lambda: self._inflight.room()[0] <= 0)
 
     def hear(self, ready: Sequence[Sequence[Any]] | None, due: float | None) -> None:
@@ -114,7 +114,7 @@ class Producer:
             if room <= 0:
                 await self._wait_room()
                 continue
-            asked, self._asked = self._asked, None
+            asked, self._asked = self._asked, []
             # All that was ready has been read, and one lane has something new: then that is all there is.
             hurry = not (asked or self._go_on or self._limited or self._pace.owes_a_look(time.monotonic()))
             belled = self._lanes.belled(self._queues) if hurry else None
@@ -126,7 +126,7 @@ class Producer:
                 else:
                     await self.once(room, starting)
             except OpenQueueError as error:
-                self._asked = asked
+                self._asked = asked + self._asked
                 await asyncio.sleep(self._stumbling.stumble(error))
                 self._lanes.doubt()
                 self._pace.sweep_soon()
@@ -141,17 +141,18 @@ class Producer:
 
     async def look(self) -> int:
         """Have the next claim look through everything; answers what it brought. Needs `run` beside it."""
-        if self._asked is None or self._asked.done():
-            self._asked = asyncio.get_running_loop().create_future()
+        asked = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
         self._woken.set()
-        return await asyncio.shield(self._asked)
+        return await asked
 
-    async def _answer(self, asked: asyncio.Future[int], room: int, starting: int) -> int:
+    async def _answer(self, asked: list[asyncio.Future[int]], room: int, starting: int) -> None:
         self._lanes.doubt()
         self._pace.look_forward()
         got = await self.once(room, starting)
-        asked.set_result(got)
-        return got
+        for one in asked:
+            if not one.done():
+                one.set_result(got)
 
     async def once(self, room: int, starting: int) -> int:
         """One claim of at most `room` jobs, of which `starting` begin now; answers how many it brought."""

@@ -91,13 +91,17 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH lane AS MATERIALIZED (
-        SELECT l.queue, l.priority, l.returns, COALESCE(c.cursor, 0) AS cursor,
-            COALESCE(c.upto, 9223372036854775807) AS upto, LEAST(claim_jobs.n, q.most) AS most,
+        SELECT l.queue, l.priority, l.returns, COALESCE(l.cursor, 0) AS cursor,
+            COALESCE(l.upto, 9223372036854775807) AS upto, LEAST(claim_jobs.n, q.most) AS most,
             row_number() OVER (ORDER BY l.priority, l.queue <= last_queue, l.queue) AS ord
-        FROM (SELECT a.queue, a.priority, sum(a.returns)::bigint AS returns FROM :schema.lanes a
-              WHERE a.namespace = claim_jobs.namespace GROUP BY 1, 2) l
-        LEFT JOIN unnest(lane_queues, lane_priorities, lane_cursors, lane_uptos) AS c (queue, priority, cursor, upto)
-            ON c.queue = l.queue AND c.priority = l.priority
+        FROM (  -- grouped, not joined: by nested loops, which is all that is allowed here, many lanes would take their square
+            SELECT g.queue, g.priority, sum(g.returns)::bigint AS returns, max(g.cursor) AS cursor, max(g.upto) AS upto
+            FROM (SELECT a.queue, a.priority, a.returns, NULL::bigint AS cursor, NULL::bigint AS upto FROM :schema.lanes a
+                  WHERE a.namespace = claim_jobs.namespace
+                  UNION ALL SELECT c.queue, c.priority, NULL, c.cursor, c.upto
+                  FROM unnest(lane_queues, lane_priorities, lane_cursors, lane_uptos) AS c (queue, priority, cursor, upto)) g
+            GROUP BY 1, 2 HAVING count(g.returns) > 0
+        ) l
         LEFT JOIN unnest(queues, limits) AS q (queue, most) ON q.queue = l.queue
         WHERE queues IS NULL OR q.queue IS NOT NULL
     ), picked AS MATERIALIZED (

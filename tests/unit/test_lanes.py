@@ -319,3 +319,17 @@ def test_what_was_taken_from_a_named_lane_moves_its_cursor_and_a_bell_meanwhile_
     lanes.hear([["default", 0, 8]])
     lanes.learn_lane(Belled("default", 0, 6), 9)
     assert at(lanes) == 7
+
+
+def test_a_lane_that_was_removed_is_forgotten_and_read_from_its_beginning_when_it_comes_back() -> None:
+    lanes = Lanes()
+
+    def answer(*rows: list[Any]) -> dict[str, Any]:
+        return {"xmin": 10, "xid": None, "lanes": list(rows)}
+
+    lanes.learn(lanes.forward(), [], answer(["a", 0, 0, 5], ["b", 0, 0, 7]), 0.001)
+    assert lanes.forward().cursors == [5, 7]
+    lanes.learn(lanes.forward(), [], answer(["b", 0, 0, 7]), 0.001)
+    assert lanes.forward().queues == ["b"]
+    lanes.learn(lanes.forward(), [], answer(["a", 0, 0, None], ["b", 0, 0, 7]), 0.001)
+    assert dict(zip(lanes.forward().queues, lanes.forward().cursors, strict=True)) == {"b": 7, "a": 0}

@@ -238,6 +238,26 @@ async def test_after_a_failed_claim_everything_behind_the_cursors_is_in_doubt() 
     assert stage.producer._lanes.forward().cursors in ([0], [1000])
 
 
+async def test_everyone_who_asks_for_a_look_hears_of_one_that_began_later_also_where_one_fails() -> None:
+    stage = Stage()
+    stage.database.answers.clear()
+    running = asyncio.create_task(stage.until(lambda: False))
+    first = asyncio.create_task(stage.producer.look())
+    await stage.database.called.wait()  # the first claim, which is not yet its look, is under way
+    stage.database.answers.set()
+    assert await asyncio.wait_for(first, 10) == 0
+    stage.database.fail = ConnectionFailed("gone")
+    looks = [asyncio.create_task(stage.producer.look())]
+    made = len(stage.database.calls)
+    await eventually(lambda: len(stage.database.calls) > made)
+    looks.append(asyncio.create_task(stage.producer.look()))
+    await eventually(lambda: len(stage.database.calls) > made + 1)
+    stage.database.fail = None
+    assert await asyncio.wait_for(asyncio.gather(*looks), 10) == [0, 0]
+    running.cancel()
+    await asyncio.wait([running])
+
+
 async def test_what_is_given_back_names_the_claim_of_each_job() -> None:
     stage = Stage()
     stage.database.rows = [job(1)]

@@ -56,7 +56,7 @@ class Passing:
         return len(claimed)
 
     def is_flat(self, share: int = 10) -> bool:
-        """Whether the last tenth costs as little as the first, by the middle value: pages end now and then."""
+        """Whether the last tenth costs as little as the first, by the middle value: some pages end."""
         part = max(1, len(self.costs) // share)
         first, last = sorted(self.costs[:part])[part // 2], sorted(self.costs[-part:])[part // 2]
         return last <= 1.1 * first

@@ -126,13 +126,13 @@ async def test_K8_after_the_listening_session_was_ended_the_next_job_starts_at_o
             assert await db.fetchval(end) == 1
             await here.wait_for(ListenerConnected, count=turn + 2)
             began = time.monotonic()
-            assert await (await quick.enqueue(turn)).result("5s") == turn
-            assert time.monotonic() - began < 1
+            assert await (await quick.enqueue(turn)).result("20s") == turn
+            assert time.monotonic() - began < 10, "long before the next poll"
         # Also what is enqueued while nobody listens.
         await db.fetchval(end)
         began = time.monotonic()
-        assert await (await quick.enqueue(9)).result("5s") == 9
-        assert time.monotonic() - began < 3
+        assert await (await quick.enqueue(9)).result("20s") == 9
+        assert time.monotonic() - began < 15
 
 
 async def test_K6_a_server_that_is_restarted_and_killed_loses_no_run_and_gets_its_worker_back(
@@ -196,7 +196,7 @@ async def test_a_queue_has_its_bound_in_the_whole_process_and_is_not_slowed_by_i
         await asyncio.gather(*(run.result("30s") for run in runs))
         assert most == 2
         assert ran == 60
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
 
 
 async def test_two_workers_of_one_name_are_two_workers(
@@ -271,7 +271,7 @@ async def test_a_beat_that_fails_for_any_reason_is_followed_by_the_next(
     async with working(dsn, quick, prepare=harm, heartbeat="100ms") as here:
         await here.wait_for(ServiceStumbled)
         await eventually(lambda: here.worker.pulse.beaten and failures == 0)
-        assert await (await quick.enqueue(1)).result("5s") == 1
+        assert await (await quick.enqueue(1)).result("20s") == 1
 
 
 async def test_a_part_that_dies_ends_the_worker_and_says_why(dsn: str, client: Client) -> None:

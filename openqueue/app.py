@@ -27,7 +27,7 @@ __all__ = ["discover_tasks", "open_worker", "processes_of", "run_worker"]
 
 
 IDLE: Final = 3.0
-"""Seconds after which a worker lets go of connections that it does not need, but for one."""
+"""Seconds after which a worker lets go of connections that it does not need: more than between two polls."""
 
 
 def discover_tasks(settings: Settings) -> Registry:
@@ -52,9 +52,10 @@ async def open_worker(
     """
     bus = bus or Events()
     set_roots(settings.dirs)
+    idle = max(IDLE, 1.5 * settings.poll_interval.total_seconds())
     found = surrounded(registry or discover_tasks(settings))
     async with (
-        database_of(settings, bus, "openqueue worker", idle=IDLE) as database,
+        database_of(settings, bus, "openqueue worker", idle=idle) as database,
         client_of(settings, database, bus) as client,
     ):
         yield Worker(

@@ -210,7 +210,7 @@ def _default_settings() -> Settings:
 
 @asynccontextmanager
 async def database_of(
-    settings: Settings, bus: Events, application: str, *, idle: float = 10.0
+    settings: Settings, bus: Events, application: str, *, idle: float = 300.0
 ) -> AsyncIterator[Database]:
     """The connections that the settings ask for, to a schema that is there and new enough.
 

@@ -34,5 +34,7 @@ async def bench(settings: Settings, options: Options, *, tell: Tell, begin: Begi
     for name in options.scenarios:
         async with temporary_schema(url, tell) as schema:
             own = settings.model_copy(update={"schema_name": schema})
-            results.append(await measure(name, Run(own, options, begin(name))))
+            progress = begin(name)
+            results.append(await measure(name, Run(own, options, progress)))
+            progress(1.0)
     return Report(this_machine(), server, options, tuple(results))

@@ -12,6 +12,7 @@ import asyncpg
 
 from openqueue import __version__
 from openqueue.bench.report import Machine, Server
+from openqueue.db.faults import mapped
 from openqueue.db.pool import Database
 from openqueue.db.statements import Statements
 from openqueue.db.target import Connection
@@ -45,12 +46,18 @@ def this_machine() -> Machine:
 async def look_at(database: Database) -> Server:
     """Ask the server, and measure the way to it and its commits.
 
-    Raises ConnectionFailed, with the statement that helps, where no schema may be made.
+    Raises ConnectionFailed, with what helps, where no schema can be made.
     """
     statements = Statements()
     async with database.connection() as connection:
         row = await connection.fetchrow(statements["bench_server"])
         assert row is not None
+        if row["read_only"]:
+            raise mapped(
+                asyncpg.ReadOnlySQLTransactionError("no schema can be made"),
+                str(database.place),
+                doing="bench",
+            )
         if not row["may_create"]:
             raise ConnectionFailed(
                 f"A right is missing in {database.place}: the benchmark makes a schema of its own there, and"

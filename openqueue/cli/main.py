@@ -14,6 +14,7 @@ from openqueue.cli.commands import Commands, placeholders
 from openqueue.cli.exits import EXITS, INTERRUPTED, exit_code
 from openqueue.cli.output import say
 from openqueue.cli.pipes import ending_with_the_reader
+from openqueue.cli.streams import open_missing_streams
 from openqueue.errors import OpenQueueError
 
 __all__ = ["app", "ending", "main"]
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def ending(act: Callable[[], object], tell: Callable[[Sequence[Exception]], None]) -> None:
     """Do it; should it fail in a way that needs no traceback, `tell` what it was and exit with its code."""
+    open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # replaced by something that has no encoding
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -139,8 +139,8 @@ class Table(Generic[T]):
         print(cut(texts[0], self._page.width))
         ranked = sorted(zip(self._columns[1:], texts[1:], strict=True), key=lambda pair: pair[0].rank)
         line, room = "", self._page.width
-        for text in (text for _, text in ranked if text and text != "-"):
-            if room > 4:
+        for column, text in ((column, text) for column, text in ranked if text and text != "-"):
+            if 2 + min(column.least or cell_len(text), cell_len(text)) <= room:
                 line += "  " + self._styled(cut(text, room - 2), STYLES.get(text, ""))
                 room -= 2 + cell_len(text)
         print(line)

@@ -39,7 +39,7 @@ class Member:
         self._version = version
         self._namespace = namespace
         self.released = 0
-        self.row: tuple[Any, ...] = (
+        self._row = (
             namespace,
             name,
             socket.gethostname(),
@@ -48,7 +48,8 @@ class Member:
             list(queues) if queues else None,
             concurrency,
         )
-        """The arguments of `register_worker` behind the id: the heartbeat uses them to appear again."""
+        self.appearing: tuple[tuple[Any, ...], ...] = ()
+        """Once present: the statements by which it appeared, with their arguments; heartbeats repeat them."""
 
     @asynccontextmanager
     async def present(self, registry: Registry) -> AsyncIterator[None]:
@@ -56,10 +57,12 @@ class Member:
 
         `released` says how many jobs that were. If the database is away then, others rescue them.
         """
-        await self._database.fetchval("register_worker", self._worker, *self.row)
-        await self._database.fetchval(
-            "publish_tasks", self._namespace, _pool_of(registry), _catalog(registry, self._version)
+        self.appearing = (
+            ("register_worker", self._worker, *self._row),
+            ("publish_tasks", self._namespace, _pool_of(registry), _catalog(registry, self._version)),
         )
+        for name, *arguments in self.appearing:
+            await self._database.fetchval(name, *arguments)
         try:
             yield
         finally:

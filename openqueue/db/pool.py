@@ -47,9 +47,9 @@ class Database:
     Statements are given by name (see `Statements`) or as text; arguments are $1, $2 … JSON passes as
     text in both directions: a `jsonb` parameter takes a JSON string, a `jsonb` column gives one. Every
     call ends within its `timeout` (seconds), every foreign error becomes one of `openqueue.errors`, and
-    a statement that loses a deadlock is sent again. One connection stays open; the others, up to `max_size`,
-    are made when needed and go after `idle` seconds without use. Connections keep no session state, so that a
-    pooler in transaction mode may stand in between: `pooled` says that one does.
+    a statement that loses a deadlock is sent again. Connections, up to `max_size`, are made
+    when needed and go after `idle` seconds without use. They keep no session state, so that a pooler in
+    transaction mode may stand in between: `pooled` says that one does.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Database:
         schema: str = "openqueue",
         emit: Emit | None = None,
         max_size: int = 4,
-        idle: float = 10.0,
+        idle: float = 300.0,
         timeout: float = 10.0,
         application: str = "openqueue",
         statement_cache_size: int = 256,
@@ -95,7 +95,7 @@ class Database:
         }
         pool = asyncpg.create_pool(
             **arguments,
-            min_size=1,
+            min_size=0,
             max_size=self._max_size,
             max_queries=maxsize,
             max_inactive_connection_lifetime=self._idle,

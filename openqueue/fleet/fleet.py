@@ -56,8 +56,8 @@ class _Kept:
     def facts(self) -> FactsOfOne:
         process, restarts = self.process, max(0, self.starts - 1)
         if process is None:
-            facts = Facts("restarting" if self.starts else "starting", database=False)
-            return FactsOfOne(self.name, None, max(0, self.starts - 1), facts)
+            facts = Facts("restarting" if self.starts else "starting", database=None)
+            return FactsOfOne(self.name, None, restarts, facts)
         return FactsOfOne(self.name, process.pid, restarts, process.facts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,7 +53,7 @@ class FactsOfAll:
         every = [one.facts for one in self.workers]
         return {
             "state": self.state,
-            "database": all(one.database for one in every),
+            "database": _all_reach_it(one.database for one in every),
             "loop_idle": round(max((one.loop_idle for one in every), default=0.0), 3),
             "running": sum(one.running for one in every),
             "worker": self.name,
@@ -61,3 +62,9 @@ class FactsOfAll:
                 for one in self.workers
             ],
         }
+
+
+def _all_reach_it(each: Iterable[bool | None]) -> bool | None:
+    """Of all: False if one has no database, None while one has not said so yet."""
+    said = set(each)
+    return False if False in said else None if None in said else True

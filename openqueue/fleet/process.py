@@ -40,7 +40,7 @@ class WorkerProcess:
         self.failure: Failure | None = None
         self._process = process
         self._reader, self._writer = streams
-        self._facts = Facts("starting", database=False)
+        self._facts = Facts("starting", database=None)
         self._heard: float | None = None
         self._listening = asyncio.create_task(self._listen(), name=f"openqueue:worker process {self.pid}")
 

@@ -56,14 +56,14 @@ class Facts:
     """What a process knows of itself, asked for at each request, from another thread.
 
     state      'starting', 'running' or 'draining'; of one whose process has ended, 'restarting'
-    database   whether the last word from the database was a good one
+    database   whether the last word from the database was a good one; None: there was none yet
     loop_idle  seconds since the event loop last made progress
     running    attempts that run now
     worker     the worker's name or id
     """
 
     state: Literal["starting", "running", "draining", "restarting"]
-    database: bool
+    database: bool | None
     loop_idle: float = 0.0
     running: int = 0
     worker: str = ""
@@ -112,7 +112,7 @@ def judge(facts: Facts) -> tuple[Verdict, Verdict]:
     faults = [stands] if facts.loop_idle >= STUCK_AFTER else []
     if facts.state != "running":
         faults.append(f"the worker is {facts.state}")
-    if not facts.database:
+    if facts.database is False:
         faults.append("the database cannot be reached")
     return Verdict(not dead, dead), Verdict(not faults, tuple(faults))
 

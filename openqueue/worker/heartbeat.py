@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -58,7 +58,7 @@ class Pulse:
 class Heartbeat:
     """Beats every `every` seconds until stopped.
 
-    register     arguments of `register_worker`, to appear again after having been given up
+    appearing    statements with their arguments, to appear again after having been given up
     cancelled    called in the worker's event loop with the runs to cancel
     given_up     called in the worker's event loop when others had declared this worker dead
     """
@@ -71,7 +71,7 @@ class Heartbeat:
         pulse: Pulse,
         emit: Emit,
         *,
-        register: tuple[Any, ...],
+        appearing: Sequence[tuple[Any, ...]],
         every: float,
         lease: float,
         timeout: float,
@@ -82,7 +82,7 @@ class Heartbeat:
         self._statements = statements
         self._worker = worker
         self._pulse = pulse
-        self._register = register
+        self._appearing = appearing
         self._every = min(every, WITHOUT_LOCK) if target.pooled else every
         self._lease = lease
         self._timeout = timedelta(seconds=timeout)
@@ -170,7 +170,8 @@ class Heartbeat:
             timeout=CALL_TIMEOUT,
         )
         if row is None or not row["known"]:
-            await connection.fetch(self._statements["register_worker"], self._worker, *self._register)
+            for name, *arguments in self._appearing:
+                await connection.fetch(self._statements[name], *arguments)
             self._call(self._given_up)
             return
         pulse.beaten = time.monotonic()

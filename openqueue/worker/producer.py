@@ -141,7 +141,7 @@ class Producer:
 
     async def look(self) -> int:
         """Have the next claim look through everything; answers what it brought. Needs `run` beside it."""
-        asked = asyncio.get_running_loop().create_future()
+        asked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._asked.append(asked)
         self._woken.set()
         return await asked

@@ -243,7 +243,7 @@ class Worker:
             self.id,
             self.pulse,
             self._bus.emit,
-            register=self._member.row,
+            appearing=self._member.appearing,
             every=self._limits.heartbeat,
             lease=self._limits.lease,
             timeout=self._database.timeout + 5,

@@ -4,6 +4,7 @@
 -- The server: its version, whether it is read-only, the user and database (quoted for a statement), whether a schema may be made.
 SELECT pg_catalog.current_setting('server_version') AS version,
     pg_catalog.quote_ident(current_user::text) AS role, pg_catalog.quote_ident(pg_catalog.current_database()::text) AS database,
+    pg_catalog.current_setting('transaction_read_only')::boolean AS read_only,
     pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') AS may_create;
 
 -- name: bench_settings
@@ -40,10 +41,6 @@ ORDER BY 1;
 
 -- name: bench_drop_schema
 DROP SCHEMA IF EXISTS :schema CASCADE;
-
--- name: bench_unfinished
--- Whether any run is unfinished.
-SELECT EXISTS (SELECT FROM :schema.jobs) AS unfinished;
 
 -- name: bench_counts
 -- How many runs were asked for, how many of them are completed, and how many are unfinished.

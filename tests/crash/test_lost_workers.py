@@ -90,6 +90,18 @@ async def test_K3_jobs_claimed_between_the_thaw_and_the_new_registration_are_not
     assert await db.fetchval("SELECT count(*) FROM openqueue.claims") == 0
 
 
+async def test_a_worker_that_has_appeared_again_is_known_to_have_its_tasks(
+    dsn: str, db: asyncpg.Connection, client: Client
+) -> None:
+    async with WorkerProcess(dsn, heartbeat="300ms") as worker:
+        await worker.started()
+        await db.execute("DELETE FROM openqueue.workers")
+        await worker.wait_for("WorkerGivenUp")
+        run = await tasks.quick.options(delay="1h").enqueue(1)
+        assert await client.missing_for(await run.info()) is None
+        assert await worker.stop() == 0
+
+
 async def test_K4_a_task_that_blocks_the_event_loop_for_three_leases_runs_once(
     dsn: str, db: asyncpg.Connection, client: Client
 ) -> None:

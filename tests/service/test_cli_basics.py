@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -374,3 +377,19 @@ def test_the_manual_has_the_table_of_exit_codes(manual: str) -> None:
 def test_the_manual_has_every_setting(manual: str) -> None:
     for name, field in Settings.model_fields.items():
         assert f"`{field.alias or name}`" in manual
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("line", ["runs list", "worker --once", "worker --once --processes 2"])
+def test_a_closed_standard_stream_is_no_reason_to_fail(oq: Command, line: str, closed: str) -> None:
+    shell = f'exec "$0" -m openqueue {line} {closed}'
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable],
+        cwd=oq.project,
+        env={**os.environ, "PYTHONPATH": str(Path(openqueue.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr

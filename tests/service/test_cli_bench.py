@@ -9,7 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,8 +17,10 @@ import asyncpg
 import pytest
 
 import openqueue
-from openqueue.bench.report import SCENARIOS, percentile
+from openqueue.bench.report import SCENARIOS, Options, percentile
+from openqueue.bench.run import bench
 from openqueue.bench.schemas import remove_abandoned, temporary_schema
+from openqueue.settings import load_settings
 from openqueue.testing.databases import with_database
 from tests.support.command import Command
 from tests.support.eventually import eventually
@@ -189,6 +191,36 @@ async def test_a_missing_right_is_named_with_the_statement_that_grants_it(
         assert "Traceback" not in answer.err
     finally:
         await look.execute(f'DROP ROLE "{role}"')
+
+
+async def test_a_server_that_is_read_only_is_named_and_nothing_is_said_to_be_left_there(
+    plain: Command, empty_dsn: str, look: asyncpg.Connection
+) -> None:
+    role = f"reader_{uuid4().hex[:8]}"
+    database = await look.fetchval("SELECT current_database()")
+    await look.execute(f"CREATE ROLE {role} LOGIN")
+    await look.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+    await look.execute(f"GRANT CREATE ON DATABASE {database} TO {role}")
+    try:
+        url = with_database(empty_dsn, database).replace("postgres@", f"{role}@", 1)
+        answer = await asyncio.to_thread(plain.run, "bench", OPENQUEUE_DATABASE_URL=url)
+        assert answer.code == 4
+        assert "it is read-only" in answer.err
+        assert "could not be dropped" not in answer.err
+    finally:
+        await look.execute(f"REVOKE CREATE ON DATABASE {database} FROM {role}")
+        await look.execute(f"DROP ROLE {role}")
+
+
+async def test_a_scenario_that_has_ended_is_shown_as_done(empty_dsn: str) -> None:
+    shares: dict[str, list[float]] = {}
+
+    def begin(name: str) -> Callable[[float], None]:
+        return shares.setdefault(name, []).append
+
+    options = Options(("enqueue-many", "enqueue"), jobs=100)
+    await bench(load_settings(database_url=empty_dsn), options, tell=print, begin=begin)
+    assert [shares[name][-1] for name in options.scenarios] == [1.0, 1.0]
 
 
 def test_without_a_database_it_says_what_to_set(bare: Command) -> None:

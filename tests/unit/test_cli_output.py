@@ -95,6 +95,22 @@ def test_rows_fit_every_terminal_and_keep_what_matters_most(
     assert (lines[0].split()[0] == "ID") == (columns >= 60)
 
 
+def test_below_an_id_a_figure_is_whole_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns: tuple[Column[str], ...] = (
+        Column("ID", lambda _: "x" * 36),
+        Column("STATUS", lambda _: "completed", rank=1),
+        Column("TASK", lambda row: row, least=10, rank=2),
+        Column("TOOK", lambda _: "1234.5ms", rank=3),
+    )
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    show_table(["mail.send", "mail.send_to_everybody"], columns, empty="")
+    lines = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue()).splitlines()
+    assert lines[1::2] == ["  completed  mail.send", "  completed  mail.send_to_eve…"]
+
+
 def test_pages_of_a_table_are_printed_as_they_come_and_nothing_is_cut_without_a_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

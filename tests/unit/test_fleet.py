@@ -297,6 +297,7 @@ def all_of(*facts: Facts, draining: bool = False) -> FactsOfAll:
         (WELL, True, []),
         (replace(WELL, state="restarting"), True, ["w-2: the worker is restarting"]),
         (replace(WELL, database=False), True, ["w-2: the database cannot be reached"]),
+        (Facts("restarting", database=None), True, ["w-2: the worker is restarting"]),
         (
             replace(WELL, loop_idle=STUCK_AFTER),
             True,
@@ -330,3 +331,10 @@ def test_what_is_told_of_all_is_a_sum_and_each_is_there() -> None:
         ("w-2", 2, 5),
     ]
     assert all_of(WELL, replace(WELL, state="restarting")).told()["state"] == "starting"
+
+
+def test_what_nobody_knows_yet_of_the_database_is_not_told_as_a_fault() -> None:
+    silent = Facts("restarting", database=None)
+    assert all_of(WELL, silent).told()["database"] is None
+    assert all_of(silent, replace(WELL, database=False)).told()["database"] is False
+    assert all_of(WELL, WELL).told()["database"] is True

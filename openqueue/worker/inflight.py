@@ -2,7 +2,7 @@
 
 A place is a runner: a coroutine that runs one job after the other as long as some are waiting, so that a task
 that does nothing costs no asyncio task of its own. A runner is replaced when a job has left something behind
-in it: context variables it set, or a cancellation it swallowed.
+in it: context variables it set, or a cancellation it swallowed or took back.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class Inflight:
                 self._changed.set()
             if job not in self._abandoned:
                 self._ended(job, outcome)
-            if me.cancelling() or copy_context() != clean:
+            if me.cancelling() or _is_to_be_cancelled(me) or copy_context() != clean:
                 return
 
     def _end_turn(self) -> None:
@@ -219,6 +219,11 @@ class Inflight:
             self._rate += weight * (rate - self._rate)
             self._measured = (now, self._finished)
         return self._rate
+
+
+def _is_to_be_cancelled(runner: asyncio.Task[None]) -> bool:
+    """Whether its next await is cancelled, though nobody asks for that any longer (before Python 3.13)."""
+    return bool(getattr(runner, "_must_cancel", False))
 
 
 def _forget(runner: asyncio.Task[None]) -> None:

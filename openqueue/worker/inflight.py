@@ -1,8 +1,9 @@
 """The bounded pool: jobs claimed, waiting here for a place, or running.
 
 A place is a runner: a coroutine that runs one job after the other as long as some are waiting, so that a task
-that does nothing costs no asyncio task of its own. A runner is replaced when a job has left something behind
-in it: context variables it set, or a cancellation it swallowed or took back.
+that does nothing costs no asyncio task of its own. Others are started only once every runner waits inside its
+job. A runner is replaced when a job has left something behind in it: context variables it set, or a
+cancellation it swallowed or took back.
 """
 
 from __future__ import annotations

@@ -100,11 +100,7 @@ class Database:
             max_queries=maxsize,
             max_inactive_connection_lifetime=self._idle,
         )
-        try:
-            async with asyncio.timeout(self.timeout):
-                self._pool = await pool
-        except Exception as error:
-            raise await self._mapped(error, seconds=self.timeout) from error
+        self._pool = await pool
         try:
             async with self.connection() as connection:
                 refuse_old(connection, self.place)

@@ -32,7 +32,8 @@ _LIBRARY: Final = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstd
 class Watchdog:
     """Emits LoopBlocked once the loop has not turned for `patience` seconds, LoopFreed once it does again.
 
-    `running` answers the attempts under way; it is asked from the thread, while the loop stands still.
+    It looks only while attempts are under way, which `running` answers: it is asked from the thread, also
+    while the loop stands still.
     """
 
     def __init__(self, running: Callable[[], Collection[Job]], emit: Emit, *, patience: float = 1.0) -> None:

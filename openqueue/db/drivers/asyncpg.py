@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
-from openqueue.db.drivers.executor import Rows, closed, other_loop, translated
-from openqueue.errors import ConnectionFailed, OpenQueueError
+from openqueue.db.drivers.executor import Rows, closed, other_loop, translating
+from openqueue.errors import ConnectionFailed
 
 __all__ = ["OfConnection", "OfPool"]
 
@@ -23,12 +23,10 @@ class OfConnection:
 
     async def fetch(self, sql: str, /, *args: Any) -> Rows:
         """Run the statement. Codecs that the application set on its connection are left aside."""
-        try:
+        with translating(seconds=self._timeout):
             rows: Rows = await self._connection._execute(
                 sql, args, 0, self._timeout, ignore_custom_codec=True
             )
-        except Exception as error:
-            raise translated(error, self._timeout) from error
         return rows
 
     @asynccontextmanager
@@ -37,13 +35,9 @@ class OfConnection:
         if self._connection.is_in_transaction():
             yield self
             return
-        try:
+        with translating(seconds=self._timeout):
             async with self._connection.transaction():
                 yield self
-        except OpenQueueError:
-            raise
-        except Exception as error:
-            raise translated(error, self._timeout) from error
 
 
 class OfPool:
@@ -57,27 +51,19 @@ class OfPool:
         self._timeout = timeout
 
     async def fetch(self, sql: str, /, *args: Any) -> Rows:
-        try:
+        with translating(seconds=self._timeout):
             async with self._pool.acquire(timeout=self._timeout) as connection:
                 return await OfConnection(connection, self._timeout).fetch(sql, *args)
-        except OpenQueueError:
-            raise
-        except Exception as error:
-            raise translated(error, self._timeout) from error
 
     @asynccontextmanager
     async def together(self) -> AsyncIterator[OfConnection]:
         """One connection of the pool, in a transaction."""
-        try:
+        with translating(seconds=self._timeout):
             async with (
                 self._pool.acquire(timeout=self._timeout) as connection,
                 OfConnection(connection, self._timeout).together() as one,
             ):
                 yield one
-        except OpenQueueError:
-            raise
-        except Exception as error:
-            raise translated(error, self._timeout) from error
 
 
 def _check(connection: Any) -> None:

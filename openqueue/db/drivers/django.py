@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from openqueue.db.drivers.executor import InPlace, Rows, failed, idle, refused, translated, without_autocommit
+from openqueue.db.drivers.executor import (
+    InPlace,
+    Rows,
+    failed,
+    idle,
+    refused,
+    translated,
+    translating,
+    without_autocommit,
+)
 from openqueue.db.drivers.paramstyle import named, pyformat
 from openqueue.errors import OpenQueueError
 
@@ -28,35 +37,28 @@ class OfConnection(InPlace):
         self._connection = connection
 
     def fetch_now(self, sql: str, args: tuple[Any, ...]) -> Rows:
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(pyformat(sql), named(args))
-                names = [column[0] for column in cursor.description]
-                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        except Exception as error:
-            raise _translated(error) from error
+        with translating(_translated), self._connection.cursor() as cursor:
+            cursor.execute(pyformat(sql), named(args))
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     @contextmanager
     def together_now(self) -> Iterator[None]:
         """By the connection, not by `atomic`, which would take the one that has its alias in this thread."""
-        try:
+        with translating(_translated):
             if self._in_transaction():
                 yield
             else:
                 mine = self._connection
                 with without_autocommit(mine.set_autocommit, mine.commit, mine.rollback):
                     yield
-        except OpenQueueError:
-            raise
-        except Exception as error:
-            raise _translated(error) from error
 
     def _in_transaction(self) -> bool:
         self._connection.ensure_connection()
         return not (self._connection.get_autocommit() and idle(self._connection.connection))
 
 
-def _translated(error: Exception) -> OpenQueueError:
+def _translated(error: Exception, seconds: float | None) -> OpenQueueError:
     from django.core.exceptions import SynchronousOnlyOperation
     from django.db.transaction import TransactionManagementError
 
@@ -67,4 +69,4 @@ def _translated(error: Exception) -> OpenQueueError:
         )
     if isinstance(error, TransactionManagementError):
         return failed(error)
-    return translated(error)
+    return translated(error, seconds)

@@ -26,6 +26,7 @@ __all__ = [
     "other_loop",
     "refused",
     "translated",
+    "translating",
     "without_autocommit",
 ]
 
@@ -101,6 +102,21 @@ def translated(error: Exception, seconds: float | None = None) -> OpenQueueError
     if "attached to a different loop" in str(error):
         return other_loop("connection")
     return mapped(error, WHERE, seconds=seconds)
+
+
+@contextmanager
+def translating(
+    translate: Callable[[Exception, float | None], OpenQueueError] = translated,
+    *,
+    seconds: float | None = None,
+) -> Iterator[None]:
+    """Within the block the driver's errors become openqueue's; `seconds` is the time limit that was set."""
+    try:
+        yield
+    except OpenQueueError:
+        raise
+    except Exception as error:
+        raise translate(error, seconds) from error
 
 
 def closed(what: str) -> ConnectionFailed:

@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
 
-from openqueue.db.drivers.executor import InPlace, Rows, closed, idle, translated
+from openqueue.db.drivers.executor import InPlace, Rows, closed, idle, translating
 from openqueue.db.drivers.paramstyle import named, pyformat
-from openqueue.errors import OpenQueueError
 
 __all__ = ["OfAsyncConnection", "OfConnection"]
 
@@ -30,11 +29,8 @@ class OfConnection(InPlace):
         from psycopg import Cursor
         from psycopg.rows import dict_row
 
-        try:
-            with _plain(Cursor(self._connection, row_factory=dict_row)) as cursor:
-                rows: Rows = cursor.execute(pyformat(sql), named(args)).fetchall()
-        except Exception as error:
-            raise translated(error) from error
+        with translating(), _plain(Cursor(self._connection, row_factory=dict_row)) as cursor:
+            rows: Rows = cursor.execute(pyformat(sql), named(args)).fetchall()
         return rows
 
     @contextmanager
@@ -42,13 +38,8 @@ class OfConnection(InPlace):
         if not _needs_one(self._connection):
             yield
             return
-        try:
-            with self._connection.transaction():
-                yield
-        except OpenQueueError:
-            raise
-        except Exception as error:
-            raise translated(error) from error
+        with translating(), self._connection.transaction():
+            yield
 
 
 class OfAsyncConnection:
@@ -64,13 +55,11 @@ class OfAsyncConnection:
         from psycopg import AsyncCursor
         from psycopg.rows import dict_row
 
-        try:
+        with translating(seconds=self._timeout):
             async with asyncio.timeout(self._timeout):
                 async with _plain(AsyncCursor(self._connection, row_factory=dict_row)) as cursor:
                     await cursor.execute(pyformat(sql), named(args))
                     rows: Rows = await cursor.fetchall()
-        except Exception as error:
-            raise translated(error, self._timeout) from error
         return rows
 
     @asynccontextmanager
@@ -79,13 +68,9 @@ class OfAsyncConnection:
         if not _needs_one(self._connection):
             yield self
             return
-        try:
+        with translating(seconds=self._timeout):
             async with self._connection.transaction():
                 yield self
-        except OpenQueueError:
-            raise
-        except Exception as error:
-            raise translated(error, self._timeout) from error
 
 
 def _needs_one(connection: Any) -> bool:

@@ -20,6 +20,7 @@ from openqueue.db.drivers.executor import (
     idle,
     refused,
     translated,
+    translating,
     without_autocommit,
 )
 from openqueue.db.drivers.paramstyle import named, pyformat
@@ -38,20 +39,13 @@ class OfSession(InPlace):
         self._session = session
 
     def fetch_now(self, sql: str, args: tuple[Any, ...]) -> Rows:
-        try:
+        with translating(_translated):
             return _run(self._session.connection(), sql, args)
-        except Exception as error:
-            raise _translated(error) from error
 
     @contextmanager
     def together_now(self) -> Iterator[None]:
-        try:
-            with _together(self._session.connection()):
-                yield
-        except OpenQueueError:
-            raise
-        except Exception as error:
-            raise _translated(error) from error
+        with translating(_translated), _together(self._session.connection()):
+            yield
 
 
 class OfConnection(InPlace):
@@ -63,20 +57,13 @@ class OfConnection(InPlace):
         self._connection = connection
 
     def fetch_now(self, sql: str, args: tuple[Any, ...]) -> Rows:
-        try:
+        with translating(_translated):
             return _run(self._connection, sql, args)
-        except Exception as error:
-            raise _translated(error) from error
 
     @contextmanager
     def together_now(self) -> Iterator[None]:
-        try:
-            with _together(self._connection):
-                yield
-        except OpenQueueError:
-            raise
-        except Exception as error:
-            raise _translated(error) from error
+        with translating(_translated), _together(self._connection):
+            yield
 
 
 class OfAsyncConnection:
@@ -89,16 +76,14 @@ class OfAsyncConnection:
         self._timeout = timeout
 
     async def fetch(self, sql: str, /, *args: Any) -> Rows:
-        try:
+        with translating(_translated, seconds=self._timeout):
             async with asyncio.timeout(self._timeout):
                 return await (await self._opened()).run_sync(_run, sql, args)  # type: ignore[no-any-return]
-        except Exception as error:
-            raise _translated(error, self._timeout) from error
 
     @asynccontextmanager
     async def together(self) -> AsyncIterator[Self]:
         """The transaction that is open, or one of our own."""
-        try:
+        with translating(_translated, seconds=self._timeout):
             connection = await self._opened()
             inside = await connection.run_sync(_entered)
             try:
@@ -107,10 +92,6 @@ class OfAsyncConnection:
                 await connection.run_sync(_left, inside, error)
                 raise
             await connection.run_sync(_left, inside, None)
-        except OpenQueueError:
-            raise
-        except Exception as error:
-            raise _translated(error, self._timeout) from error
 
     async def _opened(self) -> Any:
         return self._connection
@@ -181,7 +162,7 @@ def _left(_: Any, inside: ExitStack, error: BaseException | None) -> None:
     inside.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
 
 
-def _translated(error: Exception, seconds: float | None = None) -> OpenQueueError:
+def _translated(error: Exception, seconds: float | None) -> OpenQueueError:
     from sqlalchemy import exc
 
     if isinstance(error, exc.StatementError) and isinstance(error.orig, exc.MissingGreenlet):

@@ -52,6 +52,8 @@ bench: $(STAMP) ## the peers' benchmark; BENCH=path to it, SCENARIOS=S1,S3, ARGS
 		PYTHONPATH=$(CURDIR) $(BIN)/python $(BENCH)/bench.py --quick --scenarios $(SCENARIOS) $(or $(ARGS),--peers raw,openqueue)
 
 measure: $(STAMP) ## one of WHAT=memory|sleeping|queues|payloads|processes|history|costs; ARGS="--json"
+	@case "$(WHAT)" in memory|sleeping|queues|payloads|processes|history|costs) ;; \
+		*) echo "WHAT=$(WHAT): give one of memory, sleeping, queues, payloads, processes, history, costs"; exit 2;; esac
 	$(BIN)/python -m tests.bench.$(WHAT) $(ARGS)
 
 examples: $(STAMP) ## the large example, on this project's own files (the numbered ones are part of the suite)

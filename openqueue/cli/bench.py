@@ -66,10 +66,11 @@ def bench(
         from openqueue.bench.worker import work
 
         raise typer.Exit(run_async(work()))
-    settings = with_database(settings_of(database_url=database_url, concurrency=concurrency))
     from openqueue.bench.report import Options
 
-    chosen = Options(_chosen(scenarios), jobs, seconds, settings.concurrency, workers)
+    named = _chosen(scenarios)
+    settings = with_database(settings_of(database_url=database_url, concurrency=concurrency))
+    chosen = Options(named, jobs, seconds, settings.concurrency, workers)
     _measure(settings, chosen, as_json=as_json)
 
 

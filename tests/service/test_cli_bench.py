@@ -238,8 +238,10 @@ def test_without_a_database_it_says_what_to_set(bare: Command) -> None:
         (["--concurrency", "0"], "--concurrency: '0' is not a whole number"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused(plain: Command, arguments: list[str], said: str) -> None:
-    answer = plain("bench", *arguments)
+def test_a_value_that_cannot_be_is_refused_before_a_database_is_asked_for(
+    bare: Command, arguments: list[str], said: str
+) -> None:
+    answer = bare("bench", *arguments)
     assert answer.code == 2
     assert said in answer.err
 

@@ -19,7 +19,7 @@ from openqueue.events import Event
 from tests.support.wire import Wire
 
 SLEEPING = """SELECT pid FROM pg_stat_activity
-    WHERE application_name = $1 AND wait_event = 'PgSleep' AND query LIKE '%pg_sleep(60)%'"""
+    WHERE datname = current_database() AND application_name = $1 AND wait_event = 'PgSleep' AND query LIKE '%pg_sleep(60)%'"""
 
 
 async def place(dsn: str) -> Place:
@@ -67,7 +67,9 @@ async def test_statements_are_called_by_name_and_an_unknown_one_offers_the_neare
 async def test_no_more_connections_than_allowed_are_opened_and_none_is_reset(empty_dsn: str) -> None:
     async with Database(empty_dsn, max_size=2, application="counted") as database:
         await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.01)") for _ in range(20)))
-        rows = await database.fetch("SELECT query FROM pg_stat_activity WHERE application_name = 'counted'")
+        rows = await database.fetch(
+            "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'counted'"
+        )
         assert len(rows) == 2
         assert not [row for row in rows if "UNLISTEN" in row["query"]]
 
@@ -375,7 +377,10 @@ async def test_anything_else_as_a_connection_is_refused_naming_what_is_taken(thi
 
 
 async def test_connections_that_nobody_uses_go_and_come_again(empty_dsn: str) -> None:
-    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'openqueue idle'"
+    count = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = 'openqueue idle'"
+    )
     watcher = await asyncpg.connect(empty_dsn)
     async with Database(empty_dsn, application="openqueue idle", idle=0.2) as database, asyncio.timeout(20):
         sleeping = [database.fetchval("SELECT pg_backend_pid() FROM pg_sleep(0.1)") for _ in range(4)]

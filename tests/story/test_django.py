@@ -180,7 +180,8 @@ async def test_connections_are_closed_with_the_task_that_opened_them(
         printed = manage(tmp_path, "openqueue", "enqueue", f"shop.tasks.{task}", "--watch")
         assert '"database"' in printed
         left = await watcher.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'django here'"
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'django here'"
         )
     assert left == 0
 
@@ -196,7 +197,8 @@ async def test_a_connection_that_broke_is_replaced(
     async with running(line, tmp_path, environment(), until="worker started"):
         manage(tmp_path, "openqueue", "enqueue", "shop.tasks.here", "--watch")
         ended = await watcher.fetch(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'django here'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'django here'"
         )
         assert len(ended) == 1, "it is kept, as the project wants it"
         manage(tmp_path, "openqueue", "enqueue", "shop.tasks.here", "--watch")

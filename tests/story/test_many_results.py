@@ -72,7 +72,8 @@ async def test_five_hundred_results_take_few_statements_and_enqueues_go_on(
         for number in range(20):
             assert await (await client.enqueue(quick.item(number))).result(timeout="20s") == number
         listening = (
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'openqueue client listener'"
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'openqueue client listener'"
         )
         assert await db.fetchval(listening) == 1
         Gate.opened.set()

@@ -1,0 +1,29 @@
+"""Tests run side by side on one server: what shows all its sessions is asked for those of the test's own database."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+VIEWS = "pg_stat_activity", "pg_locks"
+NARROWED = "current_database()", "pid = pg_backend_pid()", "pid = $1"
+
+
+def pieces(path: Path) -> Iterator[tuple[str, str]]:
+    """The functions and other statements of a file, with their texts."""
+    text = path.read_text()
+    for node in ast.parse(text).body:
+        source = ast.get_source_segment(text, node) or ""
+        yield f"{path.relative_to(TESTS)}:{node.lineno}", source
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_sessions_are_counted_and_ended_in_the_tests_own_database_only(view: str) -> None:
+    files = [path for path in sorted(TESTS.rglob("*.py")) if path != Path(__file__).resolve()]
+    looks = [piece for path in files for piece in pieces(path) if view in piece[1]]
+    assert looks
+    assert [place for place, text in looks if not any(how in text for how in NARROWED)] == []

@@ -30,6 +30,7 @@ class State:
 STATUSES: Final = (
     State("scheduled", ("s",), "waits for its time"),
     State("queued", ("q", "c"), "ready, waits for a free place in a worker"),
+    State("blocked", ("b",), "ready, waits for a limit, a rate or a pause to let it through"),
     State("running", ("r",), "an attempt runs"),
     State("retrying", ("t",), "failed, waits for its next attempt"),
     State("completed", (), "returned a result"),

@@ -16,12 +16,12 @@ SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 DECLARE
     moved integer := 0;
 BEGIN
-    IF EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = promote_due.namespace AND j.seq IS NULL
+    IF EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = promote_due.namespace AND j.seq IS NULL AND j.gate IS NULL
                AND j.run_at >= COALESCE(due_from, '-infinity') AND j.run_at <= statement_timestamp()) THEN
         PERFORM pg_current_xact_id();
         WITH due AS MATERIALIZED (
             SELECT j.id FROM :schema.jobs j
-            WHERE j.namespace = promote_due.namespace AND j.seq IS NULL
+            WHERE j.namespace = promote_due.namespace AND j.seq IS NULL AND j.gate IS NULL
               AND j.run_at >= COALESCE(due_from, '-infinity') AND j.run_at <= statement_timestamp()
             ORDER BY j.run_at LIMIT most FOR UPDATE SKIP LOCKED
         ), ready AS (
@@ -180,7 +180,7 @@ BEGIN
         'xmin', pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 'xid', pg_current_xact_id_if_assigned()::text::bigint,
         'newest', COALESCE(pg_sequence_last_value(:'schema.job_seq'::regclass), 0),
         'due', (SELECT extract(epoch FROM j.run_at - clock_timestamp()) FROM :schema.jobs j
-                WHERE j.namespace = claim_jobs.namespace AND j.seq IS NULL AND j.run_at >= COALESCE(due_from, '-infinity')
+                WHERE j.namespace = claim_jobs.namespace AND j.seq IS NULL AND j.gate IS NULL AND j.run_at >= COALESCE(due_from, '-infinity')
                 ORDER BY j.run_at LIMIT 1),
         'lanes', (SELECT json_agg(json_build_array(e.queue, e.priority, e.returns, e.ended)) FROM ended e))::text, NULL, NULL;
 END $$;

@@ -3,7 +3,7 @@
 CREATE OR REPLACE VIEW :schema.runs AS
 SELECT r.id, r.namespace, r.task, COALESCE(j.queue, r.queue) AS queue, COALESCE(j.priority, r.priority) AS priority,
     CASE j.state WHEN 's' THEN 'scheduled' WHEN 't' THEN 'retrying' WHEN 'r' THEN 'running' WHEN 'q' THEN 'queued'
-        WHEN 'c' THEN 'queued' ELSE COALESCE(f.outcome, 'broken') END AS status,
+        WHEN 'c' THEN 'queued' WHEN 'b' THEN 'blocked' ELSE COALESCE(f.outcome, 'broken') END AS status,
     r.input, f.output, COALESCE(f.error, p.error) AS error,
     (SELECT :schema.merge_patches(l.data ORDER BY l.n) FROM :schema.run_log l WHERE l.run_id = r.id AND l.kind = 'progress') AS progress,
     COALESCE(r.meta, '{}') AS meta, COALESCE(r.tags, '{}') AS tags, r.key,
@@ -56,6 +56,6 @@ CREATE OR REPLACE VIEW :schema.queue_stats AS
 SELECT j.namespace, j.queue,
     count(*) FILTER (WHERE j.state IN ('q', 'c')) AS queued, count(*) FILTER (WHERE j.state = 'r') AS running,
     count(*) FILTER (WHERE j.state = 's') AS scheduled, count(*) FILTER (WHERE j.state = 't') AS retrying,
-    min(j.run_at) FILTER (WHERE j.state = 'q') AS oldest_ready_at
+    min(j.run_at) FILTER (WHERE j.state = 'q') AS oldest_ready_at, count(*) FILTER (WHERE j.state = 'b') AS blocked
 FROM :schema.jobs j GROUP BY j.namespace, j.queue;
 COMMENT ON VIEW :schema.queue_stats IS 'What each queue holds now; counts live jobs only.';

@@ -16,6 +16,9 @@ async def test_every_status_is_shown_listed_and_counted(engine: Engine) -> None:
         if state != "unknown":
             runs[state] = await in_state(engine, state)
             await engine.sql("UPDATE jobs SET namespace = 'put aside' WHERE seq IS NOT NULL")
+    runs["blocked"] = await engine.add_one()
+    gate = "UPDATE jobs SET state = 'b', gate = 'task other', place = seq, seq = NULL WHERE id = $1"
+    await engine.sql(gate, runs["blocked"])
     await engine.sql("UPDATE jobs SET namespace = 'default'")
     shown = {state: await engine.status(run) for state, run in runs.items()}
     assert shown == {state: {"claimed": "queued"}.get(state, state) for state in runs}

@@ -1,4 +1,4 @@
-"""Tests run side by side on one server: what shows all its sessions is asked for those of the test's own database."""
+"""Tests share one server: what shows all its sessions is asked for those of the test's own database."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ from openqueue.events import Event
 from tests.support.wire import Wire
 
 SLEEPING = """SELECT pid FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = $1 AND wait_event = 'PgSleep' AND query LIKE '%pg_sleep(60)%'"""
+    WHERE datname = current_database() AND application_name = $1 AND wait_event = 'PgSleep'
+      AND query LIKE '%pg_sleep(60)%'"""
 
 
 async def place(dsn: str) -> Place:
@@ -68,7 +69,8 @@ async def test_no_more_connections_than_allowed_are_opened_and_none_is_reset(emp
     async with Database(empty_dsn, max_size=2, application="counted") as database:
         await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.01)") for _ in range(20)))
         rows = await database.fetch(
-            "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'counted'"
+            "SELECT query FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'counted'"
         )
         assert len(rows) == 2
         assert not [row for row in rows if "UNLISTEN" in row["query"]]

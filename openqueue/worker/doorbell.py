@@ -33,7 +33,7 @@ AFTER_ON: Final = (0.05, 0.2, 1.0)
 LOOK_EVERY: Final = 1.0
 """Seconds between decisions: so often at most the bell's row is written."""
 
-Heard = Callable[[Sequence[Sequence[Any]] | None, float | None], None]
+Heard = Callable[[Sequence[Sequence[Any]] | None, float | None, str | None], None]
 """Called with the lanes that became ready (None: look everywhere), the seconds until a job is due."""
 
 
@@ -89,12 +89,12 @@ class Doorbell:
         ready = told.get("ready")
         due = told.get("due_in")
         for heard in self._hearing:
-            heard(None if ready == "*" else ready or (), due)
+            heard(None if ready == "*" else ready or (), due, told.get("control"))
 
     def look(self) -> None:
         """Notifications may have been missed: everyone looks for themselves."""
         for heard in self._hearing:
-            heard(None, None)
+            heard(None, None, None)
 
     async def run(self) -> None:
         """Decide once a second, until cancelled."""

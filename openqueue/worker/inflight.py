@@ -104,6 +104,10 @@ class Inflight:
         await self._changed.wait()
         self._changed.clear()
 
+    def nudge(self) -> None:
+        """Let whoever waits for a change look anew."""
+        self._changed.set()
+
     def put(self, jobs: Iterable[Job]) -> None:
         """Take in claimed jobs; those that find a place begin in the order given.
 

@@ -164,7 +164,8 @@ class Lanes:
                 lane.sign(position["xid"])
         last: dict[Key, int] = {}
         for row in claimed:
-            last[(row["queue"], row["priority"])] = row["seq"]
+            if not row["returned"]:
+                last[(row["queue"], row["priority"])] = row["seq"]
         swept = dict(zip(zip(plan.queues, plan.priorities, strict=True), plan.uptos, strict=True))
         for queue, priority, returns, ended in position["lanes"] or ():
             key = (queue, priority)

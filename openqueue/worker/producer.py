@@ -8,7 +8,6 @@ goes on at once.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import random
 import time
@@ -21,6 +20,7 @@ from uuid import UUID
 from openqueue.db.pool import Database
 from openqueue.errors import OpenQueueError
 from openqueue.events import Emit
+from openqueue.worker.claims import Claims
 from openqueue.worker.completer import Completer
 from openqueue.worker.doorbell import Doorbell
 from openqueue.worker.events import JobsReleased
@@ -37,21 +37,6 @@ FEW: Final = 16
 
 HOARD: Final = 0.5
 """Seconds after which jobs claimed ahead that still wait go back: the next ones are slower than the last."""
-
-
-class Claims:
-    """The numbers of this worker's claims, and those whose reply is not in yet."""
-
-    def __init__(self) -> None:
-        self._numbers = itertools.count(time.time_ns() // 1000)  # never used before, also by an earlier life
-        self.pending: set[int] = set()
-        self.turn = asyncio.Lock()
-
-    def next(self) -> int:
-        """A number for a claim about to be made."""
-        claim = next(self._numbers)
-        self.pending.add(claim)
-        return claim
 
 
 class Producer:
@@ -94,11 +79,21 @@ class Producer:
         self._woken = asyncio.Event()
         self._last_queue = ""
         self._go_on = False
+        self._governed = False
+        self._reconsider = False
         self._asked: list[asyncio.Future[int]] = []
         doorbell.join(self.hear, lambda: self._inflight.room()[0] <= 0)
 
-    def hear(self, ready: Sequence[Sequence[Any]] | None, due: float | None) -> None:
-        """The bell: lanes with new jobs (None: look everywhere), seconds until a scheduled one is due."""
+    def hear(
+        self, ready: Sequence[Sequence[Any]] | None, due: float | None, control: str | None = None
+    ) -> None:
+        """The bell: lanes with new jobs (None: look everywhere), seconds until a scheduled one is due.
+
+        `control`: of this scope something else holds now; what is claimed and has not begun goes back.
+        """
+        if control is not None:
+            self._reconsider = True
+            self._inflight.nudge()
         if ready is None:
             self._pace.sweep_soon()
         else:
@@ -110,13 +105,17 @@ class Producer:
     async def run(self) -> None:
         """Claim until cancelled."""
         while True:
+            if self._reconsider:
+                self._reconsider = False
+                await self.give_back("what holds for queues, tasks or keys has changed")
             room, starting = self._inflight.room(self._pace.claim_takes)
             if room <= 0:
                 await self._wait_room()
                 continue
             asked, self._asked = self._asked, []
             # All that was ready has been read, and one lane has something new: then that is all there is.
-            hurry = not (asked or self._go_on or self._limited or self._pace.owes_a_look(time.monotonic()))
+            waits = asked or self._go_on or self._limited or self._governed
+            hurry = not (waits or self._pace.owes_a_look(time.monotonic()))
             belled = self._lanes.belled(self._queues) if hurry else None
             try:
                 if asked:
@@ -167,10 +166,12 @@ class Producer:
         rows = await self._take(
             most, "claim_lane", starting, self._tasks, lane.queue, lane.priority, lane.cursor, self._namespace
         )
-        self._lanes.learn_lane(lane, rows[-1]["seq"] if rows else None)
-        self._pace.claimed_lane(now, len(rows))
-        self._go_on = len(rows) >= most
-        return len(rows)
+        self._governed = bool(rows) and rows[-1]["id"] is None  # then claim_jobs is to be asked
+        got = 0 if self._governed else len(rows)
+        self._lanes.learn_lane(lane, rows[-1]["seq"] if got else None)
+        self._pace.claimed_lane(now, got)
+        self._go_on = got >= most or self._governed
+        return got
 
     async def _claim(self, room: int, starting: int) -> int:
         now = time.monotonic()
@@ -197,12 +198,15 @@ class Producer:
         if self._lanes.learn(plan, rows, position, took):
             self._pace.sweep_soon()
         self._doorbell.note(position["newest"])
+        self._governed = position.get("governed", False)
         got, full = len(rows), len(rows) >= room
         self._pace.claimed(
             now, took, sweep=plan.sweep, promoted=promote, got=got, full=full, due=position["due"]
         )
         # Where it looked behind the cursors and found nothing, what lies ahead is still to be read.
-        self._go_on = bool(rows) or any(upto is not None for upto in plan.uptos)
+        self._go_on = (
+            bool(rows) or position.get("more", False) or any(upto is not None for upto in plan.uptos)
+        )
         return got
 
     async def _take(self, most: int, statement: str, *args: Any) -> Sequence[Any]:

@@ -26,9 +26,11 @@ BEGIN
             ORDER BY j.run_at LIMIT most FOR UPDATE SKIP LOCKED
         ), ready AS (
             UPDATE :schema.jobs j SET seq = nextval(:'schema.job_seq'::regclass), state = 'q'
-            FROM due WHERE j.id = ANY (ARRAY[due.id]) RETURNING j.queue, j.priority, j.seq
+            FROM due WHERE j.id = ANY (ARRAY[due.id]) RETURNING j.queue, j.priority, j.seq, j.concurrency_key
         )
-        SELECT count(*), :schema.announce(promote_due.namespace, array_agg(queue), array_agg(priority), array_agg(seq), NULL)
+        SELECT count(*), :schema.announce(promote_due.namespace, array_agg(queue), array_agg(priority), array_agg(seq), NULL),
+            :schema.govern_lanes(promote_due.namespace, array_agg(queue) FILTER (WHERE concurrency_key IS NOT NULL),
+                                 array_agg(priority) FILTER (WHERE concurrency_key IS NOT NULL))
         INTO moved FROM ready HAVING count(*) > 0;
     END IF;
     RETURN COALESCE(moved, 0);
@@ -53,6 +55,17 @@ BEGIN
     RETURN 0;
 END $$;
 
+-- The lanes in use, each with where the caller read to: (cursor, upto]. Grouped, not joined: by nested loops, which is all that is allowed
+-- here, many lanes would take their square.
+CREATE OR REPLACE FUNCTION :schema.known_lanes(
+    namespace text, lane_queues text[], lane_priorities smallint[], lane_cursors bigint[], lane_uptos bigint[]
+) RETURNS TABLE (queue text, priority smallint, returns bigint, cursor bigint, upto bigint) LANGUAGE sql STABLE AS $$
+    SELECT g.queue, g.priority, sum(g.returns)::bigint, COALESCE(max(g.cursor), 0), COALESCE(max(g.upto), 9223372036854775807)
+    FROM (SELECT a.queue, a.priority, a.returns, NULL::bigint AS cursor, NULL::bigint AS upto FROM :schema.lanes a WHERE a.namespace = $1
+          UNION ALL SELECT c.queue, c.priority, NULL, c.cursor, c.upto FROM unnest($2, $3, $4, $5) AS c (queue, priority, cursor, upto)) g
+    GROUP BY 1, 2 HAVING count(g.returns) > 0
+$$;
+
 -- Claim up to n ready jobs for a worker, lane after lane: by priority, inside one by queue (first those after last_queue),
 -- inside a lane by seq, beginning behind the cursor that the worker passes for it.
 --   claim      the fence: a number that this worker never used before; made by the caller before the call
@@ -62,9 +75,9 @@ END $$;
 --   queues     queues to look at (NULL: all), each with the most to take from it in limits
 --   lane_*     for each lane known to the caller: read only seq in (cursor, upto]; a lane not named is read from its beginning
 --   promote    also move due jobs into line first, from due_from on
--- One row a job. A last row without id carries in input where reading ended, as JSON:
+-- One row a job; returned: it came back to a place that reading had passed. A last row without id carries in input where reading ended, as JSON:
 --   {"xmin": of this snapshot, "xid": of this transaction if it has one, "newest": the last seq given out,
---    "due": seconds until the next scheduled job,
+--    "due": seconds until the next scheduled job, or until a gate opens; "governed", "more": see claim_governed.sql,
 --    "lanes": [[queue, priority, returns, end: read up to here, or null: up to the last job taken], …]}
 CREATE OR REPLACE FUNCTION :schema.claim_jobs(
     worker uuid, claim bigint, n integer, starting integer DEFAULT NULL, tasks text[] DEFAULT NULL,
@@ -74,7 +87,7 @@ CREATE OR REPLACE FUNCTION :schema.claim_jobs(
     namespace text DEFAULT 'default', bytes bigint DEFAULT 4194304
 ) RETURNS TABLE (
     id uuid, task text, queue text, priority smallint, seq bigint, attempt integer, max_attempts smallint, started boolean,
-    suspect boolean, run_at timestamptz, deadline timestamptz, input text, meta text, tags text[]
+    suspect boolean, run_at timestamptz, deadline timestamptz, input text, meta text, tags text[], returned boolean
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
@@ -89,19 +102,16 @@ BEGIN
     IF promote THEN
         PERFORM :schema.promote_due(namespace, due_from), :schema.expire_due(namespace);
     END IF;
+    IF :schema.governed(namespace) THEN
+        RETURN QUERY SELECT g.* FROM :schema.claim_governed(worker, claim, n, starting, tasks, queues, limits, lane_queues, lane_priorities,
+            lane_cursors, lane_uptos, last_queue, promote, due_from, namespace, bytes) g;
+        RETURN;
+    END IF;
     RETURN QUERY
     WITH lane AS MATERIALIZED (
-        SELECT l.queue, l.priority, l.returns, COALESCE(l.cursor, 0) AS cursor,
-            COALESCE(l.upto, 9223372036854775807) AS upto, LEAST(claim_jobs.n, q.most) AS most,
+        SELECT l.queue, l.priority, l.returns, l.cursor, l.upto, LEAST(claim_jobs.n, q.most) AS most,
             row_number() OVER (ORDER BY l.priority, l.queue <= last_queue, l.queue) AS ord
-        FROM (  -- grouped, not joined: by nested loops, which is all that is allowed here, many lanes would take their square
-            SELECT g.queue, g.priority, sum(g.returns)::bigint AS returns, max(g.cursor) AS cursor, max(g.upto) AS upto
-            FROM (SELECT a.queue, a.priority, a.returns, NULL::bigint AS cursor, NULL::bigint AS upto FROM :schema.lanes a
-                  WHERE a.namespace = claim_jobs.namespace
-                  UNION ALL SELECT c.queue, c.priority, NULL, c.cursor, c.upto
-                  FROM unnest(lane_queues, lane_priorities, lane_cursors, lane_uptos) AS c (queue, priority, cursor, upto)) g
-            GROUP BY 1, 2 HAVING count(g.returns) > 0
-        ) l
+        FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) l
         LEFT JOIN unnest(queues, limits) AS q (queue, most) ON q.queue = l.queue
         WHERE queues IS NULL OR q.queue IS NOT NULL
     ), picked AS MATERIALIZED (
@@ -171,7 +181,7 @@ BEGIN
         LEFT JOIN (SELECT fitting.ord, count(*) AS fitting FROM fitting GROUP BY 1) f ON f.ord = lane.ord
     )
     (SELECT c.id, c.task, c.queue, c.priority, c.seq, c.attempt, c.max_attempts, c.state = 'r', c.suspect, c.run_at,
-        NULLIF(c.deadline, 'infinity'), r.input::text, r.meta::text, r.tags
+        NULLIF(c.deadline, 'infinity'), r.input::text, r.meta::text, r.tags, false
      FROM taken c
      LEFT JOIN LATERAL (SELECT r.input, r.meta, r.tags FROM :schema.run_requests r WHERE r.id = c.id OFFSET 0) r ON true
      ORDER BY c.priority, c.queue <= last_queue, c.queue, c.seq)
@@ -182,7 +192,7 @@ BEGIN
         'due', (SELECT extract(epoch FROM j.run_at - clock_timestamp()) FROM :schema.jobs j
                 WHERE j.namespace = claim_jobs.namespace AND j.seq IS NULL AND j.gate IS NULL AND j.run_at >= COALESCE(due_from, '-infinity')
                 ORDER BY j.run_at LIMIT 1),
-        'lanes', (SELECT json_agg(json_build_array(e.queue, e.priority, e.returns, e.ended)) FROM ended e))::text, NULL, NULL;
+        'lanes', (SELECT json_agg(json_build_array(e.queue, e.priority, e.returns, e.ended)) FROM ended e))::text, NULL, NULL, NULL;
 END $$;
 COMMENT ON FUNCTION :schema.claim_jobs(uuid, bigint, integer, integer, text[], text[], integer[], text[], smallint[], bigint[], bigint[], text, boolean, timestamptz, text, bigint) IS
     'Claim ready jobs for a worker; the last row has no id and says in input where reading ended.';

@@ -59,7 +59,7 @@ BEGIN
     IF job.worker <> :schema.nobody() THEN
         RETURN 'running';
     END IF;
-    IF job.seq IS NULL THEN
+    IF job.seq IS NULL AND job.gate IS NULL THEN  -- what waits at a gate is due, and has to be let through
         PERFORM pg_current_xact_id();
         UPDATE :schema.jobs j SET seq = nextval(:'schema.job_seq'::regclass), state = 'q', run_at = statement_timestamp()
         WHERE j.id = promote_run.id RETURNING * INTO job;
@@ -97,9 +97,11 @@ BEGIN
     PERFORM pg_current_xact_id();
     LOOP
         INSERT INTO :schema.jobs AS j
-            (id, seq, run_at, size, priority, max_attempts, attempt, uncounted, namespace, queue, task, key)
+            (id, seq, run_at, size, priority, max_attempts, attempt, uncounted, namespace, queue, task, group_key, concurrency_key,
+             key_limit, keeps_slot, key)
         SELECT asked.id, nextval(:'schema.job_seq'::regclass), statement_timestamp(), pg_column_size(asked.input), asked.priority,
             asked.max_attempts, last.attempt, last.attempt, asked.namespace, asked.queue, asked.task,
+            asked.group_key, asked.concurrency_key, asked.key_limit, COALESCE(asked.keeps_slot, false),
             CASE WHEN NOT EXISTS (SELECT FROM :schema.jobs o WHERE o.namespace = asked.namespace AND o.task = asked.task
                                   AND o.key = asked.key) THEN asked.key END
         FROM (SELECT COALESCE(max(a.attempt), 0) AS attempt FROM :schema.attempts a WHERE a.run_id = asked.id) last

@@ -58,14 +58,14 @@ BEGIN
             HINT = 'completed, failed, retry, snoozed, cancelled or released';
     END IF;
     -- First the jobs that completed and that nobody can have locked: their xmax is none, or their xmin (who claimed them). What
-    -- once was locked goes the longer way.
+    -- once was locked, or is counted by a limit, goes the longer way.
     WITH gone AS (
         DELETE FROM :schema.jobs j
         USING (SELECT * FROM unnest(ids, claims, outcomes, outputs, started, finished)
                    AS u (id, claim, outcome, output, started, finished)
                WHERE COALESCE(u.outcome, one_outcome) = 'completed' ORDER BY u.id) u
         WHERE j.id = ANY (ARRAY[u.id]) AND j.worker = finish_jobs.worker AND j.claim = COALESCE(u.claim, one_claim)
-          AND (j.xmax = '0' OR j.xmax = j.xmin)
+          AND (j.xmax = '0' OR j.xmax = j.xmin) AND j.slots = 0
         RETURNING j.id, j.claim, j.attempt, j.uncounted, j.awaited, j.claimed_at, u.output, u.started, u.finished
     ), history AS (
         INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, output)
@@ -148,7 +148,7 @@ DECLARE
     one_claim   bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
     one_outcome text := CASE cardinality(outcomes) WHEN 1 THEN outcomes[1] END;
     one_output  jsonb := CASE cardinality(outputs) WHEN 1 THEN outputs[1] END;
-    applied uuid[]; waiters uuid[]; lanes integer;
+    did record;
 BEGIN
     PERFORM pg_current_xact_id();
     WITH held AS MATERIALIZED (
@@ -166,7 +166,10 @@ BEGIN
             WHEN h.told IN ('retry', 'snoozed', 'released') AND h.cancelled THEN 'cancelled'
             WHEN h.told IN ('retry', 'snoozed')
                  AND statement_timestamp() + COALESCE(h.delay, 0) * interval '1 second' > h.deadline THEN 'failed'
-            ELSE h.told END AS outcome
+            ELSE h.told END AS outcome,
+            -- The head of a serial key keeps its slot until it has been tried again.
+            (h.slots & CASE WHEN h.keeps_slot AND h.told IN ('retry', 'snoozed') AND NOT h.cancelled
+                AND statement_timestamp() + COALESCE(h.delay, 0) * interval '1 second' <= h.deadline THEN 3 ELSE 7 END)::smallint AS freed
         FROM held h
     ), gone AS (
         DELETE FROM :schema.jobs j USING decided d WHERE j.id = ANY (ARRAY[d.id]) AND d.outcome IN ('completed', 'failed', 'cancelled') RETURNING j.id
@@ -175,7 +178,8 @@ BEGIN
             uncounted = j.uncounted + CASE WHEN d.outcome = 'retry' THEN 0 ELSE 1 END,
             run_at = CASE WHEN d.outcome = 'released' THEN j.run_at ELSE d.again_at END,
             seq = CASE WHEN d.outcome = 'released' THEN j.seq WHEN COALESCE(d.delay, 0) <= 0 THEN nextval(:'schema.job_seq'::regclass) END,
-            state = CASE WHEN d.outcome = 'released' OR COALESCE(d.delay, 0) <= 0 THEN 'q' WHEN d.outcome = 'snoozed' THEN 's' ELSE 't' END::"char"
+            state = CASE WHEN d.outcome = 'released' OR COALESCE(d.delay, 0) <= 0 THEN 'q' WHEN d.outcome = 'snoozed' THEN 's' ELSE 't' END::"char",
+            slots = j.slots - d.freed, returned = d.outcome = 'released' AND j.seq < 0
         FROM decided d WHERE j.id = ANY (ARRAY[d.id]) AND d.outcome IN ('retry', 'snoozed', 'released')
         RETURNING j.namespace, j.queue, j.priority, j.seq, j.run_at, d.outcome
     ), history AS (
@@ -197,10 +201,17 @@ BEGIN
                 array_agg(a.priority) FILTER (WHERE a.outcome = 'released'), array_agg(a.seq) FILTER (WHERE a.outcome = 'released'))
         FROM again a GROUP BY a.namespace
     )
-    SELECT array_agg(d.id), array_agg(d.id) FILTER (WHERE d.awaited AND d.outcome IN ('completed', 'failed', 'cancelled')),
-        (SELECT count(*) FROM announced) INTO applied, waiters, lanes FROM decided d;
-    PERFORM :schema.tell_waiters(waiters);
-    RETURN COALESCE(applied, '{}');
+    SELECT array_agg(d.id) AS applied, (SELECT count(*) FROM announced) AS lanes,
+        array_agg(d.id) FILTER (WHERE d.awaited AND d.outcome IN ('completed', 'failed', 'cancelled')) AS waiters,
+        array_agg(d.namespace) FILTER (WHERE d.freed > 0) AS namespaces, array_agg(d.queue) FILTER (WHERE d.freed > 0) AS queues,
+        array_agg(d.task) FILTER (WHERE d.freed > 0) AS tasks, array_agg(d.concurrency_key) FILTER (WHERE d.freed > 0) AS keys,
+        array_agg(d.freed) FILTER (WHERE d.freed > 0) AS freed
+    INTO did FROM decided d;
+    PERFORM :schema.tell_waiters(did.waiters);
+    IF did.freed IS NOT NULL THEN
+        PERFORM :schema.free_slots(did.namespaces, did.queues, did.tasks, did.keys, did.freed);
+    END IF;
+    RETURN COALESCE(did.applied, '{}');
 END $$;
 
 -- Waiting jobs (nobody holds them) end without an attempt: cancelled or expired. Answers how many.
@@ -210,18 +221,27 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
-    ended integer; waiters uuid[];
+    did record;
 BEGIN
     WITH held AS MATERIALIZED (
         SELECT j.id FROM (SELECT u.id FROM unnest(ids) AS u (id) ORDER BY 1) u JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id])
         WHERE j.worker = :schema.nobody() FOR UPDATE OF j
     ), gone AS (
-        DELETE FROM :schema.jobs j USING held h WHERE j.id = ANY (ARRAY[h.id]) RETURNING j.id, j.attempt, j.uncounted, j.awaited
+        DELETE FROM :schema.jobs j USING held h WHERE j.id = ANY (ARRAY[h.id]) RETURNING j.*
     ), history AS (
         INSERT INTO :schema.attempts (run_id, finished_at, attempt, counted, final, outcome, error)
         SELECT g.id, statement_timestamp(), g.attempt + 1, g.attempt - g.uncounted, true, end_waiting.outcome, end_waiting.error FROM gone g
     )
-    SELECT count(*), array_agg(g.id) FILTER (WHERE g.awaited) INTO ended, waiters FROM gone g;
-    PERFORM :schema.tell_waiters(waiters);
-    RETURN ended;
+    SELECT count(*) AS ended, array_agg(g.id) FILTER (WHERE g.awaited) AS waiters,
+        array_agg(g.namespace) FILTER (WHERE g.concurrency_key IS NOT NULL) AS namespaces,
+        array_agg(g.queue) FILTER (WHERE g.concurrency_key IS NOT NULL) AS queues,
+        array_agg(g.task) FILTER (WHERE g.concurrency_key IS NOT NULL) AS tasks,
+        array_agg(g.concurrency_key) FILTER (WHERE g.concurrency_key IS NOT NULL) AS keys,
+        array_agg(g.slots) FILTER (WHERE g.concurrency_key IS NOT NULL) AS slots
+    INTO did FROM gone g;
+    PERFORM :schema.tell_waiters(did.waiters);
+    IF did.slots IS NOT NULL THEN  -- it may have been the first of its key, or held the slot until its retry
+        PERFORM :schema.free_slots(did.namespaces, did.queues, did.tasks, did.keys, did.slots);
+    END IF;
+    RETURN did.ended;
 END $$;

@@ -30,7 +30,7 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
-    back jsonb;
+    back jsonb; namespaces text[]; queues text[]; tasks text[]; keys text[]; freed smallint[];
 BEGIN
     IF lost THEN
         ids := ARRAY(SELECT j.id FROM :schema.jobs j WHERE j.id = ANY (ids) AND j.worker = put_back.worker FOR UPDATE SKIP LOCKED);
@@ -51,7 +51,7 @@ BEGIN
             attempt = j.attempt - CASE WHEN l.ran THEN 0 ELSE 1 END,
             uncounted = j.uncounted + CASE WHEN l.ran THEN 1 ELSE 0 END,
             rescues = j.rescues + CASE WHEN lost AND l.ran THEN 1 ELSE 0 END,
-            suspect = j.suspect OR lost
+            suspect = j.suspect OR lost, slots = 0, returned = j.seq < 0
         FROM locked l WHERE j.id = ANY (ARRAY[l.id]) AND l.verdict = 'ready'
         RETURNING j.namespace, j.queue, j.priority, j.seq
     ), history AS (
@@ -69,8 +69,14 @@ BEGIN
         FROM again a GROUP BY a.namespace
     )
     SELECT jsonb_agg(jsonb_build_object('id', l.id, 'task', l.task, 'verdict', l.verdict,
-                                        'awaited', l.awaited AND l.verdict <> 'ready'))
-    INTO back FROM locked l WHERE (SELECT count(*) FROM told) >= 0;
+                                        'awaited', l.awaited AND l.verdict <> 'ready')),
+        array_agg(l.namespace) FILTER (WHERE l.slots > 0), array_agg(l.queue) FILTER (WHERE l.slots > 0),
+        array_agg(l.task) FILTER (WHERE l.slots > 0), array_agg(l.concurrency_key) FILTER (WHERE l.slots > 0),
+        array_agg(l.slots) FILTER (WHERE l.slots > 0)
+    INTO back, namespaces, queues, tasks, keys, freed FROM locked l WHERE (SELECT count(*) FROM told) >= 0;
+    IF freed IS NOT NULL THEN
+        PERFORM :schema.free_slots(namespaces, queues, tasks, keys, freed);
+    END IF;
     PERFORM :schema.tell_waiters(ARRAY(SELECT (b ->> 'id')::uuid FROM jsonb_array_elements(back) b WHERE (b ->> 'awaited')::boolean));
     RETURN QUERY SELECT (b ->> 'id')::uuid, b ->> 'task', b ->> 'verdict' FROM jsonb_array_elements(COALESCE(back, '[]')) b;
 END $$;

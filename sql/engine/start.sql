@@ -38,17 +38,24 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
-    waiters uuid[];
+    did record;
 BEGIN
     WITH gone AS (
         DELETE FROM :schema.jobs j USING unnest(ids) AS u (id)
         WHERE j.id = ANY (ARRAY[u.id]) AND j.state = 'c' AND j.deadline <= statement_timestamp()
-        RETURNING j.id, j.attempt, j.uncounted, j.awaited
+        RETURNING j.*
     ), history AS (
         INSERT INTO :schema.attempts (run_id, finished_at, attempt, counted, final, outcome, error)
         SELECT g.id, statement_timestamp(), g.attempt, g.attempt - g.uncounted - 1, true, 'expired',
             '{"type": "Expired", "message": "not started by its deadline"}' FROM gone g
     )
-    SELECT array_agg(g.id) FILTER (WHERE g.awaited) INTO waiters FROM gone g;
-    PERFORM :schema.tell_waiters(waiters);
+    SELECT array_agg(g.id) FILTER (WHERE g.awaited) AS waiters,
+        array_agg(g.namespace) FILTER (WHERE g.slots > 0) AS namespaces, array_agg(g.queue) FILTER (WHERE g.slots > 0) AS queues,
+        array_agg(g.task) FILTER (WHERE g.slots > 0) AS tasks, array_agg(g.concurrency_key) FILTER (WHERE g.slots > 0) AS keys,
+        array_agg(g.slots) FILTER (WHERE g.slots > 0) AS slots
+    INTO did FROM gone g;
+    PERFORM :schema.tell_waiters(did.waiters);
+    IF did.slots IS NOT NULL THEN
+        PERFORM :schema.free_slots(did.namespaces, did.queues, did.tasks, did.keys, did.slots);
+    END IF;
 END $$;

@@ -23,6 +23,7 @@ COMMENT ON TABLE :schema.jobs IS
 
 -- Has a lane jobs with a concurrency key? Such a row stands beside the lane's other one.
 ALTER TABLE :schema.lanes ADD COLUMN keyed boolean NOT NULL DEFAULT false;
+CREATE INDEX lanes_keyed ON :schema.lanes (namespace) WHERE keyed;
 
 CREATE TABLE :schema.controls (
     namespace    text NOT NULL,
@@ -85,4 +86,5 @@ CREATE TABLE :schema.groups (
     tag       bigint NOT NULL,
     PRIMARY KEY (namespace, queue, priority, group_key)
 ) WITH (fillfactor = 50);
+CREATE INDEX groups_tag ON :schema.groups (namespace, queue, priority, tag);
 COMMENT ON TABLE :schema.groups IS 'The virtual time of the last job of a group in its lane: its next one comes after it.';

@@ -19,13 +19,13 @@ SELECT :schema.add_same($1::text, $2::text[], $3::text, $4::text, $5::integer, $
 -- name: claim_jobs
 -- $1 worker · $2 claim · $3 n · $4 starting · $5 tasks · $6 queues · $7 limits · $8 lane queues · $9 lane priorities
 -- $10 lane cursors · $11 lane uptos · $12 last queue · $13 promote · $14 due from · $15 namespace
-SELECT id, task, queue, priority, seq, attempt, max_attempts, started, suspect, run_at, deadline, input, meta, tags
+SELECT id, task, queue, priority, seq, attempt, max_attempts, started, suspect, run_at, deadline, input, meta, tags, returned
 FROM :schema.claim_jobs($1::uuid, $2::bigint, $3::integer, $4::integer, $5::text[], $6::text[], $7::integer[], $8::text[],
     $9::smallint[], $10::bigint[], $11::bigint[], $12::text, $13::boolean, $14::timestamptz, $15::text);
 
 -- name: claim_lane
 -- $1 worker · $2 claim · $3 n · $4 starting · $5 tasks · $6 queue · $7 priority · $8 cursor · $9 namespace
-SELECT id, task, queue, priority, seq, attempt, max_attempts, started, suspect, run_at, deadline, input, meta, tags
+SELECT id, task, queue, priority, seq, attempt, max_attempts, started, suspect, run_at, deadline, input, meta, tags, returned
 FROM :schema.claim_lane($1::uuid, $2::bigint, $3::integer, $4::integer, $5::text[], $6::text, $7::smallint, $8::bigint, $9::text);
 
 -- name: start_jobs

@@ -12,8 +12,9 @@ import pytest
 
 from openqueue.errors import ConnectionFailed
 from openqueue.events import Event
+from openqueue.worker.claims import Claims
 from openqueue.worker.doorbell import Doorbell
-from openqueue.worker.producer import Claims, Producer
+from openqueue.worker.producer import Producer
 from tests.support.eventually import eventually
 
 
@@ -141,6 +142,7 @@ def job(seq: int = 1, queue: str = "default") -> dict[str, Any]:
         "seq": seq,
         "started": True,
         "suspect": False,
+        "returned": False,
     }
 
 

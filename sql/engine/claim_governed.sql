@@ -1,0 +1,165 @@
+-- Claiming where something is governed: limits, rates, fairness, ageing, pauses (controls.sql). What claim_jobs does, which calls this
+-- instead, in steps: rooms of queues, turns, pick, admit, take. A queue of which nothing is said passes through all of them unchanged.
+
+-- Parameters and answer are those of claim_jobs.
+CREATE OR REPLACE FUNCTION :schema.claim_governed(
+    worker uuid, claim bigint, n integer, starting integer, tasks text[], queues text[], limits integer[], lane_queues text[],
+    lane_priorities smallint[], lane_cursors bigint[], lane_uptos bigint[], last_queue text, promote boolean, due_from timestamptz,
+    namespace text, bytes bigint
+) RETURNS TABLE (
+    id uuid, task text, queue text, priority smallint, seq bigint, attempt integer, max_attempts smallint, started boolean,
+    suspect boolean, run_at timestamptz, deadline timestamptz, input text, meta text, tags text[], returned boolean
+) LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    rooms    record; lanes record; met record; taken record;
+    slots    smallint[];
+    served   bigint;
+    aside    integer := 0;
+    gates    text[];
+BEGIN
+    PERFORM :schema.open_gates(namespace);
+    IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = claim_governed.namespace AND c.kind = 'all' AND c.paused_until > statement_timestamp()) THEN
+        n := 0;
+    END IF;
+    SELECT COALESCE(array_agg(r.queue), '{}') AS queues, array_agg(r.room) AS rooms, array_agg(r.counted) AS counted,
+        array_agg(r.fairness) AS fairness, array_agg(r.ageing) AS ageing INTO rooms FROM :schema.queue_rooms(namespace, queues) r;
+    -- The lanes, in the order in which they are served; first: where reading begins. In a fair queue that is for its turns to say; from
+    -- time to time (promote) such a lane is read from its beginning: a claim that was undone leaves its jobs behind.
+    WITH lane AS MATERIALIZED (
+        SELECT l.*, LEAST(claim_governed.n, q.most, r.room) AS most, COALESCE(r.fairness, 'strict') AS fairness, l.priority - COALESCE(
+            floor(extract(epoch FROM statement_timestamp() - (
+                SELECT j.run_at FROM :schema.jobs j
+                WHERE r.ageing IS NOT NULL AND j.namespace = claim_governed.namespace AND j.queue = l.queue AND j.priority = l.priority
+                  AND (j.seq > l.cursor OR r.fairness <> 'strict') AND j.worker = :schema.nobody() ORDER BY j.seq LIMIT 1)) / extract(epoch FROM r.ageing)), 0) AS rank
+        FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) l
+        LEFT JOIN unnest(queues, limits) AS q (queue, most) ON q.queue = l.queue
+        LEFT JOIN unnest(rooms.queues, rooms.rooms, rooms.fairness, rooms.ageing) AS r (queue, room, fairness, ageing) ON r.queue = l.queue
+        WHERE queues IS NULL OR q.queue IS NOT NULL
+    )
+    SELECT array_agg(l.queue ORDER BY l.ord) AS queues, array_agg(l.priority ORDER BY l.ord) AS priorities, array_agg(l.returns ORDER BY l.ord) AS returns,
+        array_agg(l.most ORDER BY l.ord) AS mosts, array_agg(l.fairness <> 'strict' ORDER BY l.ord) AS fair,
+        array_agg(CASE l.fairness WHEN 'strict' THEN l.cursor ELSE :schema.first_turn() END ORDER BY l.ord) AS firsts,
+        array_agg(CASE l.fairness WHEN 'strict' THEN l.upto ELSE 0 END ORDER BY l.ord) AS lasts,
+        array_agg(l.fairness = 'weighted' ORDER BY l.ord) AS weighted
+    INTO lanes FROM (SELECT lane.*, row_number() OVER (ORDER BY lane.rank, lane.queue <= last_queue, lane.queue, lane.priority) AS ord FROM lane) l;
+    FOR i IN 1 .. COALESCE(cardinality(lanes.queues), 0) LOOP
+        IF lanes.fair[i] AND lanes.mosts[i] > 0 THEN
+            served := :schema.arrange(namespace, lanes.queues[i], lanes.priorities[i], lanes.weighted[i]);
+            IF NOT promote THEN
+                lanes.firsts[i] := served - 1;
+            END IF;
+        END IF;
+    END LOOP;
+    -- Pick: what came back from gates first, then on from the cursor.
+    WITH lane AS MATERIALIZED (
+        SELECT * FROM unnest(lanes.queues, lanes.priorities, lanes.mosts, lanes.firsts, lanes.lasts, lanes.fair)
+            WITH ORDINALITY AS l (queue, priority, most, first, last, fair, ord)
+    ), back AS MATERIALIZED (
+        SELECT lane.ord, lane.queue AS lane_queue, lane.most, j.* FROM (SELECT * FROM lane ORDER BY ord) lane CROSS JOIN LATERAL (
+            SELECT j.id, j.seq, j.size, j.task, j.concurrency_key, j.group_key, j.returned FROM :schema.jobs j
+            WHERE j.namespace = claim_governed.namespace AND j.queue = lane.queue AND j.priority = lane.priority
+              AND j.returned AND j.seq IS NOT NULL
+              AND j.worker = :schema.nobody() AND (claim_governed.tasks IS NULL OR j.task = ANY (claim_governed.tasks))
+              AND j.deadline > statement_timestamp()
+            ORDER BY j.seq LIMIT lane.most FOR UPDATE SKIP LOCKED
+        ) j LIMIT claim_governed.n
+    ), ahead AS MATERIALIZED (
+        SELECT lane.ord, lane.queue AS lane_queue, lane.most, j.* FROM (SELECT * FROM lane ORDER BY ord) lane CROSS JOIN LATERAL (
+            SELECT j.id, j.seq, j.size, j.task, j.concurrency_key, j.group_key, j.returned FROM :schema.jobs j
+            WHERE j.namespace = claim_governed.namespace AND j.queue = lane.queue AND j.priority = lane.priority
+              AND j.seq > lane.first AND j.seq <= lane.last AND NOT j.returned
+              AND j.worker = :schema.nobody() AND (claim_governed.tasks IS NULL OR j.task = ANY (claim_governed.tasks))
+              AND j.deadline > statement_timestamp()
+            ORDER BY j.seq LIMIT lane.most FOR UPDATE SKIP LOCKED
+        ) j LIMIT claim_governed.n
+    ), picked AS MATERIALIZED (
+        SELECT p.* FROM (SELECT * FROM back UNION ALL SELECT * FROM ahead) p ORDER BY p.ord, NOT p.returned, p.seq LIMIT claim_governed.n
+    ), fitting AS (
+        -- A queue gives no more than its room, from all its lanes together; a claim takes no more than so many bytes.
+        SELECT p.*, row_number() OVER (PARTITION BY p.lane_queue ORDER BY p.ord, p.seq) <= p.most
+            AND sum(p.size) OVER (ORDER BY p.ord, p.seq ROWS UNBOUNDED PRECEDING) - p.size < bytes AS fits FROM picked p
+    )
+    SELECT array_agg(f.id ORDER BY f.ord, f.seq) AS ids, array_agg(f.ord ORDER BY f.ord, f.seq) AS ords, array_agg(f.fits ORDER BY f.ord, f.seq) AS fits,
+        array_agg(f.seq ORDER BY f.ord, f.seq) AS seqs,
+        array_agg(f.concurrency_key IS NOT NULL OR EXISTS (SELECT FROM :schema.controls c
+            WHERE c.namespace = claim_governed.namespace AND ((c.kind = 'task' AND c.name = f.task) OR (c.kind = 'group' AND c.name = f.group_key)))
+            ORDER BY f.ord, f.seq) AS gated
+    INTO met FROM fitting f;
+    -- Admit: those that have something to pass besides their queue.
+    IF true = ANY (met.gated) THEN
+        slots := :schema.admit(namespace, ARRAY(SELECT u.id FROM unnest(met.ids, met.gated, met.fits) WITH ORDINALITY AS u (id, gated, fits, i)
+                                                WHERE u.gated AND u.fits ORDER BY u.i));
+        aside := (SELECT count(*) FROM unnest(slots) s WHERE s = -1);
+        IF aside > 0 AND aside >= LEAST(20, cardinality(met.ids) / 2) THEN  -- a long row of them, perhaps: what follows of the same goes, too
+            gates := ARRAY(SELECT DISTINCT j.gate FROM unnest(met.ids) AS u (id) JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) WHERE j.gate IS NOT NULL);
+            PERFORM :schema.set_aside_more(namespace, lanes.queues[m.ord], lanes.priorities[m.ord], m.seq, lanes.lasts[m.ord], gates)
+            FROM (SELECT u.ord, max(u.seq) AS seq FROM unnest(met.ords, met.seqs, met.gated) AS u (ord, seq, gated) WHERE u.gated GROUP BY 1) m;
+        END IF;
+    END IF;
+    -- Take.
+    WITH chosen AS MATERIALIZED (
+        SELECT c.*, row_number() OVER (ORDER BY c.i) AS place FROM (
+            SELECT u.id, u.ord, u.fits, u.i, CASE WHEN u.gated THEN slots[count(*) FILTER (WHERE u.gated AND u.fits) OVER (ORDER BY u.i)] ELSE 0 END AS bits
+            FROM unnest(met.ids, met.ords, met.fits, met.gated) WITH ORDINALITY AS u (id, ord, fits, gated, i)) c
+        WHERE c.fits AND c.bits >= 0
+    ), claimed AS (
+        UPDATE :schema.jobs j
+        SET worker = claim_governed.worker, claim = claim_governed.claim, claimed_at = statement_timestamp(), attempt = j.attempt + 1,
+            slots = j.slots | c.bits | CASE WHEN r.counted THEN 1 ELSE 0 END, returned = false,
+            state = CASE WHEN NOT j.suspect AND c.place <= COALESCE(starting, claim_governed.n) THEN 'r' ELSE 'c' END::"char"
+        FROM chosen c LEFT JOIN unnest(lanes.queues) WITH ORDINALITY AS l (queue, ord) ON l.ord = c.ord
+        LEFT JOIN unnest(rooms.queues, rooms.counted) AS r (queue, counted) ON r.queue = l.queue
+        WHERE j.id = ANY (ARRAY[c.id]) AND j.worker = :schema.nobody()
+        RETURNING j.*, c.i
+    ), recorded AS (
+        INSERT INTO :schema.claims (worker, claim, claimed_at, first_seq, last_seq, priority, namespace, queue)
+        SELECT claim_governed.worker, claim_governed.claim, statement_timestamp(), min(c.seq), max(c.seq), c.priority, claim_governed.namespace, c.queue
+        FROM claimed c GROUP BY c.queue, c.priority
+    )
+    SELECT array_agg(c.id ORDER BY c.i) AS ids, array_agg(c.i ORDER BY c.i) AS places INTO taken FROM claimed c;
+    -- What has gone through queues with a limit or a rate; how far fair lanes have been served.
+    PERFORM :schema.pass_scopes(namespace, array_agg('queue ' || g.queue), array_agg(g.gone)) FROM (
+        SELECT lanes.queues[met.ords[p]] AS queue, count(*)::integer AS gone FROM unnest(taken.places) p GROUP BY 1) g
+    WHERE g.queue IN (SELECT r.queue FROM unnest(rooms.queues, rooms.rooms) AS r (queue, room) WHERE r.room IS NOT NULL) HAVING count(*) > 0;
+    PERFORM :schema.note_served(namespace, array_agg(g.queue), array_agg(g.priority), array_agg(g.seq)) FROM (
+        SELECT lanes.queues[met.ords[p]] AS queue, lanes.priorities[met.ords[p]] AS priority, max(met.seqs[p]) AS seq
+        FROM unnest(taken.places) p WHERE lanes.fair[met.ords[p]] GROUP BY 1, 2) g HAVING count(*) > 0;
+    RETURN QUERY
+    (SELECT j.id, j.task, j.queue, j.priority, j.seq, j.attempt - j.uncounted, j.max_attempts, j.state = 'r', j.suspect, j.run_at,
+        NULLIF(j.deadline, 'infinity'), r.input::text, r.meta::text, r.tags,
+        lanes.fair[met.ords[t.place]] OR met.seqs[t.place] <= lanes.firsts[met.ords[t.place]]
+     FROM unnest(taken.ids, taken.places) WITH ORDINALITY AS t (id, place, i) JOIN :schema.jobs j ON j.id = ANY (ARRAY[t.id])
+     LEFT JOIN LATERAL (SELECT r.input, r.meta, r.tags FROM :schema.run_requests r WHERE r.id = j.id OFFSET 0) r ON true
+     ORDER BY t.i)
+    UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, json_build_object(
+        'xmin', pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 'xid', pg_current_xact_id_if_assigned()::text::bigint,
+        'newest', COALESCE(pg_sequence_last_value(:'schema.job_seq'::regclass), 0), 'governed', true,
+        'more', aside > 0,  -- behind what was set aside there may be others
+        'due', (SELECT extract(epoch FROM min(d.at) - clock_timestamp()) FROM (
+                (SELECT j.run_at AS at FROM :schema.jobs j
+                 WHERE j.namespace = claim_governed.namespace AND j.seq IS NULL AND j.gate IS NULL AND j.run_at >= COALESCE(due_from, '-infinity')
+                 ORDER BY j.run_at LIMIT 1)
+                UNION ALL (SELECT GREATEST(o.at, clock_timestamp() + interval '5 milliseconds') FROM :schema.openings o
+                           WHERE o.namespace = claim_governed.namespace ORDER BY o.at LIMIT 1)) d),
+        'lanes', (SELECT json_agg(json_build_array(l.queue, l.priority, l.returns, CASE
+                WHEN NOT l.fair AND l.most > 0 AND COALESCE(p.picked, 0) < l.most AND COALESCE(p.picked, 0) = COALESCE(p.taken, 0)
+                    AND (l.ord < (SELECT max(o) FROM unnest(met.ords) o) OR COALESCE(cardinality(met.ids), 0) < claim_governed.n)
+                THEN CASE WHEN l.last < 9223372036854775807 THEN COALESCE((
+                        SELECT j.seq - 1 FROM :schema.jobs j
+                        WHERE j.namespace = claim_governed.namespace AND j.queue = l.queue AND j.priority = l.priority
+                          AND j.seq > l.first AND j.seq <= l.last AND j.worker = :schema.nobody()
+                          AND (claim_governed.tasks IS NULL OR j.task = ANY (claim_governed.tasks)) AND j.deadline > statement_timestamp()
+                        ORDER BY j.seq LIMIT 1), l.last)
+                    ELSE COALESCE((
+                        SELECT j.seq FROM :schema.jobs j
+                        WHERE j.namespace = claim_governed.namespace AND j.queue = l.queue AND j.priority = l.priority
+                          AND j.seq > l.first ORDER BY j.seq DESC LIMIT 1), l.first) END END))
+            FROM unnest(lanes.queues, lanes.priorities, lanes.returns, lanes.mosts, lanes.firsts, lanes.lasts, lanes.fair)
+                WITH ORDINALITY AS l (queue, priority, returns, most, first, last, fair, ord)
+            LEFT JOIN (SELECT o.ord, count(*) AS picked, count(*) FILTER (WHERE o.i = ANY (taken.places)) AS taken
+                       FROM unnest(met.ords) WITH ORDINALITY AS o (ord, i) GROUP BY 1) p ON p.ord = l.ord))::text, NULL, NULL, NULL;
+END $$;

@@ -1,0 +1,239 @@
+-- Control, what was said: limits, rates, fairness and pauses of queues, tasks, concurrency keys and groups. What it leads to is in
+-- gates.sql (tasks, keys, groups), rooms.sql (queues) and turns.sql (fairness).
+
+-- What holds: of each value the one that the first of run time, settings and code has said. A pause is said at run time only.
+CREATE OR REPLACE VIEW :schema.controls_in_force AS
+SELECT c.namespace, c.kind, c.name, c.queue,
+    (array_agg(c.concurrency ORDER BY c.rank) FILTER (WHERE c.concurrency IS NOT NULL))[1] AS concurrency,
+    (array_agg(c.source ORDER BY c.rank) FILTER (WHERE c.concurrency IS NOT NULL))[1] AS concurrency_from,
+    (array_agg(c.rate ORDER BY c.rank) FILTER (WHERE c.rate IS NOT NULL))[1] AS rate,
+    (array_agg(c.period ORDER BY c.rank) FILTER (WHERE c.rate IS NOT NULL))[1] AS period,
+    (array_agg(c.burst ORDER BY c.rank) FILTER (WHERE c.rate IS NOT NULL))[1] AS burst,
+    (array_agg(c.source ORDER BY c.rank) FILTER (WHERE c.rate IS NOT NULL))[1] AS rate_from,
+    (array_agg(c.fairness ORDER BY c.rank) FILTER (WHERE c.fairness IS NOT NULL))[1] AS fairness,
+    (array_agg(c.source ORDER BY c.rank) FILTER (WHERE c.fairness IS NOT NULL))[1] AS fairness_from,
+    (array_agg(c.ageing ORDER BY c.rank) FILTER (WHERE c.ageing IS NOT NULL))[1] AS ageing,
+    (array_agg(c.source ORDER BY c.rank) FILTER (WHERE c.ageing IS NOT NULL))[1] AS ageing_from,
+    (array_agg(c.weight ORDER BY c.rank) FILTER (WHERE c.weight IS NOT NULL))[1] AS weight,
+    (array_agg(c.source ORDER BY c.rank) FILTER (WHERE c.weight IS NOT NULL))[1] AS weight_from,
+    max(c.paused_until) FILTER (WHERE c.paused_until > statement_timestamp()) AS paused_until,
+    max(c.reason) FILTER (WHERE c.paused_until > statement_timestamp()) AS reason
+FROM (SELECT k.*, CASE k.source WHEN 'run time' THEN 1 WHEN 'settings' THEN 2 ELSE 3 END AS rank FROM :schema.controls k) c
+GROUP BY c.namespace, c.kind, c.name, c.queue;
+COMMENT ON VIEW :schema.controls_in_force IS
+    'The limits, rates, fairness and pauses that hold, and who said each: run time wins over settings, settings over code.';
+
+-- The name under which slots, openings and gates know something that is controlled.
+CREATE OR REPLACE FUNCTION :schema.scope_of(kind text, name text, queue text DEFAULT '') RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE $1 WHEN 'group' THEN 'group ' || jsonb_build_array($3, $2)::text ELSE $1 || ' ' || $2 END
+$$;
+
+-- Note of lanes that they hold jobs with a concurrency key, or jobs that came back to a place which reading has passed: claims there look
+-- at more than what is next in line, as long as the lane is in use.
+CREATE OR REPLACE FUNCTION :schema.govern_lanes(namespace text, queues text[], priorities smallint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO :schema.lanes (namespace, queue, priority, keyed, returns)
+    SELECT DISTINCT govern_lanes.namespace, p.queue, p.priority, true, pg_current_xact_id()::text::bigint FROM unnest(queues, priorities) AS p (queue, priority)
+    WHERE NOT EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = govern_lanes.namespace AND l.queue = p.queue
+                      AND l.priority = p.priority AND l.keyed AND l.retired IS NULL);
+END $$;
+
+-- Does anything in this namespace need more of a claim than the next jobs in line?
+CREATE OR REPLACE FUNCTION :schema.governed(namespace text) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = $1)
+        OR EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = $1 AND l.keyed)
+        OR EXISTS (SELECT FROM :schema.openings o WHERE o.namespace = $1)
+$$;
+
+-- The first fault of a change as (field, problem, remedy), or nothing.
+CREATE OR REPLACE FUNCTION :schema.find_control_fault(kind text, name text, change jsonb, queue text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+DECLARE
+    known constant text[] := CASE kind WHEN 'all' THEN '{paused_until,reason}'
+        WHEN 'queue' THEN '{concurrency,rate,period,burst,fairness,ageing,paused_until,reason}'
+        WHEN 'group' THEN '{weight,paused_until,reason}'
+        WHEN 'key' THEN '{concurrency,rate,period,burst}' ELSE '{concurrency,rate,period,burst,paused_until,reason}' END;
+    wrong text;
+BEGIN
+    IF kind IS NULL OR kind NOT IN ('all', 'queue', 'task', 'key', 'group') THEN
+        RETURN ARRAY['kind', format('is %L', kind), 'give all, queue, task, key or group'];
+    ELSIF name IS NULL OR (name = '') <> (kind = 'all') OR length(name) > 500 THEN
+        RETURN ARRAY['name', 'must be a name of 1 to 500 characters', 'say which ' || kind || ' is meant; all has none'];
+    ELSIF queue IS NULL OR (queue = '') = (kind = 'group') OR length(queue) > 200 THEN
+        RETURN ARRAY['queue', 'is for groups, and for each of them', 'a group is one of a queue'];
+    ELSIF jsonb_typeof(change) IS DISTINCT FROM 'object' THEN
+        RETURN ARRAY['change', 'must be a JSON object', 'pass {"concurrency": 5}, for example'];
+    END IF;
+    wrong := (SELECT k FROM jsonb_object_keys(change) k WHERE k <> ALL (known) ORDER BY 1 LIMIT 1);
+    IF wrong IS NOT NULL THEN
+        RETURN ARRAY[wrong, format('cannot be said of a %s', kind), 'what can: ' || array_to_string(known, ', ')];
+    END IF;
+    wrong := (SELECT e.key FROM jsonb_each(change) e WHERE jsonb_typeof(e.value) <> 'null' AND CASE
+        WHEN e.key IN ('concurrency', 'rate', 'burst') THEN jsonb_typeof(e.value) <> 'number'
+            OR (e.value::text)::numeric NOT BETWEEN CASE e.key WHEN 'concurrency' THEN 0 ELSE 1 END AND 1000000000
+            OR (e.value::text)::numeric % 1 <> 0
+        WHEN e.key = 'weight' THEN jsonb_typeof(e.value) <> 'number' OR (e.value::text)::numeric NOT BETWEEN 0.001 AND 1000
+        ELSE jsonb_typeof(e.value) <> 'string' END ORDER BY 1 LIMIT 1);
+    IF wrong IS NOT NULL THEN
+        RETURN ARRAY[wrong, format('is %s', change -> wrong), CASE wrong WHEN 'concurrency' THEN 'give how many may run at once, 0 or more'
+            WHEN 'weight' THEN 'give 0.001 to 1000' WHEN 'rate' THEN 'give how many may start in the period, 1 or more'
+            WHEN 'burst' THEN 'give how many may start at once, 1 or more' ELSE 'give a string' END];
+    ELSIF change ->> 'fairness' NOT IN ('strict', 'round_robin', 'weighted') THEN
+        RETURN ARRAY['fairness', format('is %L', change ->> 'fairness'), 'give strict, round_robin or weighted'];
+    ELSIF (change ->> 'rate' IS NULL) <> (change ->> 'period' IS NULL) THEN
+        RETURN ARRAY['rate', 'and period belong together', 'give both, such as {"rate": 100, "period": "1 minute"}, or null for both'];
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- Say what holds for a queue, a task, a concurrency key or a group (of a queue); at once, for all workers.
+--   change   {"concurrency", "rate", "period", "burst", "fairness", "ageing", "weight", "paused_until", "reason"}: what is named is
+--            said anew, null takes it back, what is not named stays
+CREATE OR REPLACE FUNCTION :schema.set_control(
+    kind text, name text, change jsonb, queue text DEFAULT '', namespace text DEFAULT 'default', source text DEFAULT 'run time'
+) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+#variable_conflict use_variable
+DECLARE
+    fault text[] := :schema.find_control_fault(kind, name, change, queue);
+    scope text := :schema.scope_of(kind, name, queue);
+    before integer := (SELECT f.concurrency FROM :schema.controls_in_force f WHERE f.namespace = set_control.namespace
+                       AND f.kind = set_control.kind AND f.name = set_control.name AND f.queue = set_control.queue);
+    c :schema.controls;
+BEGIN
+    IF fault IS NOT NULL THEN
+        PERFORM :schema.refuse(fault[1], fault[2], fault[3], kind || ' ' || name);
+    END IF;
+    INSERT INTO :schema.controls (namespace, kind, name, queue, source) VALUES (namespace, kind, name, queue, source) ON CONFLICT DO NOTHING;
+    SELECT * INTO c FROM :schema.controls k WHERE k.namespace = set_control.namespace AND k.kind = set_control.kind
+        AND k.name = set_control.name AND k.queue = set_control.queue AND k.source = set_control.source FOR UPDATE;
+    BEGIN
+        c := jsonb_populate_record(c, change || jsonb_build_object('changed_at', clock_timestamp()));
+    EXCEPTION WHEN data_exception THEN
+        PERFORM :schema.refuse_span(change, kind || ' ' || name);
+        RAISE;
+    END;
+    IF c.period <= interval '0' OR c.ageing <= interval '0' THEN
+        PERFORM :schema.refuse(CASE WHEN c.period <= interval '0' THEN 'period' ELSE 'ageing' END, 'is not longer than nothing',
+                               'give a span of time, such as "1 minute"', kind || ' ' || name);
+    END IF;
+    UPDATE :schema.controls k SET concurrency = c.concurrency, rate = c.rate, period = c.period, burst = c.burst,
+        fairness = c.fairness, ageing = c.ageing, weight = c.weight, paused_until = c.paused_until, reason = c.reason,
+        changed_at = c.changed_at
+    WHERE k.namespace = c.namespace AND k.kind = c.kind AND k.name = c.name AND k.queue = c.queue AND k.source = c.source;
+    DELETE FROM :schema.controls k WHERE k.namespace = c.namespace AND k.kind = c.kind AND k.name = c.name AND k.queue = c.queue
+        AND k.source = c.source AND k.concurrency IS NULL AND k.rate IS NULL AND k.fairness IS NULL AND k.ageing IS NULL
+        AND k.weight IS NULL AND k.paused_until IS NULL;
+    IF before IS NULL AND c.concurrency IS NOT NULL AND kind IN ('queue', 'task') THEN
+        PERFORM :schema.count_running(namespace, kind, name);
+    END IF;
+    IF kind = 'queue' AND change ? 'fairness' AND NOT EXISTS (
+            SELECT FROM :schema.controls_in_force f WHERE f.namespace = set_control.namespace AND f.kind = 'queue'
+              AND f.name = set_control.name AND f.fairness <> 'strict') THEN
+        PERFORM :schema.end_turns(namespace, name);
+    END IF;
+    -- Whoever waits at this gate is looked at anew: now, and when a pause ends.
+    INSERT INTO :schema.openings (namespace, scope, at) SELECT namespace, scope, v.at
+    FROM (VALUES (clock_timestamp()), (c.paused_until)) AS v (at) WHERE v.at < 'infinity';
+    PERFORM pg_notify(:'schema', jsonb_build_object('namespace', namespace, 'control', scope, 'ready', '[]'::jsonb)::text);
+END $$;
+COMMENT ON FUNCTION :schema.set_control(text, text, jsonb, text, text, text) IS
+    'Say what holds for a queue, task, concurrency key or group; null takes it back. Example: SELECT set_control(''queue'', ''mail'', ''{"concurrency": 5, "rate": 100, "period": "1 minute"}'')';
+
+-- Of a change's times some could not be read: raise which.
+CREATE OR REPLACE FUNCTION :schema.refuse_span(change jsonb, place text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+DECLARE
+    field record;
+BEGIN
+    FOR field IN SELECT * FROM (VALUES ('period', 'interval', 'give a span of time, such as "1 minute"'),
+        ('ageing', 'interval', 'give a span of time, such as "5 minutes"'),
+        ('paused_until', 'timestamptz', 'give a time, such as "2030-12-24 18:00+01", or "infinity"')) AS v (name, type, remedy)
+    LOOP
+        BEGIN
+            EXECUTE format('SELECT $1::%s', field.type) USING change ->> field.name;
+        EXCEPTION WHEN data_exception THEN
+            PERFORM :schema.refuse(field.name, format('is %s', change -> field.name), field.remedy, place);
+        END;
+    END LOOP;
+END $$;
+
+-- Jobs that run already when a limit is said count, too. (One that is claimed in this very moment may not: it counts for nothing.)
+CREATE OR REPLACE FUNCTION :schema.count_running(namespace text, kind text, name text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_variable
+DECLARE
+    flag    smallint := CASE kind WHEN 'queue' THEN 1 ELSE 2 END;
+    running integer;
+BEGIN
+    INSERT INTO :schema.slots (namespace, scope) VALUES (namespace, kind || ' ' || name) ON CONFLICT DO NOTHING;
+    PERFORM FROM :schema.slots s WHERE s.namespace = count_running.namespace AND s.scope = kind || ' ' || name FOR UPDATE;
+    WITH held AS MATERIALIZED (
+        SELECT j.id FROM :schema.jobs j
+        WHERE j.id IN (SELECT unnest(:schema.held_jobs(w.worker)) FROM (SELECT DISTINCT c.worker FROM :schema.claims c
+                                                                        WHERE c.namespace = count_running.namespace) w)
+          AND CASE kind WHEN 'queue' THEN j.queue ELSE j.task END = name AND j.slots & flag = 0 AND j.worker <> :schema.nobody()
+        ORDER BY j.id FOR UPDATE SKIP LOCKED
+    ), counted AS (
+        UPDATE :schema.jobs j SET slots = j.slots | flag FROM held h WHERE j.id = h.id RETURNING 1
+    ) SELECT count(*) INTO running FROM counted;
+    UPDATE :schema.slots s SET used = s.used + running WHERE s.namespace = count_running.namespace AND s.scope = kind || ' ' || name;
+END $$;
+
+-- Pause: what runs goes on, nothing new begins, until a time or until it is resumed.
+CREATE OR REPLACE FUNCTION :schema.pause_queue(queue_name text, until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default')
+RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT :schema.set_control('queue', $1, jsonb_build_object('paused_until', COALESCE($2, 'infinity')::text, 'reason', $3), namespace => $4)
+$$;
+COMMENT ON FUNCTION :schema.pause_queue(text, timestamptz, text, text) IS
+    'Start nothing more from a queue, until a time or until it is resumed. Example: SELECT pause_queue(''mail'', now() + interval ''1 hour'')';
+
+-- End the pause of a queue.
+CREATE OR REPLACE FUNCTION :schema.resume_queue(queue_name text, namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT :schema.set_control('queue', $1, '{"paused_until": null, "reason": null}', namespace => $2)
+$$;
+COMMENT ON FUNCTION :schema.resume_queue(text, text) IS 'End the pause of a queue. Example: SELECT resume_queue(''mail'')';
+
+-- Start nothing more of a task, until a time or until it is resumed.
+CREATE OR REPLACE FUNCTION :schema.pause_task(task text, until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default')
+RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT :schema.set_control('task', $1, jsonb_build_object('paused_until', COALESCE($2, 'infinity')::text, 'reason', $3), namespace => $4)
+$$;
+COMMENT ON FUNCTION :schema.pause_task(text, timestamptz, text, text) IS
+    'Start no more runs of a task, until a time or until it is resumed. Example: SELECT pause_task(''mail.send'', reason => ''provider is down'')';
+
+-- End the pause of a task.
+CREATE OR REPLACE FUNCTION :schema.resume_task(task text, namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT :schema.set_control('task', $1, '{"paused_until": null, "reason": null}', namespace => $2)
+$$;
+COMMENT ON FUNCTION :schema.resume_task(text, text) IS 'End the pause of a task. Example: SELECT resume_task(''mail.send'')';
+
+-- Start nothing more of a group, until a time or until it is resumed.
+CREATE OR REPLACE FUNCTION :schema.pause_group(queue_name text, group_key text, until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default')
+RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT :schema.set_control('group', $2, jsonb_build_object('paused_until', COALESCE($3, 'infinity')::text, 'reason', $4), $1, $5)
+$$;
+COMMENT ON FUNCTION :schema.pause_group(text, text, timestamptz, text, text) IS
+    'Start no more jobs of a group of a queue. Example: SELECT pause_group(''mail'', ''customer 42'')';
+
+-- End the pause of a group.
+CREATE OR REPLACE FUNCTION :schema.resume_group(queue_name text, group_key text, namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT :schema.set_control('group', $2, '{"paused_until": null, "reason": null}', $1, $3)
+$$;
+COMMENT ON FUNCTION :schema.resume_group(text, text, text) IS 'End the pause of a group. Example: SELECT resume_group(''mail'', ''customer 42'')';
+
+-- Start nothing more of a namespace, until a time or until it is resumed.
+CREATE OR REPLACE FUNCTION :schema.pause_all(until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default')
+RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT :schema.set_control('all', '', jsonb_build_object('paused_until', COALESCE($1, 'infinity')::text, 'reason', $2), namespace => $3)
+$$;
+COMMENT ON FUNCTION :schema.pause_all(timestamptz, text, text) IS 'Start nothing more in a namespace. Example: SELECT pause_all(now() + interval ''10 minutes'')';
+
+-- End the pause of a namespace.
+CREATE OR REPLACE FUNCTION :schema.resume_all(namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT :schema.set_control('all', '', '{"paused_until": null, "reason": null}', namespace => $1)
+$$;
+COMMENT ON FUNCTION :schema.resume_all(text) IS 'End the pause of a namespace; queues, tasks and groups that are paused themselves stay so. Example: SELECT resume_all()';

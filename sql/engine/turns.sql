@@ -1,0 +1,91 @@
+-- Fairness: in a queue with groups, who comes next.
+--
+-- Start-time fair queueing (Goyal, Vin, Cheng 1996) over one lane: each job of a group gets a virtual time, one step after the last
+-- job of its group, or now (the virtual time up to which the lane has been served) if that is later; the lane is read in that order. A
+-- step is shorter for a group of more weight. So a group of 10 jobs among one of 100,000 has its turn with every round, and what it costs
+-- does not depend on how many jobs or groups wait.
+--
+-- Jobs come into the lane with the seq of their arrival, which is positive. The claim that meets arrivals gives them their virtual times,
+-- which are negative seqs: they stand before all arrivals, in an index range of their own. One claim at a time does so (the lane's row in
+-- turns); the others read what has been arranged.
+
+-- The seq of the first virtual time.
+CREATE OR REPLACE FUNCTION :schema.first_turn() RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT -4611686018427387904 $$;
+
+-- Arrange arrivals of one lane by turns. Answers the virtual time (a seq) from which the lane is to be read.
+CREATE OR REPLACE FUNCTION :schema.arrange(
+    namespace text, queue text, priority smallint, weighted boolean, most integer DEFAULT 5000
+) RETURNS bigint LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    now_served bigint := (SELECT t.served FROM :schema.turns t WHERE t.namespace = $1 AND t.queue = $2 AND t.priority = $3);
+BEGIN
+    IF now_served IS NULL THEN
+        INSERT INTO :schema.turns (namespace, queue, priority, served)
+        SELECT $1, $2, $3, :schema.first_turn()
+        WHERE pg_try_advisory_xact_lock(hashtextextended(:'schema' || ' turns ' || $1 || ' ' || $2 || ' ' || $3, 0)) ON CONFLICT DO NOTHING;
+    END IF;
+    SELECT t.served INTO now_served FROM :schema.turns t
+    WHERE t.namespace = $1 AND t.queue = $2 AND t.priority = $3 FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN COALESCE(now_served, (SELECT t.served FROM :schema.turns t WHERE t.namespace = $1 AND t.queue = $2 AND t.priority = $3), :schema.first_turn());
+    END IF;
+    -- Said anew while this claim was under way: then the lane is not arranged any more, or nobody would find what this one arranges.
+    IF NOT EXISTS (SELECT FROM :schema.controls_in_force f WHERE f.namespace = $1 AND f.kind = 'queue' AND f.name = $2 AND f.fairness <> 'strict') THEN
+        RETURN now_served;
+    END IF;
+    WITH come AS MATERIALIZED (
+        SELECT j.id, COALESCE(j.group_key, '') AS group_key, j.seq FROM :schema.jobs j
+        WHERE j.namespace = $1 AND j.queue = $2 AND j.priority = $3 AND j.seq > 0 AND j.worker = :schema.nobody() AND NOT j.returned
+        ORDER BY j.seq LIMIT most FOR UPDATE SKIP LOCKED
+    ), last AS MATERIALIZED (
+        SELECT c.group_key, GREATEST(now_served, g.tag) AS tag, GREATEST(1, (1048576 / CASE WHEN weighted THEN COALESCE(f.weight, 1) ELSE 1 END)::bigint) AS step
+        FROM (SELECT DISTINCT come.group_key FROM come) c
+        LEFT JOIN LATERAL (SELECT g.tag FROM :schema.groups g
+            WHERE g.namespace = $1 AND g.queue = $2 AND g.priority = $3 AND g.group_key = c.group_key OFFSET 0) g ON true
+        LEFT JOIN LATERAL (SELECT f.weight FROM :schema.controls_in_force f
+            WHERE weighted AND f.namespace = $1 AND f.kind = 'group' AND f.name = c.group_key AND f.queue = $2 OFFSET 0) f ON true
+    ), tagged AS MATERIALIZED (
+        SELECT o.id, o.group_key, l.tag + l.step * o.nth AS tag
+        FROM (SELECT come.*, row_number() OVER (PARTITION BY come.group_key ORDER BY come.seq) AS nth FROM come) o
+        JOIN last l ON l.group_key = ANY (ARRAY[o.group_key])
+    ), moved AS (
+        UPDATE :schema.jobs j SET seq = t.tag FROM tagged t WHERE j.id = ANY (ARRAY[t.id])
+    )
+    INSERT INTO :schema.groups AS g (namespace, queue, priority, group_key, tag)
+    SELECT $1, $2, $3, t.group_key, max(t.tag) FROM tagged t GROUP BY t.group_key
+    ON CONFLICT (namespace, queue, priority, group_key) DO UPDATE SET tag = EXCLUDED.tag;
+    -- Groups of which nothing is left to serve begin anew when they come back.
+    DELETE FROM :schema.groups g USING (
+        SELECT g.ctid FROM :schema.groups g WHERE g.namespace = $1 AND g.queue = $2 AND g.priority = $3 AND g.tag <= now_served
+        ORDER BY g.tag LIMIT 500) old
+    WHERE g.ctid = old.ctid;
+    RETURN now_served;
+END $$;
+
+-- The lane has been served up to here. Who cannot say so now, as another claim arranges it, leaves it to a later one.
+CREATE OR REPLACE FUNCTION :schema.note_served(namespace text, queues text[], priorities smallint[], seqs bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE :schema.turns t SET served = m.seq FROM (
+        SELECT o.ctid, u.seq FROM unnest(queues, priorities, seqs) AS u (queue, priority, seq)
+        JOIN :schema.turns o ON o.namespace = note_served.namespace AND o.queue = ANY (ARRAY[u.queue]) AND o.priority = u.priority AND o.served < u.seq
+        FOR UPDATE OF o SKIP LOCKED
+    ) m WHERE t.ctid = m.ctid AND t.served < m.seq;
+END $$;
+
+-- A queue is fair no longer: what was arranged is taken before what has come since.
+CREATE OR REPLACE FUNCTION :schema.end_turns(namespace text, queue text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM FROM :schema.turns t WHERE t.namespace = $1 AND t.queue = $2 ORDER BY t.priority FOR UPDATE;
+    PERFORM :schema.govern_lanes($1, array_agg(t.queue), array_agg(t.priority)) FROM :schema.turns t
+    WHERE t.namespace = $1 AND t.queue = $2 HAVING count(*) > 0;
+    UPDATE :schema.jobs j SET returned = true FROM :schema.turns t
+    WHERE t.namespace = $1 AND t.queue = $2 AND j.namespace = $1 AND j.queue = $2 AND j.priority = t.priority
+      AND j.seq < 0 AND j.worker = :schema.nobody() AND NOT j.returned;
+END $$;

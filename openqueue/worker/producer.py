@@ -92,7 +92,7 @@ class Producer:
         `control`: of this scope something else holds now; what is claimed and has not begun goes back.
         """
         if control is not None:
-            self._reconsider = True
+            self._governed = self._reconsider = True
             self._inflight.nudge()
         if ready is None:
             self._pace.sweep_soon()
@@ -166,12 +166,10 @@ class Producer:
         rows = await self._take(
             most, "claim_lane", starting, self._tasks, lane.queue, lane.priority, lane.cursor, self._namespace
         )
-        self._governed = bool(rows) and rows[-1]["id"] is None  # then claim_jobs is to be asked
-        got = 0 if self._governed else len(rows)
-        self._lanes.learn_lane(lane, rows[-1]["seq"] if got else None)
-        self._pace.claimed_lane(now, got)
-        self._go_on = got >= most or self._governed
-        return got
+        self._lanes.learn_lane(lane, rows[-1]["seq"] if rows else None)
+        self._pace.claimed_lane(now, len(rows))
+        self._go_on = len(rows) >= most
+        return len(rows)
 
     async def _claim(self, room: int, starting: int) -> int:
         now = time.monotonic()

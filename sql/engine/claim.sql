@@ -20,17 +20,20 @@ BEGIN
                AND j.run_at >= COALESCE(due_from, '-infinity') AND j.run_at <= statement_timestamp()) THEN
         PERFORM pg_current_xact_id();
         WITH due AS MATERIALIZED (
-            SELECT j.id FROM :schema.jobs j
+            SELECT j.id, j.concurrency_key IS NOT NULL AND j.slots & 4 = 0 AS waits_key FROM :schema.jobs j
             WHERE j.namespace = promote_due.namespace AND j.seq IS NULL AND j.gate IS NULL
               AND j.run_at >= COALESCE(due_from, '-infinity') AND j.run_at <= statement_timestamp()
             ORDER BY j.run_at LIMIT most FOR UPDATE SKIP LOCKED
         ), ready AS (
-            UPDATE :schema.jobs j SET seq = nextval(:'schema.job_seq'::regclass), state = 'q'
-            FROM due WHERE j.id = ANY (ARRAY[due.id]) RETURNING j.queue, j.priority, j.seq, j.concurrency_key
+            UPDATE :schema.jobs j SET state = CASE WHEN due.waits_key THEN 'b' ELSE 'q' END::"char",
+                seq = CASE WHEN NOT due.waits_key THEN nextval(:'schema.job_seq'::regclass) END,
+                place = CASE WHEN due.waits_key THEN nextval(:'schema.job_seq'::regclass) END,
+                gate = CASE WHEN due.waits_key THEN 'key ' || j.concurrency_key END
+            FROM due WHERE j.id = ANY (ARRAY[due.id]) RETURNING j.queue, j.priority, j.seq, j.gate
         )
-        SELECT count(*), :schema.announce(promote_due.namespace, array_agg(queue), array_agg(priority), array_agg(seq), NULL),
-            :schema.govern_lanes(promote_due.namespace, array_agg(queue) FILTER (WHERE concurrency_key IS NOT NULL),
-                                 array_agg(priority) FILTER (WHERE concurrency_key IS NOT NULL))
+        SELECT count(*), :schema.announce(promote_due.namespace, array_agg(queue) FILTER (WHERE seq IS NOT NULL),
+                array_agg(priority) FILTER (WHERE seq IS NOT NULL), array_agg(seq) FILTER (WHERE seq IS NOT NULL), NULL),
+            :schema.note_waiters(promote_due.namespace, array_agg(DISTINCT gate) FILTER (WHERE gate IS NOT NULL))
         INTO moved FROM ready HAVING count(*) > 0;
     END IF;
     RETURN COALESCE(moved, 0);

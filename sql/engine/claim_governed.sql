@@ -59,24 +59,23 @@ BEGIN
             WITH ORDINALITY AS l (queue, priority, most, first, last, fair, ord)
     ), back AS MATERIALIZED (
         SELECT lane.ord, lane.queue AS lane_queue, lane.most, j.* FROM (SELECT * FROM lane ORDER BY ord) lane CROSS JOIN LATERAL (
-            SELECT j.id, j.seq, j.size, j.task, j.concurrency_key, j.group_key, j.returned FROM :schema.jobs j
-            WHERE j.namespace = claim_governed.namespace AND j.queue = lane.queue AND j.priority = lane.priority
-              AND j.returned AND j.seq IS NOT NULL
+            SELECT j.id, j.seq, j.size, j.task, j.group_key, j.gate FROM :schema.jobs j
+            WHERE j.namespace = claim_governed.namespace AND j.gate = 'back ' || lane.queue AND j.priority = lane.priority
               AND j.worker = :schema.nobody() AND (claim_governed.tasks IS NULL OR j.task = ANY (claim_governed.tasks))
               AND j.deadline > statement_timestamp()
-            ORDER BY j.seq LIMIT lane.most FOR UPDATE SKIP LOCKED
+            ORDER BY j.place LIMIT lane.most FOR UPDATE SKIP LOCKED
         ) j LIMIT claim_governed.n
     ), ahead AS MATERIALIZED (
         SELECT lane.ord, lane.queue AS lane_queue, lane.most, j.* FROM (SELECT * FROM lane ORDER BY ord) lane CROSS JOIN LATERAL (
-            SELECT j.id, j.seq, j.size, j.task, j.concurrency_key, j.group_key, j.returned FROM :schema.jobs j
+            SELECT j.id, j.seq, j.size, j.task, j.group_key, j.gate FROM :schema.jobs j
             WHERE j.namespace = claim_governed.namespace AND j.queue = lane.queue AND j.priority = lane.priority
-              AND j.seq > lane.first AND j.seq <= lane.last AND NOT j.returned
+              AND j.seq > lane.first AND j.seq <= lane.last AND j.gate IS NULL
               AND j.worker = :schema.nobody() AND (claim_governed.tasks IS NULL OR j.task = ANY (claim_governed.tasks))
               AND j.deadline > statement_timestamp()
             ORDER BY j.seq LIMIT lane.most FOR UPDATE SKIP LOCKED
         ) j LIMIT claim_governed.n
     ), picked AS MATERIALIZED (
-        SELECT p.* FROM (SELECT * FROM back UNION ALL SELECT * FROM ahead) p ORDER BY p.ord, NOT p.returned, p.seq LIMIT claim_governed.n
+        SELECT p.* FROM (SELECT * FROM back UNION ALL SELECT * FROM ahead) p ORDER BY p.ord, p.gate IS NULL, p.seq LIMIT claim_governed.n
     ), fitting AS (
         -- A queue gives no more than its room, from all its lanes together; a claim takes no more than so many bytes.
         SELECT p.*, row_number() OVER (PARTITION BY p.lane_queue ORDER BY p.ord, p.seq) <= p.most
@@ -84,7 +83,7 @@ BEGIN
     )
     SELECT array_agg(f.id ORDER BY f.ord, f.seq) AS ids, array_agg(f.ord ORDER BY f.ord, f.seq) AS ords, array_agg(f.fits ORDER BY f.ord, f.seq) AS fits,
         array_agg(f.seq ORDER BY f.ord, f.seq) AS seqs,
-        array_agg(f.concurrency_key IS NOT NULL OR EXISTS (SELECT FROM :schema.controls c
+        array_agg(EXISTS (SELECT FROM :schema.controls c
             WHERE c.namespace = claim_governed.namespace AND ((c.kind = 'task' AND c.name = f.task) OR (c.kind = 'group' AND c.name = f.group_key)))
             ORDER BY f.ord, f.seq) AS gated
     INTO met FROM fitting f;
@@ -108,7 +107,7 @@ BEGIN
     ), claimed AS (
         UPDATE :schema.jobs j
         SET worker = claim_governed.worker, claim = claim_governed.claim, claimed_at = statement_timestamp(), attempt = j.attempt + 1,
-            slots = j.slots | c.bits | CASE WHEN r.counted THEN 1 ELSE 0 END, returned = false,
+            slots = j.slots | c.bits | CASE WHEN r.counted THEN 1 ELSE 0 END, gate = NULL, place = NULL,
             state = CASE WHEN NOT j.suspect AND c.place <= COALESCE(starting, claim_governed.n) THEN 'r' ELSE 'c' END::"char"
         FROM chosen c LEFT JOIN unnest(lanes.queues) WITH ORDINALITY AS l (queue, ord) ON l.ord = c.ord
         LEFT JOIN unnest(rooms.queues, rooms.counted) AS r (queue, counted) ON r.queue = l.queue

@@ -61,9 +61,16 @@ BEGIN
     END IF;
     IF job.seq IS NULL AND job.gate IS NULL THEN  -- what waits at a gate is due, and has to be let through
         PERFORM pg_current_xact_id();
-        UPDATE :schema.jobs j SET seq = nextval(:'schema.job_seq'::regclass), state = 'q', run_at = statement_timestamp()
-        WHERE j.id = promote_run.id RETURNING * INTO job;
-        PERFORM :schema.announce(job.namespace, ARRAY[job.queue], ARRAY[job.priority], ARRAY[job.seq], NULL);
+        IF job.concurrency_key IS NOT NULL AND job.slots & 4 = 0 THEN
+            UPDATE :schema.jobs j SET place = nextval(:'schema.job_seq'::regclass), gate = 'key ' || j.concurrency_key, state = 'b',
+                run_at = statement_timestamp()
+            WHERE j.id = promote_run.id RETURNING * INTO job;
+            PERFORM :schema.note_waiters(job.namespace, ARRAY[job.gate]);
+        ELSE
+            UPDATE :schema.jobs j SET seq = nextval(:'schema.job_seq'::regclass), state = 'q', run_at = statement_timestamp()
+            WHERE j.id = promote_run.id RETURNING * INTO job;
+            PERFORM :schema.announce(job.namespace, ARRAY[job.queue], ARRAY[job.priority], ARRAY[job.seq], NULL);
+        END IF;
     END IF;
     RETURN 'ready';
 END $$;
@@ -97,9 +104,11 @@ BEGIN
     PERFORM pg_current_xact_id();
     LOOP
         INSERT INTO :schema.jobs AS j
-            (id, seq, run_at, size, priority, max_attempts, attempt, uncounted, namespace, queue, task, group_key, concurrency_key,
-             key_limit, keeps_slot, key)
-        SELECT asked.id, nextval(:'schema.job_seq'::regclass), statement_timestamp(), pg_column_size(asked.input), asked.priority,
+            (id, seq, place, gate, state, run_at, size, priority, max_attempts, attempt, uncounted, namespace, queue, task, group_key,
+             concurrency_key, key_limit, keeps_slot, key)
+        SELECT asked.id, CASE WHEN asked.concurrency_key IS NULL THEN nextval(:'schema.job_seq'::regclass) END,
+            CASE WHEN asked.concurrency_key IS NOT NULL THEN nextval(:'schema.job_seq'::regclass) END, 'key ' || asked.concurrency_key,
+            CASE WHEN asked.concurrency_key IS NULL THEN 'q' ELSE 'b' END::"char", statement_timestamp(), pg_column_size(asked.input), asked.priority,
             asked.max_attempts, last.attempt, last.attempt, asked.namespace, asked.queue, asked.task,
             asked.group_key, asked.concurrency_key, asked.key_limit, COALESCE(asked.keeps_slot, false),
             CASE WHEN NOT EXISTS (SELECT FROM :schema.jobs o WHERE o.namespace = asked.namespace AND o.task = asked.task
@@ -113,7 +122,11 @@ BEGIN
     END LOOP;  -- another run took the key meanwhile: again, without it
     UPDATE :schema.attempts a SET final = false WHERE a.run_id = asked.id AND a.final;
     PERFORM :schema.note_retry(job.id, job.attempt);
-    PERFORM :schema.announce(job.namespace, ARRAY[job.queue], ARRAY[job.priority], ARRAY[job.seq], NULL);
+    IF job.gate IS NOT NULL THEN
+        PERFORM :schema.note_waiters(job.namespace, ARRAY[job.gate]);
+    ELSE
+        PERFORM :schema.announce(job.namespace, ARRAY[job.queue], ARRAY[job.priority], ARRAY[job.seq], NULL);
+    END IF;
     RETURN 'ready';
 END $$;
 COMMENT ON FUNCTION :schema.retry_run(uuid) IS 'Run a finished run again, or a retrying one now: ready | running | unknown.';

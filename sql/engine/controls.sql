@@ -29,23 +29,23 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE $1 WHEN 'group' THEN 'group ' || jsonb_build_array($3, $2)::text ELSE $1 || ' ' || $2 END
 $$;
 
--- Note of lanes that they hold jobs with a concurrency key, or jobs that came back to a place which reading has passed: claims there look
--- at more than what is next in line, as long as the lane is in use.
-CREATE OR REPLACE FUNCTION :schema.govern_lanes(namespace text, queues text[], priorities smallint[]) RETURNS void
+-- Note of lanes that jobs come back to places in them which reading has passed: claims there look at more than what is next in line, as
+-- long as the lane is in use.
+CREATE OR REPLACE FUNCTION :schema.note_returning(namespace text, queues text[], priorities smallint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 BEGIN
-    INSERT INTO :schema.lanes (namespace, queue, priority, keyed, returns)
-    SELECT DISTINCT govern_lanes.namespace, p.queue, p.priority, true, pg_current_xact_id()::text::bigint FROM unnest(queues, priorities) AS p (queue, priority)
-    WHERE NOT EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = govern_lanes.namespace AND l.queue = p.queue
-                      AND l.priority = p.priority AND l.keyed AND l.retired IS NULL);
+    INSERT INTO :schema.lanes (namespace, queue, priority, back, returns)
+    SELECT DISTINCT note_returning.namespace, p.queue, p.priority, true, pg_current_xact_id()::text::bigint FROM unnest(queues, priorities) AS p (queue, priority)
+    WHERE NOT EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = note_returning.namespace AND l.queue = p.queue
+                      AND l.priority = p.priority AND l.back AND l.retired IS NULL);
 END $$;
 
 -- Does anything in this namespace need more of a claim than the next jobs in line?
 CREATE OR REPLACE FUNCTION :schema.governed(namespace text) RETURNS boolean
 LANGUAGE sql STABLE AS $$
     SELECT EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = $1)
-        OR EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = $1 AND l.keyed)
+        OR EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = $1 AND l.back)
         OR EXISTS (SELECT FROM :schema.openings o WHERE o.namespace = $1)
 $$;
 

@@ -162,14 +162,14 @@ BEGIN
         JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.worker = finish_others.worker AND j.claim = u.claim
         FOR UPDATE OF j SKIP LOCKED
     ), decided AS MATERIALIZED (
-        SELECT h.*, statement_timestamp() + COALESCE(h.delay, 0) * interval '1 second' AS again_at, CASE
+        SELECT h.*, h.told IN ('retry', 'snoozed') AND COALESCE(h.delay, 0) <= 0 AND h.concurrency_key IS NOT NULL AND NOT h.keeps_slot AS waits_key, statement_timestamp() + COALESCE(h.delay, 0) * interval '1 second' AS again_at, CASE
             WHEN h.told IN ('retry', 'snoozed', 'released') AND h.cancelled THEN 'cancelled'
             WHEN h.told IN ('retry', 'snoozed')
                  AND statement_timestamp() + COALESCE(h.delay, 0) * interval '1 second' > h.deadline THEN 'failed'
             ELSE h.told END AS outcome,
-            -- The head of a serial key keeps its slot until it has been tried again.
-            (h.slots & CASE WHEN h.keeps_slot AND h.told IN ('retry', 'snoozed') AND NOT h.cancelled
-                AND statement_timestamp() + COALESCE(h.delay, 0) * interval '1 second' <= h.deadline THEN 3 ELSE 7 END)::smallint AS freed
+            -- Who is given back keeps the slot of its key, as it keeps its place; and who will be tried again, if the key's order is to hold.
+            (h.slots & CASE WHEN NOT h.cancelled AND (h.told = 'released' OR (h.keeps_slot AND h.told IN ('retry', 'snoozed')
+                AND statement_timestamp() + COALESCE(h.delay, 0) * interval '1 second' <= h.deadline)) THEN 3 ELSE 7 END)::smallint AS freed
         FROM held h
     ), gone AS (
         DELETE FROM :schema.jobs j USING decided d WHERE j.id = ANY (ARRAY[d.id]) AND d.outcome IN ('completed', 'failed', 'cancelled') RETURNING j.id
@@ -177,9 +177,11 @@ BEGIN
         UPDATE :schema.jobs j SET worker = :schema.nobody(), claim = 0,
             uncounted = j.uncounted + CASE WHEN d.outcome = 'retry' THEN 0 ELSE 1 END,
             run_at = CASE WHEN d.outcome = 'released' THEN j.run_at ELSE d.again_at END,
-            seq = CASE WHEN d.outcome = 'released' THEN j.seq WHEN COALESCE(d.delay, 0) <= 0 THEN nextval(:'schema.job_seq'::regclass) END,
-            state = CASE WHEN d.outcome = 'released' OR COALESCE(d.delay, 0) <= 0 THEN 'q' WHEN d.outcome = 'snoozed' THEN 's' ELSE 't' END::"char",
-            slots = j.slots - d.freed, returned = d.outcome = 'released' AND j.seq < 0
+            seq = CASE WHEN d.outcome = 'released' THEN j.seq WHEN COALESCE(d.delay, 0) <= 0 AND NOT d.waits_key THEN nextval(:'schema.job_seq'::regclass) END,
+            state = CASE WHEN d.waits_key THEN 'b' WHEN d.outcome = 'released' OR COALESCE(d.delay, 0) <= 0 THEN 'q' WHEN d.outcome = 'snoozed' THEN 's' ELSE 't' END::"char",
+            slots = j.slots - d.freed,
+            gate = CASE WHEN d.outcome = 'released' AND j.seq < 0 THEN 'back ' || j.queue WHEN d.waits_key THEN 'key ' || j.concurrency_key END,
+            place = CASE WHEN d.outcome = 'released' AND j.seq < 0 THEN j.seq WHEN d.waits_key THEN nextval(:'schema.job_seq'::regclass) END
         FROM decided d WHERE j.id = ANY (ARRAY[d.id]) AND d.outcome IN ('retry', 'snoozed', 'released')
         RETURNING j.namespace, j.queue, j.priority, j.seq, j.run_at, d.outcome
     ), history AS (
@@ -233,14 +235,14 @@ BEGIN
         SELECT g.id, statement_timestamp(), g.attempt + 1, g.attempt - g.uncounted, true, end_waiting.outcome, end_waiting.error FROM gone g
     )
     SELECT count(*) AS ended, array_agg(g.id) FILTER (WHERE g.awaited) AS waiters,
-        array_agg(g.namespace) FILTER (WHERE g.concurrency_key IS NOT NULL) AS namespaces,
-        array_agg(g.queue) FILTER (WHERE g.concurrency_key IS NOT NULL) AS queues,
-        array_agg(g.task) FILTER (WHERE g.concurrency_key IS NOT NULL) AS tasks,
-        array_agg(g.concurrency_key) FILTER (WHERE g.concurrency_key IS NOT NULL) AS keys,
-        array_agg(g.slots) FILTER (WHERE g.concurrency_key IS NOT NULL) AS slots
+        array_agg(g.namespace) FILTER (WHERE g.slots > 0) AS namespaces,
+        array_agg(g.queue) FILTER (WHERE g.slots > 0) AS queues,
+        array_agg(g.task) FILTER (WHERE g.slots > 0) AS tasks,
+        array_agg(g.concurrency_key) FILTER (WHERE g.slots > 0) AS keys,
+        array_agg(g.slots) FILTER (WHERE g.slots > 0) AS slots
     INTO did FROM gone g;
     PERFORM :schema.tell_waiters(did.waiters);
-    IF did.slots IS NOT NULL THEN  -- it may have been the first of its key, or held the slot until its retry
+    IF did.slots IS NOT NULL THEN  -- let through, or waiting for a retry: it held the slot of its key
         PERFORM :schema.free_slots(did.namespaces, did.queues, did.tasks, did.keys, did.slots);
     END IF;
     RETURN did.ended;

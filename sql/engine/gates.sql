@@ -6,14 +6,15 @@
 -- lock next adds them up. A job knows which limits count it (jobs.slots), so that each slot comes back once, also when the limits
 -- have been changed since.
 --
--- A claim that meets a job whose scope is full sets it aside: it waits at the scope's gate, outside the claim index, with the place it
--- had. Openings bring it back: each says that from its time on a scope may let jobs through. A claim takes in the openings that are
--- due, and lets as many jobs out of the gate as there is room for, in their old order. They stand in an index of their own then
--- (jobs_returned), as their lane has been read beyond them. What is done is in proportion to the jobs that move, not to those that wait.
+-- A job that may not begin waits at the gate of its scope, outside the claim index. One with a concurrency key stands there from the
+-- beginning, in the order of its key; one of a task or group is set aside by the claim that meets it and finds the scope full, and keeps
+-- the place it had in its lane. Openings bring them out: each says that from its time on a scope may let jobs through. A claim takes in
+-- the openings that are due, and lets as many out as there is room for. Who is let out stands in its lane with its old place, which
+-- reading has passed by then; so it is found by the gate 'back <queue>'. A key's slot is taken at its gate, a task's or queue's
+-- when the job is claimed. What is done is in proportion to the jobs that move, not to those that wait.
 --
--- Nothing is lost between the two: a job is set aside under the scope's lock, after all openings that could be seen were added up; one
--- that could not be seen stays in its table for the next claim. And a gate at which jobs wait always has an opening to come, at the
--- latest after a minute.
+-- Nothing is lost between the two: a scope's openings are added up under its lock, and then it is seen who waits; an opening that could
+-- not be seen stays in its table for the next claim. A gate at which jobs wait always has an opening to come, at the latest after a minute.
 
 -- How many a rate lets through at a moment, by the generic cell rate algorithm (ITU-T I.371): next_at is the theoretical arrival time
 -- of the next one. Without a burst as many may go together as belong to 50 ms: claims do not come more often.
@@ -92,31 +93,45 @@ BEGIN
     RETURN locked;
 END $$;
 
--- Slots come back: of jobs that ended or were given back, with which limits counted each. Whoever waits is told.
--- kept: those that keep the slot of their key, as they will be tried again.
+-- Slots come back, of jobs that ended or were given back: slots says which limits counted each. Whoever waits is told.
 CREATE OR REPLACE FUNCTION :schema.free_slots(
     namespaces text[], queues text[], tasks text[], keys text[], slots smallint[]
 ) RETURNS void LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
-DECLARE
-    one text;
 BEGIN
     INSERT INTO :schema.openings (namespace, scope, at, freed)
-    SELECT u.namespace, v.scope, clock_timestamp(), count(*) FILTER (WHERE u.slots & v.flag > 0)
+    SELECT u.namespace, v.scope, clock_timestamp(), count(*)
     FROM unnest(namespaces, queues, tasks, keys, slots) AS u (namespace, queue, task, key, slots)
     CROSS JOIN LATERAL (VALUES (1, 'queue ' || u.queue), (2, 'task ' || u.task), (4, 'key ' || u.key)) AS v (flag, scope)
-    WHERE u.slots & v.flag > 0 OR (v.flag = 4 AND u.key IS NOT NULL) GROUP BY 1, 2;
-    FOR one IN SELECT DISTINCT unnest(namespaces) LOOP
-        IF EXISTS (SELECT FROM :schema.bells b WHERE b.namespace = one) THEN
-            PERFORM pg_notify(:'schema', jsonb_build_object('namespace', one, 'ready', '[]'::jsonb)::text);
-        END IF;
-    END LOOP;
+    WHERE u.slots & v.flag > 0 GROUP BY 1, 2;
+    PERFORM :schema.wake(n.namespace) FROM (SELECT DISTINCT unnest(namespaces) AS namespace) n;
 END $$;
 
--- Which of these scopes let how many jobs through now, as far as they can be locked. paused: until when; rate_at: when to look again if
--- the rate is what holds them up. The limit of a key that nobody has set is what its jobs say (limits, in parallel to scopes).
-CREATE OR REPLACE FUNCTION :schema.scope_rooms(namespace text, scopes text[], limits integer[] DEFAULT NULL, waiting boolean DEFAULT true)
+-- Somebody waits at these gates now.
+CREATE OR REPLACE FUNCTION :schema.note_waiters(namespace text, scopes text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+#variable_conflict use_variable
+BEGIN
+    IF cardinality(scopes) > 0 THEN
+        INSERT INTO :schema.openings (namespace, scope, at) SELECT namespace, u.scope, clock_timestamp() FROM unnest(scopes) AS u (scope);
+        PERFORM :schema.wake(namespace);
+    END IF;
+END $$;
+
+-- Have the workers that wait for the bell make a claim, without a lane to name.
+CREATE OR REPLACE FUNCTION :schema.wake(namespace text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_variable
+BEGIN
+    IF EXISTS (SELECT FROM :schema.bells b WHERE b.namespace = wake.namespace) THEN
+        PERFORM pg_notify(:'schema', jsonb_build_object('namespace', namespace, 'ready', '[]'::jsonb)::text);
+    END IF;
+END $$;
+
+-- Which of these scopes let how many jobs through now, as far as they can be locked. most: the limit; paused: until when; rate_at: when to
+-- look again if the rate is what holds them up. The limit of a key that nobody has set is what the next of its jobs says.
+CREATE OR REPLACE FUNCTION :schema.scope_rooms(namespace text, scopes text[], waiting boolean DEFAULT true)
 RETURNS TABLE (scope text, room integer, most integer, rated boolean, paused timestamptz, rate_at timestamptz)
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -136,10 +151,9 @@ BEGIN
         WHERE c.namespace = scope_rooms.namespace AND c.kind = split_part(l.scope, ' ', 1)
           AND c.name = CASE WHEN l.scope LIKE 'group %' THEN substr(l.scope, 7)::jsonb ->> 1 ELSE substr(l.scope, position(' ' IN l.scope) + 1) END
           AND c.queue = CASE WHEN l.scope LIKE 'group %' THEN substr(l.scope, 7)::jsonb ->> 0 ELSE '' END OFFSET 0) f ON true
-    CROSS JOIN LATERAL (SELECT COALESCE(f.concurrency, CASE WHEN l.scope LIKE 'key %' THEN COALESCE(
-        (SELECT max(u.most) FROM unnest(scopes, limits) AS u (scope, most) WHERE u.scope = l.scope),
-        (SELECT j.key_limit::integer FROM :schema.jobs j WHERE j.namespace = scope_rooms.namespace AND j.gate = l.scope
-         ORDER BY j.priority, j.place LIMIT 1), 1) END) AS most) m;
+    CROSS JOIN LATERAL (SELECT COALESCE(f.concurrency, CASE WHEN l.scope LIKE 'key %' THEN COALESCE((
+        SELECT j.key_limit::integer FROM :schema.jobs j WHERE j.namespace = scope_rooms.namespace AND j.gate = l.scope
+        ORDER BY j.priority, j.place LIMIT 1), 1) END) AS most) m;
 END $$;
 
 -- So many have gone through these scopes: they hold slots where there is a limit, and the rate counts them.
@@ -161,6 +175,25 @@ BEGIN
     WHERE s.namespace = pass_scopes.namespace AND s.scope = ANY (ARRAY[u.scope]);
 END $$;
 
+-- Where somebody still waits at one of these gates, which the caller has locked, there is an opening to come: at once if there is room,
+-- when the rate has gathered, when a pause ends; and after a minute whatever happens.
+CREATE OR REPLACE FUNCTION :schema.look_again(namespace text, scopes text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO :schema.openings (namespace, scope, at)
+    SELECT look_again.namespace, w.scope, w.at FROM (
+        SELECT s.scope, CASE WHEN s.paused IS NOT NULL THEN s.paused WHEN s.room > 0 THEN clock_timestamp()
+            WHEN s.rate_at > clock_timestamp() THEN s.rate_at ELSE clock_timestamp() + interval '1 minute' END AS at
+        FROM :schema.scope_rooms(namespace, ARRAY(
+            SELECT u.scope FROM unnest(scopes) AS u (scope)
+            WHERE EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = look_again.namespace AND j.gate = u.scope)), false) s) w
+    WHERE w.at < 'infinity' AND NOT EXISTS (SELECT FROM :schema.openings o
+        WHERE o.namespace = look_again.namespace AND o.scope = w.scope AND o.at <= GREATEST(w.at, clock_timestamp()));
+END $$;
+
 -- Take in the openings that are due: let jobs out of the gates, as many as there is room for, in the order they had. Answers how many.
 CREATE OR REPLACE FUNCTION :schema.open_gates(namespace text, most integer DEFAULT 1000) RETURNS integer
 LANGUAGE plpgsql VOLATILE
@@ -172,45 +205,35 @@ DECLARE
                   SELECT o.scope FROM :schema.openings o WHERE o.namespace = open_gates.namespace AND o.at <= clock_timestamp()
                   ORDER BY o.at LIMIT 2000) o LIMIT 200);
     s      record;
-    queues text[]; priorities smallint[];
+    queues text[]; priorities smallint[]; keys text[];
 BEGIN
     IF cardinality(due) = 0 THEN
         RETURN 0;
     END IF;
-    SELECT array_agg(r.scope) AS scopes, array_agg(r.room) AS rooms, array_agg(r.paused) AS pauses, array_agg(r.rate_at) AS rate_ats
-    INTO s FROM :schema.scope_rooms(namespace, due, waiting => false) r;
+    SELECT array_agg(r.scope) AS scopes, array_agg(r.room) AS rooms INTO s FROM :schema.scope_rooms(namespace, due, false) r;
     WITH out AS MATERIALIZED (
-        SELECT j.id FROM unnest(s.scopes, s.rooms) AS o (scope, room) CROSS JOIN LATERAL (
+        SELECT j.id, CASE WHEN o.scope LIKE 'key %' THEN o.scope END AS key FROM unnest(s.scopes, s.rooms) AS o (scope, room) CROSS JOIN LATERAL (
             SELECT j.id FROM :schema.jobs j WHERE j.namespace = open_gates.namespace AND j.gate = o.scope
             ORDER BY j.priority, j.place LIMIT LEAST(o.room, most) FOR UPDATE SKIP LOCKED
         ) j LIMIT most
     ), back AS (
-        UPDATE :schema.jobs j SET seq = j.place, place = NULL, gate = NULL, state = 'q', returned = true
-        FROM out o WHERE j.id = ANY (ARRAY[o.id]) RETURNING j.queue, j.priority
+        UPDATE :schema.jobs j SET seq = j.place, gate = 'back ' || j.queue, state = 'q', slots = j.slots | CASE WHEN o.key IS NOT NULL THEN 4 ELSE 0 END
+        FROM out o WHERE j.id = ANY (ARRAY[o.id]) RETURNING j.queue, j.priority, o.key
     )
-    SELECT array_agg(b.queue), array_agg(b.priority) INTO queues, priorities FROM back b;
-    IF queues IS NOT NULL THEN
-        PERFORM :schema.govern_lanes(namespace, queues, priorities);
-        IF :schema.bell_is_on(namespace, queues) THEN
-            PERFORM pg_notify(:'schema', jsonb_build_object('namespace', namespace, 'ready', '[]'::jsonb)::text);
-        END IF;
+    SELECT array_agg(b.queue), array_agg(b.priority), array_agg(b.key) FILTER (WHERE b.key IS NOT NULL) INTO queues, priorities, keys FROM back b;
+    IF keys IS NOT NULL THEN
+        PERFORM :schema.pass_scopes(namespace, array_agg(k.key), array_agg(k.gone))
+        FROM (SELECT u.key, count(*)::integer AS gone FROM unnest(keys) AS u (key) GROUP BY 1 ORDER BY 1) k;
     END IF;
-    -- What still waits is looked at again: when the pause ends, when the rate has gathered, at once if only `most` held it up.
-    INSERT INTO :schema.openings (namespace, scope, at)
-    SELECT open_gates.namespace, u.scope, CASE WHEN u.paused IS NOT NULL THEN u.paused
-        WHEN u.room > most THEN clock_timestamp() WHEN u.rate_at > clock_timestamp() THEN u.rate_at
-        ELSE clock_timestamp() + interval '1 minute' END
-    FROM unnest(s.scopes, s.rooms, s.pauses, s.rate_ats) AS u (scope, room, paused, rate_at)
-    WHERE u.paused IS DISTINCT FROM 'infinity'
-      AND EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = open_gates.namespace AND j.gate = u.scope)
-      AND NOT EXISTS (SELECT FROM :schema.openings o WHERE o.namespace = open_gates.namespace AND o.scope = u.scope
-                      AND o.at <= CASE WHEN u.paused IS NOT NULL THEN u.paused ELSE clock_timestamp() + interval '1 minute' END
-                      AND (u.room <= most OR o.at <= clock_timestamp()) AND (u.rate_at IS NULL OR o.at <= u.rate_at));
+    IF queues IS NOT NULL THEN
+        PERFORM :schema.note_returning(namespace, queues, priorities), :schema.wake(namespace);
+    END IF;
+    PERFORM :schema.look_again(namespace, s.scopes);
     -- The row of a key that nobody has used for a while goes.
     DELETE FROM :schema.slots d USING unnest(s.scopes) AS u (scope)
     WHERE d.namespace = open_gates.namespace AND d.scope = ANY (ARRAY[u.scope]) AND d.used = 0 AND d.next_at <= clock_timestamp()
       AND u.scope LIKE 'key %'
       AND NOT EXISTS (SELECT FROM :schema.openings o WHERE o.namespace = d.namespace AND o.scope = d.scope)
-      AND NOT EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = d.namespace AND j.concurrency_key = substr(d.scope, 5));
+      AND NOT EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = d.namespace AND j.gate = d.scope);
     RETURN COALESCE(cardinality(queues), 0);
 END $$;

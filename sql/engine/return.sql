@@ -51,7 +51,8 @@ BEGIN
             attempt = j.attempt - CASE WHEN l.ran THEN 0 ELSE 1 END,
             uncounted = j.uncounted + CASE WHEN l.ran THEN 1 ELSE 0 END,
             rescues = j.rescues + CASE WHEN lost AND l.ran THEN 1 ELSE 0 END,
-            suspect = j.suspect OR lost, slots = 0, returned = j.seq < 0
+            suspect = j.suspect OR lost, slots = j.slots & 4,
+            gate = CASE WHEN j.seq < 0 THEN 'back ' || j.queue END, place = CASE WHEN j.seq < 0 THEN j.seq END
         FROM locked l WHERE j.id = ANY (ARRAY[l.id]) AND l.verdict = 'ready'
         RETURNING j.namespace, j.queue, j.priority, j.seq
     ), history AS (
@@ -70,10 +71,11 @@ BEGIN
     )
     SELECT jsonb_agg(jsonb_build_object('id', l.id, 'task', l.task, 'verdict', l.verdict,
                                         'awaited', l.awaited AND l.verdict <> 'ready')),
-        array_agg(l.namespace) FILTER (WHERE l.slots > 0), array_agg(l.queue) FILTER (WHERE l.slots > 0),
-        array_agg(l.task) FILTER (WHERE l.slots > 0), array_agg(l.concurrency_key) FILTER (WHERE l.slots > 0),
-        array_agg(l.slots) FILTER (WHERE l.slots > 0)
-    INTO back, namespaces, queues, tasks, keys, freed FROM locked l WHERE (SELECT count(*) FROM told) >= 0;
+        array_agg(l.namespace) FILTER (WHERE l.freed > 0), array_agg(l.queue) FILTER (WHERE l.freed > 0),
+        array_agg(l.task) FILTER (WHERE l.freed > 0), array_agg(l.concurrency_key) FILTER (WHERE l.freed > 0),
+        array_agg(l.freed) FILTER (WHERE l.freed > 0)
+    INTO back, namespaces, queues, tasks, keys, freed
+    FROM (SELECT k.*, (k.slots & CASE k.verdict WHEN 'ready' THEN 3 ELSE 7 END)::smallint AS freed FROM locked k) l WHERE (SELECT count(*) FROM told) >= 0;
     IF freed IS NOT NULL THEN
         PERFORM :schema.free_slots(namespaces, queues, tasks, keys, freed);
     END IF;

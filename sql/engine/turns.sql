@@ -38,7 +38,7 @@ BEGIN
     END IF;
     WITH come AS MATERIALIZED (
         SELECT j.id, COALESCE(j.group_key, '') AS group_key, j.seq FROM :schema.jobs j
-        WHERE j.namespace = $1 AND j.queue = $2 AND j.priority = $3 AND j.seq > 0 AND j.worker = :schema.nobody() AND NOT j.returned
+        WHERE j.namespace = $1 AND j.queue = $2 AND j.priority = $3 AND j.seq > 0 AND j.worker = :schema.nobody() AND j.gate IS NULL
         ORDER BY j.seq LIMIT most FOR UPDATE SKIP LOCKED
     ), last AS MATERIALIZED (
         SELECT c.group_key, GREATEST(now_served, g.tag) AS tag, GREATEST(1, (1048576 / CASE WHEN weighted THEN COALESCE(f.weight, 1) ELSE 1 END)::bigint) AS step
@@ -83,9 +83,9 @@ LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path
 #variable_conflict use_column
 BEGIN
     PERFORM FROM :schema.turns t WHERE t.namespace = $1 AND t.queue = $2 ORDER BY t.priority FOR UPDATE;
-    PERFORM :schema.govern_lanes($1, array_agg(t.queue), array_agg(t.priority)) FROM :schema.turns t
+    PERFORM :schema.note_returning($1, array_agg(t.queue), array_agg(t.priority)) FROM :schema.turns t
     WHERE t.namespace = $1 AND t.queue = $2 HAVING count(*) > 0;
-    UPDATE :schema.jobs j SET returned = true FROM :schema.turns t
+    UPDATE :schema.jobs j SET gate = 'back ' || j.queue, place = j.seq FROM :schema.turns t
     WHERE t.namespace = $1 AND t.queue = $2 AND j.namespace = $1 AND j.queue = $2 AND j.priority = t.priority
-      AND j.seq < 0 AND j.worker = :schema.nobody() AND NOT j.returned;
+      AND j.seq < 0 AND j.worker = :schema.nobody() AND j.gate IS NULL;
 END $$;

@@ -7,7 +7,6 @@ ALTER TABLE :schema.run_requests
 
 ALTER TABLE :schema.jobs
     ADD COLUMN slots smallint NOT NULL DEFAULT 0,
-    ADD COLUMN returned boolean NOT NULL DEFAULT false,
     ADD COLUMN keeps_slot boolean NOT NULL DEFAULT false,
     ADD COLUMN key_limit smallint,
     ADD COLUMN place bigint,
@@ -17,13 +16,13 @@ ALTER TABLE :schema.jobs
 ALTER TABLE :schema.jobs DROP CONSTRAINT jobs_state_check, DROP CONSTRAINT jobs_check,
     ADD CONSTRAINT jobs_state_check CHECK (state IN ('s', 'q', 'c', 'r', 't', 'b')) NOT VALID,
     ADD CONSTRAINT jobs_check CHECK ((seq IS NULL) = (state IN ('s', 't', 'b'))) NOT VALID,
-    ADD CONSTRAINT jobs_gate_check CHECK ((gate IS NULL) = (place IS NULL) AND (gate IS NULL) = (state <> 'b')) NOT VALID;
+    ADD CONSTRAINT jobs_gate_check CHECK ((gate IS NULL) = (place IS NULL) AND (state <> 'b' OR gate IS NOT NULL)) NOT VALID;
 COMMENT ON TABLE :schema.jobs IS
-    'One row an unfinished run. seq: place in its lane, null while scheduled or blocked. state: s scheduled, q queued, c claimed but not started, r running, t retrying, b blocked. worker and claim are the fence. gate: what a blocked job waits for, place: the seq that it had. slots: which limits count it (1 queue, 2 task, 4 key). returned: came back from a gate to a place that its lane has passed.';
+    'One row an unfinished run. seq: place in its lane, null while scheduled or blocked. state: s scheduled, q queued, c claimed but not started, r running, t retrying, b blocked. worker and claim are the fence. gate: what a blocked job waits for, place: its turn there, which is its seq when it has been let through. slots: which limits count it (1 queue, 2 task, 4 key).';
 
--- Has a lane jobs with a concurrency key? Such a row stands beside the lane's other one.
-ALTER TABLE :schema.lanes ADD COLUMN keyed boolean NOT NULL DEFAULT false;
-CREATE INDEX lanes_keyed ON :schema.lanes (namespace) WHERE keyed;
+-- Has a lane jobs that came back to a place which reading has passed? Such a row stands beside the lane's other one.
+ALTER TABLE :schema.lanes ADD COLUMN back boolean NOT NULL DEFAULT false;
+CREATE INDEX lanes_back ON :schema.lanes (namespace) WHERE back;
 
 CREATE TABLE :schema.controls (
     namespace    text NOT NULL,

@@ -1,12 +1,10 @@
 -- transaction: none
--- Indexes for jobs at gates and with keys. jobs_waiting replaces jobs_due: what is blocked has no time to come.
+-- The index of jobs at gates. jobs_waiting replaces jobs_due: what is blocked has no time to come.
 -- moment: expand
 
 CREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_waiting ON :schema.jobs (namespace, run_at) WHERE seq IS NULL AND gate IS NULL;
 DROP INDEX CONCURRENTLY IF EXISTS :schema.jobs_due;
-CREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_blocked ON :schema.jobs (namespace, gate, priority, place) WHERE gate IS NOT NULL;
-CREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_concurrency ON :schema.jobs (namespace, concurrency_key, priority, (COALESCE(seq, place))) WHERE concurrency_key IS NOT NULL;
-CREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_returned ON :schema.jobs (namespace, queue, priority, seq) WHERE returned;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_gate ON :schema.jobs (namespace, gate, priority, place) WHERE gate IS NOT NULL;
 ALTER TABLE :schema.jobs VALIDATE CONSTRAINT jobs_state_check;
 ALTER TABLE :schema.jobs VALIDATE CONSTRAINT jobs_check;
 ALTER TABLE :schema.jobs VALIDATE CONSTRAINT jobs_gate_check;

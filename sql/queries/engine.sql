@@ -25,7 +25,7 @@ FROM :schema.claim_jobs($1::uuid, $2::bigint, $3::integer, $4::integer, $5::text
 
 -- name: claim_lane
 -- $1 worker · $2 claim · $3 n · $4 starting · $5 tasks · $6 queue · $7 priority · $8 cursor · $9 namespace
-SELECT id, task, queue, priority, seq, attempt, max_attempts, started, suspect, run_at, deadline, input, meta, tags, returned
+SELECT id, task, queue, priority, seq, attempt, max_attempts, started, suspect, run_at, deadline, input, meta, tags
 FROM :schema.claim_lane($1::uuid, $2::bigint, $3::integer, $4::integer, $5::text[], $6::text, $7::smallint, $8::bigint, $9::text);
 
 -- name: start_jobs

@@ -25,16 +25,13 @@ async def keyed(engine: Engine, key: str, count: int, limit: int = 1, **options:
     """Jobs of one concurrency key; of a limit of one the head keeps its slot until its retry."""
     jobs = await engine.add(count, **options)
     await engine.sql(
-        "UPDATE jobs SET concurrency_key = $1, key_limit = $2::smallint, keeps_slot = $2::smallint = 1 WHERE id = ANY ($3)",
+        "UPDATE jobs SET concurrency_key = $1, key_limit = $2::smallint, keeps_slot = $2::smallint = 1,"
+        " state = 'b', gate = 'key ' || $1, place = seq, seq = NULL WHERE id = ANY ($3)",
         key,
         limit,
         jobs,
     )
-    await engine.sql(
-        "INSERT INTO lanes (namespace, queue, priority, keyed) SELECT DISTINCT namespace, queue, priority, true"
-        " FROM jobs WHERE id = ANY ($1)",
-        jobs,
-    )
+    await engine.sql("SELECT note_waiters($1, ARRAY['key ' || $2])", engine.namespace, key)
     return jobs
 
 
@@ -81,9 +78,7 @@ async def test_a_task_with_a_limit_is_set_aside_and_comes_back_in_order(engine: 
 async def test_C4_a_key_that_is_full_blocks_nobody_else(engine: Engine) -> None:
     busy = await keyed(engine, "busy", 50, limit=2)
     others = [*(await keyed(engine, "other", 1)), *(await engine.add(3))]
-    assert ids(await engine.claim(10)) == busy[:2]
-    assert engine.position["more"] is True
-    assert ids(await engine.claim(10)) == others
+    assert ids(await engine.claim(10)) == [*busy[:2], *others]
     assert await used(engine) == {"key busy": 2, "key other": 1}
 
 
@@ -126,7 +121,7 @@ async def test_a_slot_comes_back_whatever_becomes_of_the_job(engine: Engine, end
         await engine.sql("SELECT put_back($1, $2, true)", engine.worker, jobs[:1])
     else:
         await engine.finish(jobs[:1], ["failed"], errors=[{"type": "E"}])
-    again = end in ("release", "rescue")
+    again = end in ("release", "rescue")  # who is given back keeps the slot, as it keeps its place
     assert ids(await engine.claim()) == (jobs[:1] if again else jobs[1:])
     await engine.finish(jobs[:1] if again else jobs[1:])
     assert await used(engine) in ({}, {"key k": 0}, {"key k": 1}) and len(await engine.claim()) == again
@@ -136,11 +131,11 @@ async def test_C3_a_limit_holds_while_a_claim_is_open_and_its_rollback_gives_the
     engine: Engine, another: Another
 ) -> None:
     jobs = await keyed(engine, "k", 3, limit=2)
-    free = await engine.add(2)
     open_one = await another()
     transaction = open_one.db.transaction()
     await transaction.start()
     assert ids(await open_one.claim(1)) == jobs[:1]
+    free = await engine.add(2)
     assert ids(await engine.claim()) == free  # the key is another claim's for now; nobody else waits for it
     await transaction.rollback()
     assert ids(await engine.claim()) == jobs[:2]
@@ -225,16 +220,17 @@ async def test_a_pause_ends_by_itself(engine: Engine) -> None:
 
 
 async def test_a_long_row_of_one_key_is_set_aside_at_once(engine: Engine) -> None:
-    await keyed(engine, "busy", 400)
+    await control(engine, "task", "busy", concurrency=1)
+    jobs = await engine.bulk(400, task="busy")
     (free,) = await engine.add(1)
-    await engine.claim(100)
+    assert ids(await engine.claim(100)) == jobs[:1]
+    assert engine.position["more"] is True
     assert ids(await engine.claim(100)) == [free]
 
 
-async def test_a_claim_of_one_lane_leaves_what_is_governed_to_claim_jobs(engine: Engine) -> None:
+async def test_a_claim_of_one_lane_finds_nothing_that_waits_at_a_gate(engine: Engine) -> None:
     jobs = await keyed(engine, "k", 2)
-    (row,) = await engine.claim_lane()
-    assert row["id"] is None
+    assert await engine.claim_lane() == []
     assert ids(await engine.claim()) == jobs[:1]
 
 

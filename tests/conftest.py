@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from tests.support.databases import Databases
+from tests.support.invariants import assert_sound
 from tests.support.own_server import OwnServer
 from tests.support.servers import SESSION, chosen_binaries, reserved, session_server
 
@@ -79,9 +80,12 @@ def empty_dsn(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 async def db(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the test's database `dsn`."""
+    """A connection to the test's database `dsn`, in which every row is sound at the end."""
     connection = await asyncpg.connect(dsn)
     yield connection
+    await connection.close(timeout=5)
+    connection = await asyncpg.connect(dsn)
+    await assert_sound(connection)
     await connection.close(timeout=5)
 
 

@@ -5,6 +5,3 @@
 CREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_waiting ON :schema.jobs (namespace, run_at) WHERE seq IS NULL AND gate IS NULL;
 DROP INDEX CONCURRENTLY IF EXISTS :schema.jobs_due;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_gate ON :schema.jobs (namespace, gate, priority, place) WHERE gate IS NOT NULL;
-ALTER TABLE :schema.jobs VALIDATE CONSTRAINT jobs_state_check;
-ALTER TABLE :schema.jobs VALIDATE CONSTRAINT jobs_check;
-ALTER TABLE :schema.jobs VALIDATE CONSTRAINT jobs_gate_check;

@@ -124,7 +124,8 @@ async def test_a_slot_comes_back_whatever_becomes_of_the_job(engine: Engine, end
     again = end in ("release", "rescue")  # who is given back keeps the slot, as it keeps its place
     assert ids(await engine.claim()) == (jobs[:1] if again else jobs[1:])
     await engine.finish(jobs[:1] if again else jobs[1:])
-    assert await used(engine) in ({}, {"key k": 0}, {"key k": 1}) and len(await engine.claim()) == again
+    assert await used(engine) in ({}, {"key k": 0})
+    assert len(await engine.claim()) == again
 
 
 async def test_C3_a_limit_holds_while_a_claim_is_open_and_its_rollback_gives_the_slot_back(

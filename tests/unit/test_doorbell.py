@@ -38,7 +38,12 @@ class Bell:
         monkeypatch.setattr("openqueue.worker.doorbell.time.monotonic", lambda: self.now)
         database: Any = self.calls
         self.bell = Doorbell(database, uuid4(), "default", queues, self.events.append)
-        self.bell.join(lambda ready, due: self.heard.append((ready, due)), lambda: self.saturated)
+        self.controls: list[str | None] = []
+        self.bell.join(self.hear, lambda: self.saturated)
+
+    def hear(self, ready: Any, due: float | None, control: str | None) -> None:
+        self.heard.append((ready, due))
+        self.controls.append(control)
 
     def tell(self, **payload: Any) -> None:
         self.bell.hear(json.dumps({"namespace": "default", **payload}))
@@ -120,3 +125,11 @@ async def test_after_a_worker_was_given_up_its_bell_is_written_anew(bell: Bell) 
     bell.bell.doubt()
     await bell.bell.once()
     assert bell.calls.bells == [["*"], ["*"]]
+
+
+def test_what_holds_has_changed_is_passed_on_with_the_scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Bell(monkeypatch)
+    stage.tell(ready=[], control="queue mail")
+    stage.tell(ready=[["default", 0, 1]])
+    assert stage.controls == ["queue mail", None]
+    assert stage.heard == [((), None), ([["default", 0, 1]], None)]

@@ -20,6 +20,7 @@ DECLARE
     job  :schema.jobs;
     request :schema.run_requests;
     taken_at integer[]; taken_runs uuid[]; taken_now boolean[];  -- of the idempotency keys, by take_idempotency
+    answer uuid; what text;
     places integer[] := '{}'; runs uuid[] := '{}'; outcomes text[] := '{}';  -- the answer: arrays, which grow in place
     new_queues text[] := '{}'; new_priorities smallint[] := '{}'; new_seqs bigint[] := '{}'; new_run_ats timestamptz[] := '{}';
     new_keyed boolean[] := '{}';
@@ -56,7 +57,7 @@ BEGIN
             END IF;
             IF NOT item.taken OR item.id IS NOT NULL AND (EXISTS (SELECT FROM :schema.run_requests r WHERE r.id = item.id)
                                                           OR EXISTS (SELECT FROM :schema.jobs j WHERE j.id = item.id)) THEN
-                places := places || item.i; runs := runs || item.id; outcomes := outcomes || 'existing'::text;
+                answer := item.id; what := 'existing';
                 EXIT;
             END IF;
             live := NULL;
@@ -69,7 +70,7 @@ BEGIN
                 CONTINUE WHEN NOT FOUND;
             END IF;
             IF live.id IS NOT NULL AND item.key_mode = 'skip' THEN
-                places := places || item.i; runs := runs || live.id; outcomes := outcomes || 'existing'::text;
+                answer := live.id; what := 'existing';
                 EXIT;
             END IF;
             job := NULL;
@@ -108,17 +109,17 @@ BEGIN
                 CONTINUE WHEN NOT FOUND;
                 INSERT INTO :schema.run_requests SELECT request.* ON CONFLICT DO NOTHING;
             END IF;
-            IF item.idempotent_run <> job.id THEN
-                UPDATE :schema.idempotency d SET run = job.id
-                WHERE d.namespace = add_keyed.namespace AND d.task = item.task AND d.key = item.idempotency;
-            END IF;
             new_queues := new_queues || job.queue; new_priorities := new_priorities || job.priority;
             new_seqs := new_seqs || job.seq; new_run_ats := new_run_ats || job.run_at;
             new_keyed := new_keyed || (job.concurrency_key IS NOT NULL);
-            places := places || item.i; runs := runs || job.id;
-            outcomes := outcomes || CASE WHEN live.id = job.id THEN 'replaced' ELSE 'added' END;
+            answer := job.id; what := CASE WHEN live.id = job.id THEN 'replaced' ELSE 'added' END;
             EXIT;
         END LOOP;
+        IF item.taken AND item.idempotent_run <> answer THEN
+            UPDATE :schema.idempotency d SET run = answer
+            WHERE d.namespace = add_keyed.namespace AND d.task = item.task AND d.key = item.idempotency;
+        END IF;
+        places := places || item.i; runs := runs || answer; outcomes := outcomes || what;
     END LOOP;
     IF cardinality(new_queues) > 0 THEN
         PERFORM :schema.announce(add_keyed.namespace, new_queues, new_priorities, new_seqs, new_run_ats, new_keyed);

@@ -9,19 +9,19 @@ CREATE OR REPLACE FUNCTION :schema.note_lanes(
 ) RETURNS void LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 BEGIN
+    IF EXISTS (SELECT FROM unnest(queues, priorities) AS p (queue, priority)
+               WHERE NOT EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = note_lanes.namespace
+                                 AND l.queue = p.queue AND l.priority = p.priority AND l.retired IS NULL)) THEN
+        INSERT INTO :schema.lanes (namespace, queue, priority, returns)
+        SELECT DISTINCT note_lanes.namespace, p.queue, p.priority, pg_current_xact_id()::text::bigint
+        FROM unnest(queues, priorities) AS p (queue, priority)
+        WHERE NOT EXISTS (SELECT FROM :schema.lanes l
+                          WHERE l.namespace = note_lanes.namespace AND l.queue = p.queue AND l.priority = p.priority
+                            AND l.retired IS NULL);
+    END IF;
     IF true = ANY (keyed) THEN
         PERFORM :schema.note_keyed_lanes(namespace, queues, priorities, keyed);
     END IF;
-    IF NOT EXISTS (SELECT FROM unnest(queues, priorities) AS p (queue, priority)
-                   WHERE NOT EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = note_lanes.namespace
-                                     AND l.queue = p.queue AND l.priority = p.priority AND l.retired IS NULL)) THEN
-        RETURN;
-    END IF;
-    INSERT INTO :schema.lanes (namespace, queue, priority, returns)
-    SELECT DISTINCT note_lanes.namespace, p.queue, p.priority, pg_current_xact_id()::text::bigint FROM unnest(queues, priorities) AS p (queue, priority)
-    WHERE NOT EXISTS (SELECT FROM :schema.lanes l
-                      WHERE l.namespace = note_lanes.namespace AND l.queue = p.queue AND l.priority = p.priority
-                        AND l.retired IS NULL);
 END $$;
 
 -- The same of lanes with concurrency keys: the row that says so.

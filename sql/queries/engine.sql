@@ -85,6 +85,9 @@ SELECT :schema.set_bells($1::uuid, $2::text, $3::text[]);
 -- name: ensure_partitions
 SELECT :schema.ensure_partitions($1::integer);
 
+-- name: forget_idempotency
+SELECT :schema.forget_idempotency($1::integer);
+
 -- name: retire_lanes
 -- $1 how long a mark must have been there · $2 rows up to which nothing is marked. Answers the marks of lanes to be dropped.
 SELECT :schema.retire_lanes($1::interval, $2::integer);

@@ -95,7 +95,7 @@ DECLARE
     alone boolean := cardinality(array_remove(keys, NULL)) > 0 OR cardinality(array_remove(ids, NULL)) > 0
                      OR cardinality(array_remove(idempotency_keys, NULL)) > 0;  -- has to be looked at one by one
 BEGIN
-    IF fault IS NULL AND (group_keys IS NOT NULL OR concurrency_keys IS DISTINCT FROM '{""}' OR idempotency_keys IS NOT NULL) THEN
+    IF fault IS NULL AND (group_keys IS NOT NULL OR concurrency_keys <> '{""}' OR idempotency_keys IS NOT NULL) THEN
         fault := :schema.find_key_fault(group_keys, concurrency_keys, key_limits, idempotency_keys, ttls);
     END IF;
     IF fault IS NOT NULL THEN

@@ -19,14 +19,14 @@ DECLARE
     live :schema.jobs;
     job  :schema.jobs;
     request :schema.run_requests;
-    taken_at integer[]; taken_runs uuid[]; taken_now boolean[];  -- of the idempotency keys, by take_idempotency
+    taken_runs uuid[]; taken_now boolean[];  -- of the idempotency keys, by take_idempotency
     answer uuid; what text;
     places integer[] := '{}'; runs uuid[] := '{}'; outcomes text[] := '{}';  -- the answer: arrays, which grow in place
     new_queues text[] := '{}'; new_priorities smallint[] := '{}'; new_seqs bigint[] := '{}'; new_run_ats timestamptz[] := '{}';
     new_keyed boolean[] := '{}';
 BEGIN
     IF idempotency_keys IS NOT NULL THEN
-        SELECT array_agg(t.i), array_agg(t.run), array_agg(t.taken) INTO taken_at, taken_runs, taken_now
+        SELECT t.runs, t.taken INTO taken_runs, taken_now
         FROM :schema.take_idempotency(namespace, tasks, idempotency_keys, ttls) t;
     END IF;
     FOR item IN
@@ -38,16 +38,16 @@ BEGIN
             COALESCE(u.priority, priorities[1 / NULLIF(cardinality(priorities), 0)], d.priority, 0)::smallint AS priority,
             COALESCE(u.tries, add_keyed.max_attempts[1 / NULLIF(cardinality(add_keyed.max_attempts), 0)], d.max_attempts, 25)::smallint AS tries,
             NULLIF(u.meta, '{}') AS meta, (SELECT array_agg(t) FROM jsonb_array_elements_text(u.tag) t) AS tags,
-            u.group_key, u.concurrency_key, u.key_limit, u.keeps_slot, u.idempotency, k.run AS idempotent_run, k.taken
+            u.group_key, u.concurrency_key, u.key_limit, u.keeps_slot, u.idempotency, u.idempotent_run, u.taken
         FROM unnest(inputs, tasks, queues, priorities, add_keyed.max_attempts, run_ats, delays, deadlines, keys, key_modes, metas,
-                    add_keyed.tags, ids, lifetimes, group_keys, concurrency_keys, key_limits, keeps_slots, idempotency_keys)
+                    add_keyed.tags, ids, lifetimes, group_keys, concurrency_keys, key_limits, keeps_slots, idempotency_keys,
+                    taken_runs, taken_now)
             WITH ORDINALITY AS u (input, task, queue, priority, tries, run_at, delay, deadline, key, key_mode, meta, tag, id, lifetime,
-                                  group_key, concurrency_key, key_limit, keeps_slot, idempotency, i)
+                                  group_key, concurrency_key, key_limit, keeps_slot, idempotency, idempotent_run, taken, i)
         CROSS JOIN LATERAL (SELECT COALESCE(u.task, tasks[1 / NULLIF(cardinality(tasks), 0)]) AS task) n
-        LEFT JOIN unnest(taken_at, taken_runs, taken_now) AS k (i, run, taken) ON k.i = u.i
         LEFT JOIN LATERAL :schema.task_defaults(add_keyed.namespace, n.task) d ON true
         -- Those last that an idempotency key has answered: the run of an earlier job of the batch is known by then.
-        ORDER BY k.taken IS NOT DISTINCT FROM false, n.task, u.key, u.id, u.i
+        ORDER BY u.taken IS NOT DISTINCT FROM false, n.task, u.key, u.id, u.i
     LOOP
         LOOP
             IF NOT item.taken THEN

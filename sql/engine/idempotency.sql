@@ -4,11 +4,11 @@
 -- (the primary key sees to it) and answers its run, or makes one if it was rolled back. All keys of a batch are taken before any job is
 -- touched, in order: so two batches do not wait for each other in a circle.
 
--- Take these keys for runs that are to be. One row a job that has one: the run, and whether it is this call that makes it (false: an
+-- Take these keys for runs that are to be. For each job that has one: the run, and whether it is this call that makes it (false: an
 -- earlier enqueue did, or an earlier job of this batch). ttls in seconds; one stands for all, NULL is a day.
-CREATE OR REPLACE FUNCTION :schema.take_idempotency(namespace text, tasks text[], keys text[], ttls double precision[])
-RETURNS TABLE (i integer, run uuid, taken boolean)
-LANGUAGE plpgsql VOLATILE
+CREATE OR REPLACE FUNCTION :schema.take_idempotency(
+    namespace text, tasks text[], keys text[], ttls double precision[], OUT runs uuid[], OUT taken boolean[]
+) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
@@ -19,6 +19,8 @@ DECLARE
     found_run uuid;
     is_taken  boolean;
 BEGIN
+    runs := array_fill(NULL::uuid, ARRAY[cardinality(keys)]);
+    taken := array_fill(NULL::boolean, ARRAY[cardinality(keys)]);
     FOR item IN
         SELECT COALESCE(u.task, one_task) AS task, u.key,
             statement_timestamp() + COALESCE(u.ttl, one_ttl, 86400) * interval '1 second' AS expires, u.i::integer AS i
@@ -42,7 +44,7 @@ BEGIN
             END LOOP;
             last_task := item.task; last_key := item.key;
         END IF;
-        RETURN QUERY SELECT item.i, found_run, is_taken;
+        runs[item.i] := found_run; taken[item.i] := is_taken;
     END LOOP;
 END $$;
 

@@ -45,7 +45,8 @@ async def later(engine: Engine, how: str = HOUR) -> Any:
 async def key_of(engine: Engine, run: UUID) -> str | None:
     """The key that the live job has now."""
     (row,) = await engine.sql("SELECT key FROM jobs WHERE id = $1", run)
-    return row["key"]
+    key: str | None = row["key"]
+    return key
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -112,7 +113,7 @@ async def test_the_queue_changes_under_keep_time(engine: Engine) -> None:
 @pytest.mark.parametrize("mode", OVERWRITE)
 async def test_options_that_are_not_given_again_are_gone(engine: Engine, mode: str) -> None:
     deadline = await later(engine)
-    given = {"queue_name": "q", "priority": 3, "max_attempts": 2, "meta": {"a": 1}, "tags": ["t"]}
+    given: Any = {"queue_name": "q", "priority": 3, "max_attempts": 2, "meta": {"a": 1}, "tags": ["t"]}
     run = await keyed(engine, deadline=deadline, group_key="g", concurrency_key="c", **given)
     assert await keyed(engine, mode) == run
     row = await engine.run(run)

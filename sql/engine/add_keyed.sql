@@ -19,6 +19,8 @@ DECLARE
     live :schema.jobs;
     job  :schema.jobs;
     request :schema.run_requests;
+    mine :schema.jobs; changed boolean := false; moved boolean;  -- the job that this batch has made for the key, and how it changed since
+    rewritten :schema.jobs[] := '{}';
     taken_runs uuid[]; taken_now boolean[];  -- of the idempotency keys, by take_idempotency
     answer uuid; what text;
     places integer[] := '{}'; runs uuid[] := '{}'; outcomes text[] := '{}';  -- the answer: arrays, which grow in place
@@ -49,7 +51,25 @@ BEGIN
         -- Those last that an idempotency key has answered: the run of an earlier job of the batch is known by then.
         ORDER BY u.taken IS NOT DISTINCT FROM false, n.task, u.key, u.id, u.i
     LOOP
+        IF item.task = mine.task AND item.key = mine.key AND item.id IS NULL AND item.taken IS NOT false THEN
+            -- An earlier job of this batch has the key, and so have we its row: it is written once more, at the end of the key.
+            answer := mine.id; what := 'existing';
+            IF item.key_mode <> 'skip' THEN
+                request := (mine.id, CASE item.key_mode WHEN 'replace' THEN item.run_at ELSE request.run_at END, item.deadline,
+                    item.priority, item.tries, add_keyed.namespace, item.task, item.queue, item.key, CASE item.key_mode WHEN 'merge'
+                        THEN :schema.merge_inputs(request.input, item.input, max_bytes, for_sql, item.i) ELSE item.input END,
+                    item.meta, item.tags, item.group_key, item.concurrency_key, item.key_limit, item.keeps_slot);
+                changed := true; moved := moved OR item.key_mode = 'replace'; what := 'replaced';
+            END IF;
+        ELSE
+            IF changed THEN
+                rewritten := rewritten || :schema.replace_waiting(mine, request, NOT moved);
+                changed := false;
+            END IF;
+            mine := NULL;
+        END IF;
         LOOP
+            EXIT WHEN mine.id IS NOT NULL;
             IF NOT item.taken THEN
                 SELECT d.run INTO item.id FROM :schema.idempotency d
                 WHERE d.namespace = add_keyed.namespace AND d.task = item.task AND d.key = item.idempotency;
@@ -81,7 +101,8 @@ BEGIN
                 UPDATE :schema.jobs j SET key = NULL WHERE j.id = live.id;
             ELSIF live.id IS NOT NULL THEN
                 IF item.key_mode = 'merge' THEN
-                    request.input := :schema.merge_inputs(live.id, item.input, max_bytes, for_sql, item.i);
+                    request.input := :schema.merge_inputs((SELECT r.input FROM :schema.run_requests r WHERE r.id = live.id), item.input,
+                                                          max_bytes, for_sql, item.i);
                 END IF;
                 IF live.attempt > 0 THEN
                     PERFORM :schema.end_waiting(ARRAY[live.id], 'cancelled',
@@ -95,23 +116,14 @@ BEGIN
                 END IF;
             END IF;
             IF job.id IS NULL THEN
-                INSERT INTO :schema.jobs AS j
-                    (id, seq, state, run_at, deadline, size, priority, max_attempts, awaited, namespace, queue, task, key, group_key,
-                     concurrency_key, key_limit, keeps_slot)
-                SELECT request.id, CASE WHEN request.run_at <= statement_timestamp() THEN nextval(:'schema.job_seq'::regclass) END,
-                    CASE WHEN request.run_at <= statement_timestamp() THEN 'q' ELSE 's' END::"char",
-                    request.run_at, COALESCE(request.deadline, 'infinity'), pg_column_size(request.input), request.priority,
-                    request.max_attempts, COALESCE(live.id = request.id AND live.awaited, false), request.namespace, request.queue,
-                    request.task, request.key, request.group_key, request.concurrency_key, request.key_limit,
-                    COALESCE(request.keeps_slot, false)
-                ON CONFLICT DO NOTHING
-                RETURNING * INTO job;
-                CONTINUE WHEN NOT FOUND;
+                job := :schema.store_job(request, false);
+                CONTINUE WHEN job.id IS NULL;
                 INSERT INTO :schema.run_requests SELECT request.* ON CONFLICT DO NOTHING;
             END IF;
             new_queues := new_queues || job.queue; new_priorities := new_priorities || job.priority;
             new_seqs := new_seqs || job.seq; new_run_ats := new_run_ats || job.run_at;
             new_keyed := new_keyed || (job.concurrency_key IS NOT NULL);
+            mine := job; moved := false;
             answer := job.id; what := CASE WHEN live.id = job.id THEN 'replaced' ELSE 'added' END;
             EXIT;
         END LOOP;
@@ -121,14 +133,22 @@ BEGIN
         END IF;
         places := places || item.i; runs := runs || answer; outcomes := outcomes || what;
     END LOOP;
+    IF changed THEN
+        rewritten := rewritten || :schema.replace_waiting(mine, request, NOT moved);
+    END IF;
+    FOREACH job IN ARRAY rewritten LOOP
+        new_queues := new_queues || job.queue; new_priorities := new_priorities || job.priority;
+        new_seqs := new_seqs || job.seq; new_run_ats := new_run_ats || job.run_at;
+        new_keyed := new_keyed || (job.concurrency_key IS NOT NULL);
+    END LOOP;
     IF cardinality(new_queues) > 0 THEN
         PERFORM :schema.announce(add_keyed.namespace, new_queues, new_priorities, new_seqs, new_run_ats, new_keyed);
     END IF;
     RETURN QUERY SELECT a.i, a.id, a.outcome FROM unnest(places, runs, outcomes) AS a (i, id, outcome) ORDER BY a.i;
 END $$;
 
--- Overwrite a job that waits and was never tried, which the caller has locked. Answers the row if it keeps its place in line (kept, and
--- nothing changes on which the place depends); otherwise its row is gone, and the caller adds it anew.
+-- Overwrite a job that waits and was never tried, which the caller has locked. It keeps its place in line if it is to (kept), and nothing
+-- changes on which the place depends; otherwise it gets a new one.
 CREATE OR REPLACE FUNCTION :schema.replace_waiting(live :schema.jobs, request :schema.run_requests, kept boolean) RETURNS :schema.jobs
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
@@ -150,19 +170,37 @@ BEGIN
         RETURN job;
     END IF;
     DELETE FROM :schema.jobs j WHERE j.id = live.id;
-    RETURN NULL;
+    RETURN :schema.store_job(request, live.awaited);
 END $$;
 
--- The new input of a waiting run, merged with what it has: of arguments that are lists in both, the new one's elements follow the old
+-- Add the job of a request; null if there is one with its key or id.
+CREATE OR REPLACE FUNCTION :schema.store_job(request :schema.run_requests, awaited boolean) RETURNS :schema.jobs
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    job :schema.jobs;
+BEGIN
+    INSERT INTO :schema.jobs AS j
+        (id, seq, state, run_at, deadline, size, priority, max_attempts, awaited, namespace, queue, task, key, group_key,
+         concurrency_key, key_limit, keeps_slot)
+    SELECT request.id, CASE WHEN request.run_at <= statement_timestamp() THEN nextval(:'schema.job_seq'::regclass) END,
+        CASE WHEN request.run_at <= statement_timestamp() THEN 'q' ELSE 's' END::"char",
+        request.run_at, COALESCE(request.deadline, 'infinity'), pg_column_size(request.input), request.priority,
+        request.max_attempts, store_job.awaited, request.namespace, request.queue, request.task, request.key, request.group_key,
+        request.concurrency_key, request.key_limit, COALESCE(request.keeps_slot, false)
+    ON CONFLICT DO NOTHING RETURNING * INTO job;
+    RETURN job;
+END $$;
+
+-- The new input of a waiting run, merged with the old one: of arguments that are lists in both, the new one's elements follow the old
 -- one's; any other is the new one's, and what the new one has not is gone.
-CREATE OR REPLACE FUNCTION :schema.merge_inputs(run uuid, input jsonb, max_bytes integer, for_sql boolean, place integer) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+CREATE OR REPLACE FUNCTION :schema.merge_inputs(old jsonb, input jsonb, max_bytes integer, for_sql boolean, place integer) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
     merged jsonb := merge_inputs.input || COALESCE((
-        SELECT jsonb_object_agg(n.key, (r.input -> n.key) || n.value)
-        FROM :schema.run_requests r CROSS JOIN jsonb_each(merge_inputs.input) n
-        WHERE r.id = run AND jsonb_typeof(n.value) = 'array' AND jsonb_typeof(r.input -> n.key) = 'array'), '{}');
+        SELECT jsonb_object_agg(n.key, (old -> n.key) || n.value) FROM jsonb_each(merge_inputs.input) n
+        WHERE jsonb_typeof(n.value) = 'array' AND jsonb_typeof(old -> n.key) = 'array'), '{}');
 BEGIN
     IF pg_column_size(merged) > max_bytes / 8 AND octet_length(merged::text) > max_bytes THEN
         PERFORM :schema.refuse_fault(ARRAY['input', format('has %s bytes once it is merged with that of the waiting run, the limit is %s',

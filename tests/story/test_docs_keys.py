@@ -22,7 +22,7 @@ def test_the_program_prints_what_is_shown(tmp_path: Path, dsn: str) -> None:
 
 
 def test_the_modes_and_the_time_are_those_of_the_code() -> None:
-    modes = [row[0].split("`")[1] for row in tables(PAGE)["key_mode"]]
+    modes = [row[0].strip("`").split()[0].strip("`") for row in tables(PAGE)["key_mode"]]
     assert modes == ["replace", "keep_time", "skip", "merge"]
     for mode in modes:
         assert EnqueueOptions.of(key="k", key_mode=mode).key_mode == mode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ async def test_a_batch_with_keys_costs_in_proportion_to_its_jobs(engine: Engine,
     await add(engine, MANY, {"keys": known, "idempotency_keys": known})
     found = {}
     for count in (FEW, MANY):
-        found[count] = await touched(engine, lambda count=count: add(engine, count, BATCHES[kind](count)))
+        found[count] = await touched(engine, partial(add, engine, count, BATCHES[kind](count)))
         await engine.db.execute("VACUUM openqueue.jobs, openqueue.run_requests, openqueue.idempotency")
     assert found[MANY] <= found[FEW] * (MANY / FEW) * 1.5 + 100, found
 

@@ -242,6 +242,7 @@ def client_of(settings: Settings, database: Database, bus: Events) -> Client:
         namespace=settings.namespace,
         largest_input=settings.max_input,
         silence=3 * settings.heartbeat.total_seconds(),
+        idempotency_ttl=settings.idempotency_ttl.total_seconds(),
     )
 
 

@@ -47,6 +47,10 @@ _WORDS = {
     "deadline": "--deadline",
     "key": "--key",
     "key_mode": "--key-mode",
+    "unique": "--unique",
+    "idempotency": "--idempotency",
+    "group": "--group",
+    "concurrency_key": "--concurrency-key",
     "meta": "--meta",
     "tags": "--tag",
 }
@@ -97,7 +101,22 @@ def enqueue(
     key: Annotated[str | None, typer.Option(help="One unfinished run per task and key.")] = None,
     key_mode: Annotated[
         str | None,
-        typer.Option(metavar="MODE", help="With a key: replace the waiting run, or skip (keep it)."),
+        typer.Option(
+            metavar="MODE",
+            help="With a key, the run that waits: replace it, keep_time (all but its time), skip (keep it),"
+            " or merge (join lists).",
+        ),
+    ] = None,
+    unique: Annotated[
+        bool,
+        typer.Option("--unique", help="One unfinished run per task and arguments; the second is skipped."),
+    ] = False,
+    idempotency: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Given again, it is the run that it was, for a day.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Whose turn it is, in a fair queue.")] = None,
+    concurrency_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Runs with the same key share a limit.")
     ] = None,
     meta: Annotated[
         list[str] | None,
@@ -120,7 +139,9 @@ def enqueue(
     namespace: Namespace = None,
 ) -> None:
     """Enqueue a run of a task and print its id."""
-    _refuse_useless(delay=delay, run_at=run_at, key=key, key_mode=key_mode, watch=watch, timeout=timeout)
+    _refuse_useless(
+        delay=delay, run_at=run_at, key=key or unique or None, key_mode=key_mode, watch=watch, timeout=timeout
+    )
     patience = optional(read_duration, timeout, "--timeout")
     options = {
         "delay": optional(read_duration, delay, "--delay"),
@@ -131,6 +152,10 @@ def enqueue(
         "max_attempts": optional(read_whole, max_attempts, "--max-attempts", 1, 32767),
         "key": key,
         "key_mode": key_mode,
+        "unique": "args" if unique else None,
+        "idempotency": idempotency,
+        "group": group,
+        "concurrency_key": concurrency_key,
         "meta": read_meta(meta or ()) or None,
         "tags": tag or None,
     }
@@ -174,7 +199,7 @@ def _refuse_useless(
     *,
     delay: str | None,
     run_at: str | None,
-    key: str | None,
+    key: str | bool | None,
     key_mode: str | None,
     watch: bool,
     timeout: str | None,
@@ -222,6 +247,6 @@ async def _enqueue_and_watch(
 
 def _tell_outcome(run: Run[Any]) -> None:
     if run.outcome == "existing":
-        say("There is an unfinished run with this key, or one with this id: nothing was added.")
+        say("There is a run already, by this key, idempotency key or id: nothing was added.")
     if run.outcome == "replaced":
         say("The run with this key was still waiting, and was replaced.")

@@ -41,7 +41,8 @@ class Client:
 
     `database` is open, and stays its owner's; `listener`, made when a result is first awaited, is the
     client's own. `largest_input` is in bytes. A worker that has not beaten for `silence` seconds is taken to
-    be gone. It belongs to the event loop and the process that made it.
+    be gone. An idempotency key is remembered for `idempotency_ttl` seconds. It belongs to the event loop and
+    the process that made it.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Client:
         namespace: str = "default",
         largest_input: int = 1024 * 1024,
         silence: float = 15.0,
+        idempotency_ttl: float = 86_400.0,
     ) -> None:
         self.database = database
         self.namespace = namespace
@@ -62,7 +64,7 @@ class Client:
         self._listening: asyncio.Task[None] | None = None
         self._waiting = Waiting(database)
         self._catalogue = Catalogue(database, namespace)
-        self._storing = Storing(self, database, namespace, largest_input)
+        self._storing = Storing(self, database, namespace, largest_input, idempotency_ttl)
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from openqueue.codec import check_size, encode
 from openqueue.db.reports import reported
@@ -18,6 +18,7 @@ from openqueue.errors import InvalidOption
 from openqueue.runs.model import Run
 from openqueue.runs.parts import Part
 from openqueue.tasks.enqueuer import Item
+from openqueue.tasks.keys import unique_key
 from openqueue.tasks.options import NO_OPTIONS
 from openqueue.tasks.task import Task
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from openqueue.runs.client import Client
 
 __all__ = ["Batch", "is_plain"]
+
+DAY: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +39,18 @@ class Batch:
     arguments: Sequence[Any]
 
     @classmethod
-    def of(cls, items: Sequence[Item[Any]], namespace: str, largest: int) -> Batch:
-        """Write the items down; `largest` is the limit on each input, in bytes. Raises TooLarge."""
+    def of(cls, items: Sequence[Item[Any]], namespace: str, largest: int, ttl: float = DAY) -> Batch:
+        """Write the items down; `largest` is the limit on each input, in bytes. Raises TooLarge.
+
+        `ttl` is for how many seconds an idempotency key is remembered that says nothing of it.
+        """
         inputs = [item.input for item in items]
         if len(max(inputs, key=len)) * 4 > largest:  # at most four bytes a character
             for n, text in enumerate(inputs):
                 check_size(text, largest, what=f"{_place(items, n)}input")
         task = _shared(items)
         if task is None:
-            return cls(items, "add_batch", _arrays(items, namespace, largest))
+            return cls(items, "add_batch", _arrays(items, namespace, largest, ttl))
         said = task.defaults
         shared = (namespace, said.queue, said.priority, said.max_attempts, largest)
         if len(inputs) == 1:
@@ -76,7 +82,8 @@ def is_plain(item: Item[Any]) -> bool:
     task = item.declared
     if task is None or item.options is not NO_OPTIONS:
         return False
-    return not (task.defaults.meta or task.defaults.tags or task.defaults.deadline)
+    said = task.defaults
+    return not (said.meta or said.tags or said.deadline or said.concurrency_key)
 
 
 def _place(items: Sequence[Item[Any]], n: int) -> str:
@@ -94,11 +101,16 @@ def _shared(items: Sequence[Item[Any]]) -> Task[..., Any] | None:
     return None
 
 
-def _arrays(items: Sequence[Item[Any]], namespace: str, largest: int) -> list[Any]:
-    rows = [_row(item) for item in items]
-    columns = [_column([row[place] for row in rows]) for place in range(len(rows[0]))]
-    tasks, inputs, *options = columns
-    return [tasks, inputs, namespace, *options, largest]
+def _arrays(items: Sequence[Item[Any]], namespace: str, largest: int, ttl: float) -> list[Any]:
+    tasks, inputs, *options = _columns([_row(item) for item in items])
+    groups, keys, *others = _columns([_control(item, ttl) for item in items])
+    if keys is not None and set(keys) == {""}:
+        keys = [""]
+    return [tasks, inputs, namespace, *options, largest, groups, keys, *others]
+
+
+def _columns(rows: list[tuple[Any, ...]]) -> list[list[Any] | None]:
+    return [_column([row[place] for row in rows]) for place in range(len(rows[0]))]
 
 
 def _column(values: list[Any]) -> list[Any] | None:
@@ -122,12 +134,28 @@ def _row(item: Item[Any]) -> tuple[Any, ...]:
         said.run_at,
         said.delay.total_seconds() if said.delay is not None else None,
         deadline if isinstance(deadline, datetime) else None,
-        said.key,
-        said.key_mode,
+        unique_key(item.task, item.input) if said.unique else said.key,
+        said.key_mode or ("skip" if said.unique else None),
         encode(meta, what="meta") if meta else None,
         encode(tags, what="tags") if tags else None,
         said.id,
         deadline.total_seconds() if isinstance(deadline, timedelta) else None,
+    )
+
+
+def _control(item: Item[Any], ttl: float) -> tuple[Any, ...]:
+    """The rest: what control has to know, and the idempotency key. An empty concurrency key is none."""
+    said = item.options
+    task = item.declared.defaults if item.declared is not None else None
+    key = said.concurrency_key or item.concurrency_key
+    remembered = said.idempotency_ttl.total_seconds() if said.idempotency_ttl else ttl
+    return (
+        said.group,
+        key if task is None else key or "",
+        task.key_concurrency if task and key else None,
+        task.keeps_slot if task and key else None,
+        said.idempotency,
+        remembered if said.idempotency else None,
     )
 
 

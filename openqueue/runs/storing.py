@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from openqueue.db.connections import Executor, adapt
 from openqueue.db.pool import Database
 from openqueue.errors import InvalidOption
-from openqueue.runs.enqueueing import Batch, is_plain
+from openqueue.runs.enqueueing import DAY, Batch, is_plain
 from openqueue.runs.model import Run
 from openqueue.runs.parts import Part, chained, parts
 from openqueue.runs.together import Together
@@ -28,14 +28,20 @@ MOST_AT_ONCE: Final = 20_000
 
 
 class Storing:
-    """Stores items for a client, over `database` or the caller's connection; `largest` input in bytes."""
+    """Stores items for a client, over `database` or the caller's connection; `largest` input in bytes.
 
-    def __init__(self, client: Client, database: Database, namespace: str, largest: int) -> None:
+    `ttl` is for how many seconds an idempotency key is remembered.
+    """
+
+    def __init__(
+        self, client: Client, database: Database, namespace: str, largest: int, ttl: float = DAY
+    ) -> None:
         self._client = client
         self._database = database
         self._own: Any = database
         self._namespace = namespace
         self._largest = largest
+        self._ttl = ttl
         self._together = Together(lambda items: self._store(self._own, self._batch(items)))
 
     async def one(self, item: Item[R], connection: object | None) -> Run[R]:
@@ -83,7 +89,7 @@ class Storing:
                 await asyncio.wait([storing])
 
     def _batch(self, items: Sequence[Item[Any]]) -> Batch:
-        return Batch.of(items, self._namespace, self._largest)
+        return Batch.of(items, self._namespace, self._largest, self._ttl)
 
     async def _store(self, executor: Executor, batch: Batch) -> list[Run[Any]]:
         try:

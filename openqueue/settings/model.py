@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     log_level          debug, info, warning, error
     max_input          bytes of JSON that a run may be given
     max_output         bytes of JSON that a run may give back
+    idempotency_ttl    how long an idempotency key is remembered, unless the enqueue says otherwise
     """
 
     model_config = SettingsConfigDict(
@@ -102,6 +103,7 @@ class Settings(BaseSettings):
     log_level: Annotated[Level, BeforeValidator(choice("debug", "info", "warning", "error"))] = "info"
     max_input: Size = 1024 * 1024
     max_output: Size = 1024 * 1024
+    idempotency_ttl: Span = timedelta(hours=24)
 
     @property
     def session_url(self) -> SecretStr | None:

@@ -24,6 +24,7 @@ __all__ = [
     "check_texts",
     "check_uuid",
     "check_whole",
+    "checked",
 ]
 
 LONGEST_TEXT = 200
@@ -69,6 +70,11 @@ def check_bool(value: Any, option: str) -> bool:
     if not isinstance(value, bool):
         raise _refuse(option, value, "must be True or False")
     return value
+
+
+def checked(given: Mapping[str, Any], checks: Mapping[str, Callable[[Any, str], Any]]) -> dict[str, Any]:
+    """The options that were given (not None), each checked and in its one form."""
+    return {option: checks[option](value, option) for option, value in given.items() if value is not None}
 
 
 def check_choice(*choices: str) -> Callable[[Any, str], str]:

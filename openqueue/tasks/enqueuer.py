@@ -42,11 +42,15 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class Item(Generic[R]):
-    """One run to be: what is run (a task, or the name of one), its input as JSON text, its options."""
+    """One run to be: what is run (a task, or the name of one), its input as JSON text, its options.
+
+    `concurrency_key` is what the task makes of the input; the options may say otherwise.
+    """
 
     what: Task[..., R] | str
     input: str
     options: EnqueueOptions = NO_OPTIONS
+    concurrency_key: str | None = None
 
     @property
     def task(self) -> str:

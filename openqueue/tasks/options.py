@@ -1,12 +1,11 @@
-"""The options of a task, and those of one enqueue. Checked when given, immutable afterwards."""
+"""The options of a task; those of one enqueue are in `enqueue_options`. Checked when given; immutable."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal, TypedDict
-from uuid import UUID
 
 from openqueue.backoff import Backoff, Custom, Exponential, Fixed
 from openqueue.durations import Duration, parse_duration
@@ -16,19 +15,21 @@ from openqueue.tasks.checks import (
     check_exceptions,
     check_known,
     check_lasting,
-    check_moment,
     check_object,
     check_text,
     check_texts,
-    check_uuid,
     check_whole,
+    checked,
 )
+from openqueue.tasks.enqueue_options import NO_OPTIONS, EnqueueOptions, EnqueueWords
+from openqueue.tasks.keys import KeyWords, check_concurrency_key, parameters
 from openqueue.tasks.middleware import Middleware, check_middleware
 
 __all__ = ["NO_OPTIONS", "EnqueueOptions", "EnqueueWords", "TaskOptions", "TaskWords"]
 
 BackoffWords = Backoff | Duration | Callable[[int, BaseException | None], Duration]
 ExceptionWords = type[BaseException] | Iterable[type[BaseException]]
+OnFailure = Literal["block", "step_aside"]
 
 
 class TaskWords(TypedDict, total=False):
@@ -49,23 +50,9 @@ class TaskWords(TypedDict, total=False):
     description: str
     executor: Literal["thread", "process"]
     middleware: Iterable[Middleware]
-
-
-class EnqueueWords(TypedDict, total=False):
-    """The keywords of `task.options(...)`, as they may be written; None is as if left out."""
-
-    delay: Duration | None
-    run_at: datetime | str | None
-    priority: int | None
-    queue: str | None
-    key: str | None
-    key_mode: Literal["replace", "skip"] | None
-    meta: Mapping[str, Any] | None
-    tags: Iterable[str] | None
-    deadline: Duration | datetime | None
-    max_attempts: int | None
-    id: UUID | str | None
-    connection: object
+    concurrency_key: KeyWords
+    key_concurrency: int
+    on_failure: OnFailure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +71,11 @@ class TaskOptions:
     aliases       names it was once enqueued under
     executor      where a `def` task runs: in a 'thread' (None), or in a 'process' of its own
     middleware    what is done around its attempts, inside that of the worker
+    concurrency_key  runs with the same key share a limit, in all processes; a text, or a function of some of
+                  the arguments that returns one (None: no key)
+    key_concurrency  how many of one key run at once, 1 … 32767; 1 keeps their order
+    on_failure    a failed run of a key, until its retry: 'block's those behind it (the default where one runs
+                  at once), or has to 'step_aside'
     """
 
     name: str | None = None
@@ -101,12 +93,20 @@ class TaskOptions:
     description: str = ""
     executor: Literal["thread", "process"] | None = None
     middleware: tuple[Middleware, ...] = ()
+    concurrency_key: KeyWords | None = None
+    key_concurrency: int = 1
+    on_failure: OnFailure | None = None
+
+    @property
+    def keeps_slot(self) -> bool:
+        """Whether a failed run keeps the slot of its concurrency key until its retry."""
+        return self.on_failure == "block" if self.on_failure else self.key_concurrency == 1
 
     @classmethod
     def of(cls, **given: Any) -> TaskOptions:
         """Check what was written in `@task(...)`. Raises InvalidOption, naming the option."""
         check_known(given, _TASK_CHECKS, _LATER_FOR_TASKS, "@task")
-        return cls(**_checked(given, _TASK_CHECKS))
+        return cls(**checked(given, _TASK_CHECKS))
 
     def describe(self) -> dict[str, Any]:
         """The options as JSON, for the catalogue; durations in seconds."""
@@ -123,52 +123,10 @@ class TaskOptions:
             "give_up_on": [_class_name(one) for one in self.give_up_on],
             "aliases": list(self.aliases),
             "executor": self.executor,
+            "concurrency_key": {"of": parameters(key)} if callable(key := self.concurrency_key) else key,
+            "key_concurrency": self.key_concurrency,
+            "on_failure": "block" if self.keeps_slot else "step_aside",
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnqueueOptions:
-    """What one enqueue says; None: what the task says. Built with `of`, which checks.
-
-    delay, run_at  not before then (only one of them); None: now
-    key            one unfinished run per namespace, task and key
-    key_mode       'replace' (the default) overwrites the waiting run, 'skip' keeps it
-    deadline       a moment, or a duration from now: not started by then, it expires
-    id             the run's id, so that the enqueue can be repeated safely
-    """
-
-    delay: timedelta | None = None
-    run_at: datetime | None = None
-    priority: int | None = None
-    queue: str | None = None
-    key: str | None = None
-    key_mode: Literal["replace", "skip"] | None = None
-    meta: Mapping[str, Any] | None = None
-    tags: tuple[str, ...] | None = None
-    deadline: timedelta | datetime | None = None
-    max_attempts: int | None = None
-    id: UUID | None = None
-
-    @classmethod
-    def of(cls, **given: Any) -> EnqueueOptions:
-        """Check what was written in `options(...)`. Raises InvalidOption, naming the option."""
-        if not given:
-            return NO_OPTIONS
-        check_known(given, _ENQUEUE_CHECKS, _LATER_FOR_ENQUEUES, "an enqueue")
-        options = cls(**_checked(given, _ENQUEUE_CHECKS))
-        _check_together(options)
-        return options
-
-
-def _check_together(options: EnqueueOptions) -> None:
-    if options.delay is not None and options.run_at is not None:
-        raise InvalidOption("delay: cannot be combined with run_at. Give one of them.", option="delay")
-    if options.key_mode is not None and options.key is None:
-        raise InvalidOption("key_mode: means nothing without a key. Give key=... too.", option="key_mode")
-
-
-def _checked(given: Mapping[str, Any], checks: Mapping[str, Callable[[Any, str], Any]]) -> dict[str, Any]:
-    return {option: checks[option](value, option) for option, value in given.items() if value is not None}
 
 
 def _check_backoff(value: Any, option: str) -> Backoff:
@@ -185,12 +143,6 @@ def _check_backoff(value: Any, option: str) -> Backoff:
     )
 
 
-def _check_deadline(value: Any, option: str) -> timedelta | datetime:
-    if isinstance(value, datetime):
-        return check_moment(value, option)
-    return check_lasting(value, option)
-
-
 def _check_description(value: Any, option: str) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise InvalidOption(f"{option}: must be a text without NUL.", option=option)
@@ -201,14 +153,11 @@ def _class_name(one: type[BaseException]) -> str:
     return one.__qualname__ if one.__module__ == "builtins" else f"{one.__module__}.{one.__qualname__}"
 
 
-_check_smallint = check_whole(-32768, 32767)
-_check_attempts = check_whole(1, 32767)
-
 _TASK_CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "name": check_text,
     "queue": check_text,
-    "priority": _check_smallint,
-    "max_attempts": _check_attempts,
+    "priority": check_whole(-32768, 32767),
+    "max_attempts": check_whole(1, 32767),
     "backoff": _check_backoff,
     "timeout": check_lasting,
     "deadline": check_lasting,
@@ -220,33 +169,13 @@ _TASK_CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "description": _check_description,
     "executor": check_choice("thread", "process"),
     "middleware": check_middleware,
-}
-
-_ENQUEUE_CHECKS: dict[str, Callable[[Any, str], Any]] = {
-    "delay": lambda value, option: parse_duration(value, field=option),
-    "run_at": check_moment,
-    "priority": _check_smallint,
-    "queue": check_text,
-    "key": check_text,
-    "key_mode": check_choice("replace", "skip"),
-    "meta": check_object,
-    "tags": check_texts,
-    "deadline": _check_deadline,
-    "max_attempts": _check_attempts,
-    "id": check_uuid,
+    "concurrency_key": check_concurrency_key,
+    "key_concurrency": check_whole(1, 32767),
+    "on_failure": check_choice("block", "step_aside"),
 }
 
 _LATER_FOR_TASKS = {
     **dict.fromkeys(("cron", "every", "timezone", "overlap", "catch_up", "jitter", "input"), "schedules"),
-    **dict.fromkeys(("concurrency", "concurrency_key", "rate"), "limits"),
+    **dict.fromkeys(("concurrency", "rate"), "limits"),
     "batch": "batches",
 }
-
-_LATER_FOR_ENQUEUES = {
-    **dict.fromkeys(("idempotency", "idempotency_key", "unique"), "idempotent enqueues"),
-    **dict.fromkeys(("group", "group_key"), "fairness between groups"),
-    "concurrency_key": "limits",
-}
-
-NO_OPTIONS = EnqueueOptions()
-"""Everything as the task says."""

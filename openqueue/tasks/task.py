@@ -14,6 +14,7 @@ from openqueue.tasks import enqueuer as enqueuers
 from openqueue.tasks.arguments import Arguments
 from openqueue.tasks.declared import declare
 from openqueue.tasks.enqueuer import Item
+from openqueue.tasks.keys import check_key_function, key_of
 from openqueue.tasks.naming import Roots, roots, source_file, task_name
 from openqueue.tasks.options import NO_OPTIONS, EnqueueOptions, TaskOptions
 
@@ -109,7 +110,7 @@ class Task(Generic[P, R]):
 
     def item(self, *args: P.args, **kwargs: P.kwargs) -> Item[R]:
         """A run to be, for `enqueue_many`; the arguments are validated now."""
-        return Item(self, self.arguments.bind(args, kwargs))
+        return _item(self, NO_OPTIONS, args, kwargs)
 
     @property
     def _source(self) -> Callable[..., Any]:
@@ -149,7 +150,7 @@ class Configured(Generic[P, R]):
                 "connection: an item has none of its own. Give it to the call that enqueues the item.",
                 option="connection",
             )
-        return Item(self._task, self._task.arguments.bind(args, kwargs), self._options)
+        return _item(self._task, self._options, args, kwargs)
 
 
 def _named(task: Task[..., Any], enqueueing: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
@@ -191,7 +192,16 @@ def _made(
 ) -> tuple[Item[R], object | None]:
     if "connection" in kwargs and not task.arguments.takes("connection"):
         connection = kwargs.pop("connection")
-    return Item(task, task.arguments.bind(args, kwargs), options), connection
+    return _item(task, options, args, kwargs), connection
+
+
+def _item(
+    task: Task[..., R], options: EnqueueOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Item[R]:
+    item = Item(task, task.arguments.bind(args, kwargs), options)
+    if task.defaults.concurrency_key is not None and options.concurrency_key is None:
+        item.concurrency_key = key_of(task, item.input)
+    return item
 
 
 if not TYPE_CHECKING:
@@ -200,8 +210,8 @@ if not TYPE_CHECKING:
         """Make a function a task: `@task`, or `@task(queue="mail", max_attempts=10)`.
 
         Options: name, queue, priority, max_attempts, backoff, timeout, deadline, tags, meta, retry_on,
-        give_up_on, aliases, description, executor, middleware; see TaskOptions. Raises InvalidTask and
-        InvalidOption.
+        give_up_on, aliases, description, executor, middleware, concurrency_key, key_concurrency, on_failure;
+        see TaskOptions. Raises InvalidTask and InvalidOption.
         """
         around = sys._getframe(1)
         if function is not None:
@@ -215,6 +225,7 @@ def _declare(function: Callable[..., Any], options: TaskOptions, around: FrameTy
     made: Task[..., Any] = Task(function, options, dict(around.f_locals) if is_local else None)
     made.module = around.f_globals.get("__name__", made.module)
     _check_executor(made, is_local=is_local)
+    check_key_function(made)
     declare(made)
     return made
 

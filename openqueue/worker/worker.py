@@ -15,10 +15,9 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from openqueue.cluster.lanes import UnusedLanes
 from openqueue.cluster.members import Member
-from openqueue.cluster.partitions import Partitions
 from openqueue.cluster.rescuer import Rescuer
+from openqueue.cluster.upkeep import upkeep
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.db.statements import Statements
@@ -205,7 +204,7 @@ class Worker:
             gone=timedelta(seconds=limits.gone),
             frozen=timedelta(seconds=limits.lease),
         )
-        self._upkeep = Partitions(self._database, bus.emit), UnusedLanes(self._database, bus.emit)
+        self._upkeep = upkeep(self._database, bus.emit)
         self._listener.subscribe(self._doorbell.hear)
         self._listener.subscribe(self._control.hear)
         self._listener.on_connected(self._doorbell.look)

@@ -4,13 +4,16 @@
 CREATE OR REPLACE FUNCTION :schema.add_job(
     task text, payload jsonb DEFAULT '{}', queue_name text DEFAULT NULL, run_at timestamptz DEFAULT NULL,
     priority integer DEFAULT NULL, max_attempts integer DEFAULT NULL, job_key text DEFAULT NULL,
-    job_key_mode text DEFAULT NULL, meta jsonb DEFAULT NULL, tags text[] DEFAULT NULL, deadline timestamptz DEFAULT NULL,
+    job_key_mode text DEFAULT NULL, meta jsonb DEFAULT NULL, tags text[] DEFAULT NULL, group_key text DEFAULT NULL,
+    concurrency_key text DEFAULT NULL, deadline timestamptz DEFAULT NULL, idempotency_key text DEFAULT NULL,
     namespace text DEFAULT 'default'
 ) RETURNS uuid LANGUAGE sql VOLATILE AS $$
-    SELECT b.id FROM :schema.add_batch(ARRAY[$1], ARRAY[$2], $12, ARRAY[$3], ARRAY[$5], ARRAY[$6], ARRAY[$4], NULL, ARRAY[$11],
-        ARRAY[$7], ARRAY[$8], ARRAY[$9], ARRAY[to_jsonb($10)], for_sql => true) b
+    SELECT b.id FROM :schema.add_batch(ARRAY[$1], ARRAY[$2], $15, ARRAY[$3], ARRAY[$5], ARRAY[$6], ARRAY[$4], NULL, ARRAY[$13],
+        ARRAY[$7], ARRAY[$8], ARRAY[$9], ARRAY[to_jsonb($10)], for_sql => true,
+        group_keys => CASE WHEN $11 IS NOT NULL THEN ARRAY[$11] END, concurrency_keys => CASE WHEN $12 IS NOT NULL THEN ARRAY[$12] END,
+        idempotency_keys => CASE WHEN $14 IS NOT NULL THEN ARRAY[$14] END) b
 $$;
-COMMENT ON FUNCTION :schema.add_job(text, jsonb, text, timestamptz, integer, integer, text, text, jsonb, text[], timestamptz, text) IS
+COMMENT ON FUNCTION :schema.add_job(text, jsonb, text, timestamptz, integer, integer, text, text, jsonb, text[], text, text, timestamptz, text, text) IS
     'Enqueue a job in this transaction; returns the run''s id. Example: SELECT add_job(''mail.send'', ''{"to": "a@b.c"}'', priority => -10)';
 
 -- The first fault in the shape of add_jobs' elements as (field, problem, remedy, place), or nothing.
@@ -18,8 +21,8 @@ CREATE OR REPLACE FUNCTION :schema.find_misshapen(jobs jsonb[]) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
-    known constant text[] := '{task,payload,queue_name,run_at,priority,max_attempts,job_key,job_key_mode,meta,tags,deadline}';
-    texts constant text[] := '{task,queue_name,run_at,job_key,job_key_mode,deadline}';
+    known constant text[] := '{task,payload,queue_name,run_at,priority,max_attempts,job_key,job_key_mode,meta,tags,group_key,concurrency_key,deadline,idempotency_key}';
+    texts constant text[] := '{task,queue_name,run_at,job_key,job_key_mode,group_key,concurrency_key,deadline,idempotency_key}';
 BEGIN
     RETURN (
         SELECT CASE
@@ -56,7 +59,8 @@ BEGIN
 END $$;
 
 -- Enqueue many from SQL; each element {"task", "payload", "queue_name", "run_at", "priority", "max_attempts", "job_key",
--- "job_key_mode", "meta", "tags", "deadline"}; null is as good as left out. One row a job, in order.
+-- "job_key_mode", "meta", "tags", "group_key", "concurrency_key", "deadline", "idempotency_key"}; null is as good as left out. One row a
+-- job, in order.
 CREATE OR REPLACE FUNCTION :schema.add_jobs(jobs jsonb[], namespace text DEFAULT 'default')
 RETURNS TABLE (ordinal integer, id uuid, outcome text) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
 #variable_conflict use_column
@@ -75,14 +79,16 @@ BEGIN
             array_agg((j ->> 'run_at')::timestamptz ORDER BY i) AS run_ats,
             array_agg((j ->> 'deadline')::timestamptz ORDER BY i) AS deadlines, array_agg(j ->> 'job_key' ORDER BY i) AS keys,
             array_agg(j ->> 'job_key_mode' ORDER BY i) AS modes, array_agg(NULLIF(j -> 'meta', 'null') ORDER BY i) AS metas,
-            array_agg(NULLIF(j -> 'tags', 'null') ORDER BY i) AS tags
+            array_agg(NULLIF(j -> 'tags', 'null') ORDER BY i) AS tags, array_agg(j ->> 'group_key' ORDER BY i) AS groups,
+            array_agg(j ->> 'concurrency_key' ORDER BY i) AS ckeys, array_agg(j ->> 'idempotency_key' ORDER BY i) AS idempotency
         INTO a FROM unnest(jobs) WITH ORDINALITY AS u (j, i);
     EXCEPTION WHEN data_exception THEN
         PERFORM :schema.refuse_unreadable(jobs);
         RAISE;
     END;
     RETURN QUERY SELECT b.* FROM :schema.add_batch(a.tasks, a.inputs, namespace, a.queues, a.priorities, a.tries, a.run_ats, NULL,
-                                                   a.deadlines, a.keys, a.modes, a.metas, a.tags, for_sql => true) b;
+                                                   a.deadlines, a.keys, a.modes, a.metas, a.tags, for_sql => true,
+        group_keys => a.groups, concurrency_keys => a.ckeys, idempotency_keys => a.idempotency) b;
 END $$;
 COMMENT ON FUNCTION :schema.add_jobs(jsonb[], text) IS
     'Enqueue many jobs in this transaction. Example: SELECT * FROM add_jobs(ARRAY[''{"task": "mail.send", "payload": {"to": "a@b.c"}}''::jsonb])';

@@ -2,10 +2,12 @@
 
 -- name: add_batch
 -- $1 tasks · $2 inputs · $3 namespace · $4 queues · $5 priorities · $6 max_attempts · $7 run_ats · $8 delays (s) · $9 deadlines
--- $10 keys · $11 key_modes · $12 metas · $13 tags · $14 ids · $15 lifetimes (s) · $16 largest input in bytes
+-- $10 keys · $11 key_modes · $12 metas · $13 tags · $14 ids · $15 lifetimes (s) · $16 largest input in bytes · $17 group keys
+-- $18 concurrency keys · $19 their limits · $20 whether a failed one keeps its slot · $21 idempotency keys · $22 for how long (s)
 SELECT id, outcome FROM :schema.add_batch($1::text[], $2::text[]::jsonb[], $3::text, $4::text[], $5::integer[], $6::integer[],
     $7::timestamptz[], $8::float8[], $9::timestamptz[], $10::text[], $11::text[], $12::text[]::jsonb[], $13::text[]::jsonb[],
-    $14::uuid[], $15::float8[], $16::integer);
+    $14::uuid[], $15::float8[], $16::integer, group_keys => $17::text[], concurrency_keys => $18::text[],
+    key_limits => $19::integer[], keeps_slots => $20::boolean[], idempotency_keys => $21::text[], ttls => $22::float8[]);
 
 -- name: add_one
 -- $1 task · $2 input · $3 namespace · $4 queue · $5 priority · $6 max_attempts · $7 largest input in bytes
@@ -82,6 +84,9 @@ SELECT :schema.set_bells($1::uuid, $2::text, $3::text[]);
 
 -- name: ensure_partitions
 SELECT :schema.ensure_partitions($1::integer);
+
+-- name: forget_idempotency
+SELECT :schema.forget_idempotency($1::integer);
 
 -- name: retire_lanes
 -- $1 how long a mark must have been there · $2 rows up to which nothing is marked. Answers the marks of lanes to be dropped.

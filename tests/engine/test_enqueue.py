@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 from uuid import UUID
@@ -10,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.engine.calls import Engine, blocked
+from tests.engine.calls import Engine
 from tests.engine.conftest import Another
 
 NAMESPACES = ("default", "other")
@@ -97,140 +96,6 @@ async def test_what_is_left_out_comes_from_the_catalogue(engine: Engine) -> None
     assert (run["queue"], run["priority"], run["max_attempts"]) == ("default", 0, 25)
 
 
-# Keys.
-
-
-async def test_skip_answers_the_live_job_and_changes_nothing(engine: Engine) -> None:
-    run = await engine.add_one(job_key="k", payload={"n": 1})
-    again = await engine.add_one(job_key="k", job_key_mode="skip", payload={"n": 2})
-    assert again == run
-    assert (await engine.run(run))["input"] == {"n": 1}
-
-
-async def test_replace_overwrites_a_waiting_job_but_for_its_id(engine: Engine) -> None:
-    run = await engine.add_one(job_key="k", payload={"n": 1}, queue_name="a", meta={"old": 1}, tags=["old"])
-    again = await engine.add_one(job_key="k", payload={"n": 2}, queue_name="b", priority=3, max_attempts=2)
-    assert again == run
-    row = await engine.run(run)
-    assert (row["input"], row["queue"], row["priority"], row["max_attempts"]) == ({"n": 2}, "b", 3, 2)
-    assert (row["meta"], row["tags"], row["status"]) == ({}, [], "queued")
-    assert [row["input"] for row in await engine.claim()] == ['{"n": 2}']
-
-
-async def test_replace_of_a_scheduled_job_moves_its_time(engine: Engine) -> None:
-    run = await engine.add_one(job_key="k", run_at=await later(engine))
-    assert await engine.status(run) == "scheduled"
-    assert await engine.add_one(job_key="k") == run
-    assert await engine.status(run) == "queued"
-
-
-@pytest.mark.parametrize("starting", [0, 1])
-async def test_replace_lets_a_running_or_claimed_job_finish_and_takes_its_key(
-    engine: Engine, starting: int
-) -> None:
-    first = await engine.add_one(job_key="k")
-    await engine.claim(starting=starting)
-    second = await engine.add_one(job_key="k")
-    assert second != first
-    assert await engine.add_one(job_key="k", job_key_mode="skip") == second
-    assert await engine.finish([first]) == ["applied"]
-    assert await engine.status(first) == "completed"
-    assert await engine.run_once() == [second]
-
-
-async def test_replace_cancels_a_job_that_waits_for_a_retry(engine: Engine) -> None:
-    first = await engine.add_one(job_key="k")
-    await engine.run_once("retry", delays=3600.0)
-    assert await engine.status(first) == "retrying"
-    second = await engine.add_one(job_key="k")
-    assert second != first
-    assert await engine.status(first) == "cancelled"
-    assert (await engine.run(first))["error"]["type"] == "Replaced"
-    assert await engine.run_once() == [second]
-
-
-@pytest.mark.parametrize("end", ["completed", "failed", "cancelled", "expired", "deleted"])
-async def test_a_key_is_free_again_after_every_end(engine: Engine, end: str) -> None:
-    run = await engine.add_one(job_key="k", deadline=await later(engine))
-    if end == "cancelled":
-        await engine.value("cancel_run", run, None)
-    elif end == "expired":
-        await engine.sql("UPDATE jobs SET deadline = now()")
-        assert await engine.claim() == []
-    else:
-        await engine.run_once("completed" if end == "deleted" else end)
-    assert await engine.status(run) == ("completed" if end == "deleted" else end)
-    if end == "deleted":
-        await engine.sql("DELETE FROM runs WHERE id = $1", run)
-    assert await engine.add_one(job_key="k", job_key_mode="skip") != run
-
-
-async def test_a_key_counts_within_its_namespace_and_task(engine: Engine) -> None:
-    runs = {
-        await engine.add_one(task=task, job_key="k", namespace=namespace, job_key_mode="skip")
-        for task in ("a", "b")
-        for namespace in NAMESPACES
-        for _ in range(2)
-    }
-    assert len(runs) == 4
-
-
-@pytest.mark.parametrize("mode", ["skip", "replace"])
-async def test_two_enqueues_with_one_key_at_once_make_one_job(
-    engine: Engine, another: Another, mode: str
-) -> None:
-    writer, watch = await another(), await another()
-    transaction = writer.db.transaction()
-    await transaction.start()
-    run = await writer.add_one(job_key="k")
-    second = asyncio.create_task(engine.add_one(job_key="k", job_key_mode=mode))
-    await blocked(watch.db, engine.db.get_server_pid())
-    await transaction.commit()
-    assert await second == run
-    assert len(await engine.claim()) == 1
-
-
-async def test_a_key_whose_enqueue_is_rolled_back_goes_to_who_waited(
-    engine: Engine, another: Another
-) -> None:
-    writer, watch = await another(), await another()
-    transaction = writer.db.transaction()
-    await transaction.start()
-    gone = await writer.add_one(job_key="k")
-    second = asyncio.create_task(engine.add_one(job_key="k", job_key_mode="skip"))
-    await blocked(watch.db, engine.db.get_server_pid())
-    await transaction.rollback()
-    assert await second != gone
-    assert len(await engine.claim()) == 1
-
-
-async def test_an_open_skip_does_not_hold_up_the_job_it_found(engine: Engine, another: Another) -> None:
-    writer = await another()
-    run = await engine.add_one(job_key="k")
-    async with writer.db.transaction():
-        assert await writer.add_one(job_key="k", job_key_mode="skip") == run
-        assert len(await engine.claim()) == 1
-        async with asyncio.timeout(10):
-            assert await engine.finish([run]) == ["applied"]
-
-
-async def test_batches_with_the_same_keys_in_opposite_order_do_not_deadlock(
-    engine: Engine, another: Another
-) -> None:
-    writers = [engine, await another(), await another(), await another()]
-    keys = [f"k{n}" for n in range(20)]
-
-    async def write(writer: Engine, order: list[str]) -> None:
-        for _ in range(10):
-            await writer.sql(
-                "SELECT * FROM add_batch('{t}', array_fill('{}'::jsonb, ARRAY[20]), keys => $1::text[])",
-                order,
-            )
-
-    await asyncio.gather(*(write(w, keys if n % 2 else keys[::-1]) for n, w in enumerate(writers)))
-    assert len(await engine.claim()) == len(keys)
-
-
 # Ids.
 
 
@@ -283,7 +148,7 @@ async def test_new_ids_are_of_version_7_in_order_of_time_and_tell_their_time(eng
         ("deadline", "'t', run_at => now() + '2 days', deadline => now() + '1 day'"),
         ("job_key", "'t', job_key => ''"),
         ("job_key", "'t', job_key => repeat('k', 501)"),
-        ("job_key_mode", "'t', job_key => 'k', job_key_mode => 'merge'"),
+        ("job_key_mode", "'t', job_key => 'k', job_key_mode => 'debounce'"),
         ("meta", "'t', meta => '[1]'"),
         ("namespace", "'t', namespace => ''"),
         ("namespace", "'t', namespace => NULL"),
@@ -344,7 +209,7 @@ async def test_one_bad_job_refuses_the_whole_batch_and_is_named(
         ("task", '{"payload": {}}'),
         ("payload", '{"task": "t", "payload": [1]}'),
         ("job_key", '{"task": "t", "job_key": ""}'),
-        ("job_key_mode", '{"task": "t", "job_key": "k", "job_key_mode": "merge"}'),
+        ("job_key_mode", '{"task": "t", "job_key": "k", "job_key_mode": "debounce"}'),
         ("meta", '{"task": "t", "meta": 1}'),
         ("tags", '{"task": "t", "tags": ["a", 1]}'),
     ],

@@ -28,7 +28,7 @@ from openqueue.worker.producer import Producer
 from tests.support.eventually import eventually
 from tests.support.worker_here import WorkerHere, working
 
-MERGE: Any = "merge"
+DEBOUNCE: Any = "debounce"
 FOR_EVER = "1h"
 """A poll floor that no test waits for: what happens before it came by a bell, a timer or a sweep."""
 
@@ -216,7 +216,7 @@ async def test_eight_workers_run_each_job_once(
         (InvalidArguments, "value", echo.item),
         (InvalidOption, "delay", lambda: echo.options(delay=-1).item(1)),
         (InvalidOption, "priority", lambda: echo.options(priority=40_000).item(1)),
-        (InvalidOption, "key_mode", lambda: echo.options(key="k", key_mode=MERGE).item(1)),
+        (InvalidOption, "key_mode", lambda: echo.options(key="k", key_mode=DEBOUNCE).item(1)),
         (
             InvalidOption,
             "run_at",

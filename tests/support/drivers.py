@@ -133,9 +133,18 @@ async def every_option_arrives_as_it_was_given(given: Given) -> None:
         tags=["a", "b%s"],
         deadline=moment + timedelta(days=1),
         max_attempts=3,
+        idempotency=key,
+        group=key,
+        concurrency_key=key,
     )
     again = await given.enqueue(2, key=key, key_mode="skip")
     assert (again.id, again.outcome) == (one.id, "existing")
+    again = await given.enqueue(3, idempotency=key, idempotency_ttl="1h")
+    assert (again.id, again.outcome) == (one.id, "existing")
+    alike = [await given.enqueue([AWKWARD], unique="args") for _ in range(2)]
+    assert [run.outcome for run in alike] == ["added", "existing"]
+    joined = [await given.enqueue([value], key="j", key_mode="merge") for value in (AWKWARD, 2)]
+    assert [run.outcome for run in joined] == ["added", "replaced"]
     mixed = await given.enqueue_many(
         [
             job.item(None),
@@ -151,6 +160,14 @@ async def every_option_arrives_as_it_was_given(given: Given) -> None:
         " max_attempts FROM openqueue.runs WHERE id = %s",
         one.id,
     ) == [(AWKWARD, key, AWKWARD, ["a", "b%s"], moment, moment + timedelta(days=1), -7, "mail", 3)]
+    assert ask(
+        given.dsn,
+        "SELECT group_key, concurrency_key, key_limit, keeps_slot FROM openqueue.jobs WHERE id = %s",
+        one.id,
+    ) == [(key, key, 1, True)]
+    assert ask(given.dsn, "SELECT input FROM openqueue.runs WHERE id = %s", joined[0].id) == [
+        ({"value": [AWKWARD, 2]},)
+    ]
     found = dict(ask(given.dsn, "SELECT id, task || ' ' || input::text || ' ' || status FROM openqueue.runs"))
     assert [found[run.id] for run in mixed] == [
         'job {"value": null} queued',

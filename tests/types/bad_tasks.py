@@ -34,6 +34,10 @@ async def misspelt() -> None: ...
 async def mistyped() -> None: ...
 
 
+@task(on_failure="wait")  # E: call-overload untyped-decorator | ArgumentType
+async def misjudged() -> None: ...
+
+
 @task(cron="0 2 * * *")  # E: call-overload untyped-decorator | CallIssue
 async def not_yet() -> None: ...
 
@@ -57,7 +61,8 @@ async def use() -> None:
 
     send_mail.options(dleay="5m")  # E: call-arg | CallIssue
     send_mail.options(delay=object())  # E: arg-type | ArgumentType
-    send_mail.options(key="a", key_mode="merge")  # E: arg-type | ArgumentType
+    send_mail.options(key="a", key_mode="debounce")  # E: arg-type | ArgumentType
+    send_mail.options(unique=True)  # E: arg-type | ArgumentType
     await send_mail.options(delay="5m").enqueue(1)  # E: arg-type | ArgumentType
     send_mail.item(to=1)  # E: arg-type | ArgumentType
 

@@ -117,6 +117,16 @@ async def quiet() -> AsyncIterator[None]:
     yield
 
 
+@task(concurrency_key=lambda number: f"n{number}", key_concurrency=2, on_failure="block")
+def limited(number: int) -> int:
+    return number
+
+
+@task(concurrency_key="printer")
+def printed(number: int) -> int:
+    return number
+
+
 @task(executor="process", middleware=[timed])
 def outside(ctx: Context, number: int) -> int:
     return number
@@ -149,6 +159,8 @@ async def use() -> None:
         delay="5m", key="welcome:42", key_mode="skip", meta={"tenant": 42}, tags=["vip"], connection=object()
     )
     assert_type(await later.enqueue("a@b.c"), Run[str])
+    await send_mail.options(unique="args", idempotency="a", idempotency_ttl="1h", group="g").enqueue("a")
+    await send_mail.options(key="a", key_mode="merge", concurrency_key="c").enqueue("a")
     await send_mail.options(run_at=datetime.now(UTC), deadline="1h", priority=-1, max_attempts=1).enqueue("a")
 
     assert_type(count.item(["a"]), Item[int])

@@ -79,6 +79,11 @@ WRONG_FOR_TASKS = [
     ("retry_on", [OSError()]),
     ("give_up_on", int),
     ("aliases", "old"),
+    *(("concurrency_key", value) for value in TEXTS),
+    ("concurrency_key", str),
+    ("key_concurrency", 0),
+    ("key_concurrency", 32768),
+    ("on_failure", "wait"),
     ("description", 7),
 ]
 
@@ -106,6 +111,10 @@ WRONG_FOR_ENQUEUES = [
     ("deadline", "0s"),
     ("deadline", datetime(2026, 1, 1)),  # noqa: DTZ001
     ("max_attempts", 0),
+    *((option, value) for option in ("group", "concurrency_key", "idempotency") for value in TEXTS),
+    ("idempotency_ttl", "0s"),
+    ("unique", True),
+    ("unique", "queue"),
     ("id", "seven"),
     ("id", 7),
 ]
@@ -157,9 +166,23 @@ def test_a_key_mode_without_a_key_is_refused() -> None:
         EnqueueOptions.of(key_mode="skip")
 
 
-@pytest.mark.parametrize("mode", ["keep_time", "merge", "REPLACE", 1])
-def test_a_key_mode_that_does_not_exist_yet_is_refused_naming_those_that_do(mode: Any) -> None:
-    with pytest.raises(InvalidOption, match="must be 'replace' or 'skip'"):
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        ("unique", {"unique": "args", "key": "k"}),
+        ("key_mode", {"unique": "args", "key_mode": "merge"}),
+        ("idempotency_ttl", {"idempotency_ttl": "1h"}),
+    ],
+)
+def test_options_of_keys_that_contradict_each_other_are_refused(option: str, given: Any) -> None:
+    with pytest.raises(InvalidOption, match=f"^{option}: ") as caught:
+        EnqueueOptions.of(**given)
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize("mode", ["debounce", "REPLACE", 1])
+def test_a_key_mode_that_does_not_exist_is_refused_naming_those_that_do(mode: Any) -> None:
+    with pytest.raises(InvalidOption, match="must be 'replace' or 'keep_time' or 'skip' or 'merge'"):
         EnqueueOptions.of(key="k", key_mode=mode)
 
 
@@ -172,7 +195,6 @@ def test_a_key_mode_that_does_not_exist_yet_is_refused_naming_those_that_do(mode
         "overlap",
         "catch_up",
         "concurrency",
-        "concurrency_key",
         "rate",
         "batch",
     ],
@@ -181,12 +203,6 @@ def test_an_option_of_a_later_version_is_refused_and_never_ignored(option: Any) 
     with pytest.raises(InvalidOption, match=f"^{option}: not available yet in this version") as caught:
         TaskOptions.of(**{option: "x"})
     assert caught.value.option == option
-
-
-@pytest.mark.parametrize("option", ["idempotency", "unique", "group", "concurrency_key"])
-def test_an_enqueue_option_of_a_later_version_is_refused_and_never_ignored(option: Any) -> None:
-    with pytest.raises(InvalidOption, match=f"^{option}: not available yet in this version"):
-        EnqueueOptions.of(**{option: "x"})
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_ones() -> None:
@@ -234,3 +250,28 @@ def test_task_options_describe_themselves_for_the_catalogue() -> None:
 def test_options_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         TaskOptions.of().queue = "x"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("given", "keeps"),
+    [
+        ({}, True),
+        ({"key_concurrency": 2}, False),
+        ({"key_concurrency": 2, "on_failure": "block"}, True),
+        ({"on_failure": "step_aside"}, False),
+    ],
+)
+def test_a_failed_run_blocks_its_key_where_one_runs_at_once_unless_said_otherwise(
+    given: Any, keeps: bool
+) -> None:
+    options = TaskOptions.of(concurrency_key="printer", **given)
+    assert options.keeps_slot is keeps
+    assert options.describe()["on_failure"] == ("block" if keeps else "step_aside")
+
+
+def test_the_catalogue_has_a_key_that_is_the_same_for_all_runs_and_of_a_function_what_it_asks_for() -> None:
+    assert TaskOptions.of(concurrency_key="printer").describe()["concurrency_key"] == "printer"
+    assert TaskOptions.of().describe()["concurrency_key"] is None
+    described = TaskOptions.of(concurrency_key=lambda to, subject: f"{to}{subject}").describe()
+    assert described["concurrency_key"] == {"of": ["subject", "to"]}
+    assert TaskOptions.of(concurrency_key=lambda **_every: "a").describe()["concurrency_key"] == {"of": ["*"]}

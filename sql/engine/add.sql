@@ -44,15 +44,15 @@ BEGIN
 END $$;
 
 -- Tell workers of jobs just added or moved: their lanes are known, and the bell rings for those that are ready, and for
--- those due before every worker looks again by itself (its poll floor, 2 s + 10 %). keyed: which of them have a concurrency key.
+-- those due before every worker looks again by itself (its poll floor, 2 s + 10 %).
 CREATE OR REPLACE FUNCTION :schema.announce(
-    namespace text, queues text[], priorities smallint[], seqs bigint[], run_ats timestamptz[], keyed boolean[] DEFAULT NULL
+    namespace text, queues text[], priorities smallint[], seqs bigint[], run_ats timestamptz[]
 ) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
 #variable_conflict use_variable
 DECLARE
     due timestamptz := (SELECT min(u.run_at) FROM unnest(seqs, run_ats) AS u (seq, run_at) WHERE u.seq IS NULL);
 BEGIN
-    PERFORM :schema.note_lanes(namespace, queues, priorities, keyed);
+    PERFORM :schema.note_lanes(namespace, queues, priorities);
     IF due > statement_timestamp() + interval '3 seconds' THEN
         due := NULL;
     END IF;
@@ -144,20 +144,22 @@ BEGIN
             r.group_key, r.concurrency_key, r.key_limit, r.keeps_slot
     ), added AS (
         INSERT INTO :schema.jobs AS j
-            (id, seq, state, run_at, deadline, size, priority, max_attempts, namespace, queue, task, group_key, concurrency_key,
-             key_limit, keeps_slot)
-        SELECT r.id, CASE WHEN r.run_at <= statement_timestamp() THEN nextval(:'schema.job_seq'::regclass) END,
-            CASE WHEN r.run_at <= statement_timestamp() THEN 'q' ELSE 's' END::"char",
+            (id, seq, place, gate, state, run_at, deadline, size, priority, max_attempts, namespace, queue, task, group_key,
+             concurrency_key, key_limit, keeps_slot)
+        -- With a concurrency key it waits at the key's gate until it is let through (gates.sql).
+        SELECT r.id, CASE WHEN r.run_at <= statement_timestamp() AND r.concurrency_key IS NULL THEN nextval(:'schema.job_seq'::regclass) END,
+            CASE WHEN r.run_at <= statement_timestamp() AND r.concurrency_key IS NOT NULL THEN nextval(:'schema.job_seq'::regclass) END,
+            CASE WHEN r.run_at <= statement_timestamp() THEN 'key ' || r.concurrency_key END,
+            CASE WHEN r.run_at > statement_timestamp() THEN 's' WHEN r.concurrency_key IS NULL THEN 'q' ELSE 'b' END::"char",
             r.run_at, COALESCE(r.deadline, 'infinity'), r.size, r.priority, r.max_attempts, add_batch.namespace, r.queue, r.task,
             r.group_key, r.concurrency_key, r.key_limit, COALESCE(r.keeps_slot, false)
         FROM requests r
-        RETURNING j.id, j.queue, j.priority, j.seq, j.run_at, j.concurrency_key
+        RETURNING j.id, j.queue, j.priority, j.seq, j.run_at, j.gate
     ), announced AS MATERIALIZED (
-        SELECT :schema.announce(add_batch.namespace, array_agg(l.queue), array_agg(l.priority), array_agg(l.seq), array_agg(l.run_at),
-                                array_agg(l.keyed))
-        FROM (SELECT a.queue, a.priority, min(a.seq) AS seq, min(a.run_at) FILTER (WHERE a.seq IS NULL) AS run_at,
-                  count(a.concurrency_key) > 0 AS keyed
-              FROM added a GROUP BY 1, 2, a.seq IS NULL) l
+        SELECT :schema.announce(add_batch.namespace, array_agg(l.queue), array_agg(l.priority), array_agg(l.seq), array_agg(l.run_at)),
+            :schema.note_waiters(add_batch.namespace, (SELECT array_agg(DISTINCT a.gate) FROM added a WHERE a.gate IS NOT NULL))
+        FROM (SELECT a.queue, a.priority, min(a.seq) AS seq, min(a.run_at) FILTER (WHERE a.seq IS NULL) AS run_at
+              FROM added a WHERE a.gate IS NULL GROUP BY 1, 2, a.seq IS NULL) l
     )
     SELECT (row_number() OVER ())::integer, a.id, 'added' FROM added a CROSS JOIN announced;
 END $$;

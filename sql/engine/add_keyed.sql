@@ -25,7 +25,7 @@ DECLARE
     answer uuid; what text;
     places integer[] := '{}'; runs uuid[] := '{}'; outcomes text[] := '{}';  -- the answer: arrays, which grow in place
     new_queues text[] := '{}'; new_priorities smallint[] := '{}'; new_seqs bigint[] := '{}'; new_run_ats timestamptz[] := '{}';
-    new_keyed boolean[] := '{}';
+    new_gates text[] := '{}';
 BEGIN
     IF idempotency_keys IS NOT NULL THEN
         SELECT t.runs, t.taken INTO taken_runs, taken_now
@@ -122,7 +122,7 @@ BEGIN
             END IF;
             new_queues := new_queues || job.queue; new_priorities := new_priorities || job.priority;
             new_seqs := new_seqs || job.seq; new_run_ats := new_run_ats || job.run_at;
-            new_keyed := new_keyed || (job.concurrency_key IS NOT NULL);
+            new_gates := new_gates || job.gate;
             mine := job; moved := false;
             answer := job.id; what := CASE WHEN live.id = job.id THEN 'replaced' ELSE 'added' END;
             EXIT;
@@ -139,10 +139,12 @@ BEGIN
     FOREACH job IN ARRAY rewritten LOOP
         new_queues := new_queues || job.queue; new_priorities := new_priorities || job.priority;
         new_seqs := new_seqs || job.seq; new_run_ats := new_run_ats || job.run_at;
-        new_keyed := new_keyed || (job.concurrency_key IS NOT NULL);
+        new_gates := new_gates || job.gate;
     END LOOP;
     IF cardinality(new_queues) > 0 THEN
-        PERFORM :schema.announce(add_keyed.namespace, new_queues, new_priorities, new_seqs, new_run_ats, new_keyed);
+        PERFORM :schema.announce(add_keyed.namespace, array_agg(n.queue), array_agg(n.priority), array_agg(n.seq), array_agg(n.run_at))
+        FROM unnest(new_queues, new_priorities, new_seqs, new_run_ats, new_gates) AS n (queue, priority, seq, run_at, gate) WHERE n.gate IS NULL;
+        PERFORM :schema.note_waiters(add_keyed.namespace, ARRAY(SELECT DISTINCT n FROM unnest(new_gates) n WHERE n IS NOT NULL));
     END IF;
     RETURN QUERY SELECT a.i, a.id, a.outcome FROM unnest(places, runs, outcomes) AS a (i, id, outcome) ORDER BY a.i;
 END $$;
@@ -169,7 +171,10 @@ BEGIN
         WHERE j.id = live.id RETURNING * INTO job;
         RETURN job;
     END IF;
-    DELETE FROM :schema.jobs j WHERE j.id = live.id;
+    DELETE FROM :schema.jobs j WHERE j.id = live.id RETURNING * INTO live;
+    IF live.slots > 0 THEN  -- it had been let through
+        PERFORM :schema.free_slots(ARRAY[live.namespace], ARRAY[live.queue], ARRAY[live.task], ARRAY[live.concurrency_key], ARRAY[live.slots]);
+    END IF;
     RETURN :schema.store_job(request, live.awaited);
 END $$;
 
@@ -181,10 +186,13 @@ DECLARE
     job :schema.jobs;
 BEGIN
     INSERT INTO :schema.jobs AS j
-        (id, seq, state, run_at, deadline, size, priority, max_attempts, awaited, namespace, queue, task, key, group_key,
+        (id, seq, place, gate, state, run_at, deadline, size, priority, max_attempts, awaited, namespace, queue, task, key, group_key,
          concurrency_key, key_limit, keeps_slot)
-    SELECT request.id, CASE WHEN request.run_at <= statement_timestamp() THEN nextval(:'schema.job_seq'::regclass) END,
-        CASE WHEN request.run_at <= statement_timestamp() THEN 'q' ELSE 's' END::"char",
+    SELECT request.id,
+        CASE WHEN request.run_at <= statement_timestamp() AND request.concurrency_key IS NULL THEN nextval(:'schema.job_seq'::regclass) END,
+        CASE WHEN request.run_at <= statement_timestamp() AND request.concurrency_key IS NOT NULL THEN nextval(:'schema.job_seq'::regclass) END,
+        CASE WHEN request.run_at <= statement_timestamp() THEN 'key ' || request.concurrency_key END,
+        CASE WHEN request.run_at > statement_timestamp() THEN 's' WHEN request.concurrency_key IS NULL THEN 'q' ELSE 'b' END::"char",
         request.run_at, COALESCE(request.deadline, 'infinity'), pg_column_size(request.input), request.priority,
         request.max_attempts, store_job.awaited, request.namespace, request.queue, request.task, request.key, request.group_key,
         request.concurrency_key, request.key_limit, COALESCE(request.keeps_slot, false)

@@ -6,7 +6,6 @@
 --   open_transactions  those that may have relied on it before: all that are open when the mark is seen by everyone. When they have
 --                      ended (any_open), what they have stored is seen, too.
 --   drop_lanes         deletes the marked rows; where a job stands in the lane and no other row of it is there, takes the mark back.
---                      A row that says that the lane has concurrency keys is replaced only by one that says so too.
 -- Scheduled jobs need no lane: it is noted when they get their place in line. What this does not cover is an enqueue under a snapshot
 -- that was imported (SET TRANSACTION SNAPSHOT) from a transaction which has ended since.
 
@@ -75,7 +74,7 @@ BEGIN
     UPDATE :schema.lanes l SET retired = NULL
     WHERE l.retired = ANY (marks) AND :schema.lane_in_use(l.namespace, l.queue, l.priority)
       AND NOT EXISTS (SELECT FROM :schema.lanes o WHERE o.namespace = l.namespace AND o.queue = l.queue
-                      AND o.priority = l.priority AND o.retired IS NULL AND o.keyed >= l.keyed);
+                      AND o.priority = l.priority AND o.retired IS NULL);
     WITH dropped AS (
         DELETE FROM :schema.lanes l USING (
             SELECT l.ctid FROM :schema.lanes l WHERE l.retired = ANY (marks) LIMIT most FOR UPDATE SKIP LOCKED

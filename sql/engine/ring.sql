@@ -3,38 +3,20 @@
 
 -- Make each lane of these (queue, priority) pairs known. Pairs may repeat; a lane may get several rows, which is harmless. A row that
 -- is to be removed (lanes.sql) does not count. returns begins with a number that the lane never had, should it have been there before.
--- keyed: which of them have jobs with a concurrency key; such a lane gets a row that says so, beside its other one.
-CREATE OR REPLACE FUNCTION :schema.note_lanes(
-    namespace text, queues text[], priorities smallint[], keyed boolean[] DEFAULT NULL
-) RETURNS void LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+CREATE OR REPLACE FUNCTION :schema.note_lanes(namespace text, queues text[], priorities smallint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 BEGIN
-    IF EXISTS (SELECT FROM unnest(queues, priorities) AS p (queue, priority)
-               WHERE NOT EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = note_lanes.namespace
-                                 AND l.queue = p.queue AND l.priority = p.priority AND l.retired IS NULL)) THEN
-        INSERT INTO :schema.lanes (namespace, queue, priority, returns)
-        SELECT DISTINCT note_lanes.namespace, p.queue, p.priority, pg_current_xact_id()::text::bigint
-        FROM unnest(queues, priorities) AS p (queue, priority)
-        WHERE NOT EXISTS (SELECT FROM :schema.lanes l
-                          WHERE l.namespace = note_lanes.namespace AND l.queue = p.queue AND l.priority = p.priority
-                            AND l.retired IS NULL);
+    IF NOT EXISTS (SELECT FROM unnest(queues, priorities) AS p (queue, priority)
+                   WHERE NOT EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = note_lanes.namespace
+                                     AND l.queue = p.queue AND l.priority = p.priority AND l.retired IS NULL)) THEN
+        RETURN;
     END IF;
-    IF true = ANY (keyed) THEN
-        PERFORM :schema.note_keyed_lanes(namespace, queues, priorities, keyed);
-    END IF;
-END $$;
-
--- The same of lanes with concurrency keys: the row that says so.
-CREATE OR REPLACE FUNCTION :schema.note_keyed_lanes(namespace text, queues text[], priorities smallint[], keyed boolean[])
-RETURNS void LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
-#variable_conflict use_column
-BEGIN
-    INSERT INTO :schema.lanes (namespace, queue, priority, returns, keyed)
-    SELECT DISTINCT note_keyed_lanes.namespace, p.queue, p.priority, pg_current_xact_id()::text::bigint, true
-    FROM unnest(queues, priorities, keyed) AS p (queue, priority, keyed)
-    WHERE p.keyed AND NOT EXISTS (SELECT FROM :schema.lanes l
-                                  WHERE l.namespace = note_keyed_lanes.namespace AND l.queue = p.queue AND l.priority = p.priority
-                                    AND l.keyed AND l.retired IS NULL);
+    INSERT INTO :schema.lanes (namespace, queue, priority, returns)
+    SELECT DISTINCT note_lanes.namespace, p.queue, p.priority, pg_current_xact_id()::text::bigint FROM unnest(queues, priorities) AS p (queue, priority)
+    WHERE NOT EXISTS (SELECT FROM :schema.lanes l
+                      WHERE l.namespace = note_lanes.namespace AND l.queue = p.queue AND l.priority = p.priority
+                        AND l.retired IS NULL);
 END $$;
 
 -- Is anyone waiting to be told about one of these queues?

@@ -21,11 +21,6 @@ async def stored(engine: Engine) -> list[tuple[Any, ...]]:
     return jobs
 
 
-async def lanes(engine: Engine) -> list[tuple[str, int, bool]]:
-    rows = await engine.sql("SELECT queue, priority, keyed FROM lanes ORDER BY 1, 2, 3")
-    return [tuple(row) for row in rows]
-
-
 async def publish(engine: Engine, options: str) -> None:
     """A worker publishes the task t with these options."""
     task = '{"task": "t", "queue": "mail", "priority": 0, "max_attempts": 25, "options": %s}'
@@ -63,7 +58,8 @@ async def test_what_is_left_out_of_a_concurrency_key_comes_from_the_catalogue(
     await publish(engine, options)
     await engine.sql(add, given)
     assert await stored(engine) == [wanted]
-    assert ("mail", 0, True) in await lanes(engine) or wanted[1] is None
+    gates = [row["gate"] for row in await engine.sql("SELECT gate FROM jobs")]
+    assert gates == [wanted[1] and f"key {wanted[1]}"]
 
 
 async def test_a_batch_has_the_keys_of_each_of_its_tasks(engine: Engine) -> None:
@@ -91,38 +87,18 @@ async def test_one_element_stands_for_all(engine: Engine) -> None:
     assert await stored(engine) == [(None, "c", 4, True)] * 3
 
 
-async def test_a_lane_with_keys_has_a_row_that_says_so_beside_its_other_one(engine: Engine) -> None:
-    await engine.bulk(1)
-    assert await lanes(engine) == [("default", 0, False)]
-    for _ in range(2):
-        await engine.add_one(concurrency_key="c")
-        await engine.add_one(concurrency_key="c", job_key="k")
-    assert await lanes(engine) == [("default", 0, False), ("default", 0, True)]
-    await engine.add_one(
-        concurrency_key="c", priority=1, run_at=await engine.db.fetchval("SELECT now() + '1 h'")
-    )
-    assert await lanes(engine) == [
-        ("default", 0, False),
-        ("default", 0, True),
-        ("default", 1, False),
-        ("default", 1, True),
-    ]
-    await engine.sql("UPDATE lanes SET retired = now() WHERE keyed AND priority = 0")
-    await engine.add_one(concurrency_key="c")
-    assert (await lanes(engine)).count(("default", 0, True)) == 2
-    assert len(await engine.claim()) == 5
-
-
-async def test_of_two_rows_of_a_lane_that_was_in_use_after_all_the_one_with_keys_is_kept(
+async def test_a_waiting_run_that_is_replaced_after_it_was_let_through_gives_its_slot_back(
     engine: Engine,
 ) -> None:
-    """A plain row that came meanwhile does not stand for it: it says nothing of keys."""
-    await engine.add_one(concurrency_key="c")
-    await engine.sql("UPDATE lanes SET retired = now()")
-    await engine.bulk(1)
-    rows = await engine.sql("SELECT DISTINCT retired FROM lanes WHERE retired IS NOT NULL")
-    await engine.value("drop_lanes", [row["retired"] for row in rows])
-    assert set(await lanes(engine)) == {("default", 0, False), ("default", 0, True)}
+    run = await engine.add_one(concurrency_key="c", job_key="k")
+    assert await engine.claim(tasks=["other"]) == []
+    (row,) = await engine.sql("SELECT slots FROM jobs")
+    assert row["slots"] == 4
+    assert await engine.add_one(concurrency_key="c", job_key="k", payload={"n": 2}) == run
+    assert [row["id"] for row in await engine.claim()] == [run]
+    await engine.finish([run])
+    assert await engine.claim() == []
+    assert await engine.sql("SELECT FROM slots WHERE used > 0") == []
 
 
 @pytest.mark.parametrize(

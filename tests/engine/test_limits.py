@@ -23,15 +23,12 @@ async def control(engine: Engine, kind: str, name: str, **change: Any) -> None:
 
 async def keyed(engine: Engine, key: str, count: int, limit: int = 1, **options: Any) -> list[UUID]:
     """Jobs of one concurrency key; of a limit of one the head keeps its slot until its retry."""
-    jobs = await engine.add(count, **options)
+    jobs = await engine.add(count, concurrency_key=key, **options)
     await engine.sql(
-        "UPDATE jobs SET concurrency_key = $1, key_limit = $2::smallint, keeps_slot = $2::smallint = 1,"
-        " state = 'b', gate = 'key ' || $1, place = seq, seq = NULL WHERE id = ANY ($3)",
-        key,
+        "UPDATE jobs SET key_limit = $1::smallint, keeps_slot = $1::smallint = 1 WHERE id = ANY ($2)",
         limit,
         jobs,
     )
-    await engine.sql("SELECT note_waiters($1, ARRAY['key ' || $2])", engine.namespace, key)
     return jobs
 
 

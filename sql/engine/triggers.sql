@@ -15,31 +15,32 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     source  text := CASE event WHEN 'delete' THEN 'old' ELSE 'new' END;
     nothing text := format('(SELECT (NULL::%s).*)', relation);
-    rows    text := '(SELECT t AS r, row_number() OVER () AS i FROM %s t)';
+    -- A name is looked for among columns first: an alias that no column has, or .* behind it, means the row.
+    rows    text := '(SELECT "the row" AS r, row_number() OVER () AS i FROM %s "the row")';
     changed text[] := ARRAY(SELECT jsonb_array_elements_text(spec -> 'when_changed'));
     named   text;
     made    text;
     whole   text;
 BEGIN
     SELECT string_agg(format('%I.%I', source, c), ', ') INTO named FROM jsonb_array_elements_text(spec -> 'columns') c;
-    made := CASE spec ->> 'payload' WHEN 'row' THEN format('to_jsonb(%I)', source)
-        WHEN 'change' THEN format('jsonb_build_object(''event'', %L, ''table'', %L, ''row'', to_jsonb(%I)%s)', event,
+    made := CASE spec ->> 'payload' WHEN 'row' THEN format('to_jsonb(%I.*)', source)
+        WHEN 'change' THEN format('jsonb_build_object(''event'', %L, ''table'', %L, ''row'', to_jsonb(%I.*)%s)', event,
             (SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation),
-            source, CASE event WHEN 'update' THEN ', ''old'', to_jsonb(old)' ELSE '' END)
-        ELSE format('(SELECT to_jsonb(c) FROM (SELECT %s) AS c)', named) END;
+            source, CASE event WHEN 'update' THEN ', ''old'', to_jsonb(old.*)' ELSE '' END)
+        ELSE format('(SELECT to_jsonb(c.*) FROM (SELECT %s) AS c)', named) END;
     whole := CASE event
         WHEN 'insert' THEN format('%s a CROSS JOIN LATERAL (SELECT (a.r).*) AS new CROSS JOIN %s AS old', format(rows, 'new_rows'), nothing)
         WHEN 'delete' THEN format('%s a CROSS JOIN LATERAL (SELECT (a.r).*) AS old CROSS JOIN %s AS new', format(rows, 'old_rows'), nothing)
         ELSE format('%s a LEFT JOIN %s b ON b.i = a.i CROSS JOIN LATERAL (SELECT (a.r).*) AS new CROSS JOIN LATERAL (SELECT (b.r).*) AS old',
                     format(rows, 'new_rows'), format(rows, 'old_rows')) END;
     IF NOT from_tables THEN
-        whole := replace(replace(whole, 'FROM new_rows t', format('FROM %s t', nothing)), 'FROM old_rows t', format('FROM %s t', nothing));
+        whole := replace(replace(whole, 'FROM new_rows "', format('FROM %s "', nothing)), 'FROM old_rows "', format('FROM %s "', nothing));
     END IF;
     RETURN format('SELECT array_agg(p.payload ORDER BY p.i) FROM (SELECT %s AS payload, row_number() OVER (ORDER BY a.i) AS i FROM %s WHERE %s%s) p GROUP BY (p.i - 1) / 10000 ORDER BY (p.i - 1) / 10000',
         made, whole,
         -- Compared as they are stored: any type can be, and what is equal but looks different is a change.
         CASE WHEN event = 'update' AND cardinality(changed) > 0
-            THEN (SELECT format('ROW(%s) OPERATOR(pg_catalog.*<>) ROW(%s)', string_agg(format('old.%I', c), ', '), string_agg(format('new.%I', c), ', '))
+            THEN (SELECT format('ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record', string_agg(format('old.%I', c), ', '), string_agg(format('new.%I', c), ', '))
                   FROM unnest(changed) c) ELSE 'true' END,
         CASE WHEN spec ->> 'when_sql' IS NULL THEN '' ELSE format(E' AND (\n%s\n)', spec ->> 'when_sql') END);
 END $$;
@@ -50,11 +51,11 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     spec     jsonb := TG_ARGV[0];
     query    text := :schema.change_query(lower(TG_OP), TG_RELID, spec, true);
-    found    refcursor;
+    changes  refcursor;
     payloads jsonb[];
 BEGIN
     BEGIN
-        OPEN found FOR EXECUTE query;
+        OPEN changes FOR EXECUTE query;
     EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
         RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = format('the trigger %s on %s, which enqueues %s, cannot: %s',
                 spec ->> 'name', TG_RELID::regclass, spec ->> 'task', SQLERRM),
@@ -62,14 +63,14 @@ BEGIN
                           quote_ident(:'schema'), TG_RELID::regclass, spec ->> 'name');
     END;
     LOOP
-        FETCH found INTO payloads;
+        FETCH changes INTO payloads;
         EXIT WHEN NOT FOUND;
         PERFORM FROM :schema.add_batch(
             tasks => ARRAY[spec ->> 'task'], inputs => payloads, namespace => spec ->> 'namespace',
             queues => ARRAY[spec ->> 'queue_name'], priorities => ARRAY[(spec ->> 'priority')::integer],
             max_attempts => ARRAY[(spec ->> 'max_attempts')::integer], for_sql => true);
     END LOOP;
-    CLOSE found;
+    CLOSE changes;
     RETURN NULL;
 END $$;
 

@@ -1,20 +1,27 @@
 -- The SQL contract, the end of an attempt: what a worker in any language says of the jobs that it holds. One door behind all of
 -- it, finish_jobs, which fences: worker, run and claim must match. Waits for a job that somebody has locked.
 
+-- Raise that an argument has a value that it cannot have; place: of which function. (refuse, but not worked out ahead of its time.)
+CREATE OR REPLACE FUNCTION :schema.refuse_call(field text, problem text, remedy text, place text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM :schema.refuse(field, problem, remedy, place);
+END $$;
+
 -- Refuse what cannot name a job that a worker holds. plural: the caller takes arrays.
 CREATE OR REPLACE FUNCTION :schema.check_fence(worker uuid, ids uuid[], claims bigint[], plural boolean, place text) RETURNS void
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
 DECLARE
     s text := CASE WHEN plural THEN 's' ELSE '' END;
 BEGIN
     IF worker IS NULL THEN
-        PERFORM :schema.refuse('worker', 'is null', 'give the id that start_worker answered', place);
+        PERFORM :schema.refuse_call('worker', 'is null', 'give the id that start_worker answered', place);
     ELSIF ids IS NULL OR array_position(ids, NULL) IS NOT NULL THEN
-        PERFORM :schema.refuse('id' || s, 'is null or has a null', 'give what get_job answered as id', place);
+        PERFORM :schema.refuse_call('id' || s, 'is null or has a null', 'give what get_job answered as id', place);
     ELSIF claims IS NULL OR array_position(claims, NULL) IS NOT NULL THEN
-        PERFORM :schema.refuse('claim' || s, 'is null or has a null', 'give what get_job answered as claim', place);
+        PERFORM :schema.refuse_call('claim' || s, 'is null or has a null', 'give what get_job answered as claim', place);
     ELSIF cardinality(claims) NOT IN (1, cardinality(ids)) THEN
-        PERFORM :schema.refuse('claims', format('has %s elements, ids has %s', cardinality(claims), cardinality(ids)),
+        PERFORM :schema.refuse_call('claims', format('has %s elements, ids has %s', cardinality(claims), cardinality(ids)),
                                'give one for each id, or one that stands for all', place);
     END IF;
 END $$;
@@ -55,10 +62,10 @@ BEGIN
     SELECT u.i, octet_length(u.output::text) AS bytes INTO fault FROM unnest(outputs) WITH ORDINALITY AS u (output, i)
     WHERE octet_length(u.output::text) > 1048576 LIMIT 1;
     IF FOUND THEN
-        PERFORM :schema.refuse('output', format('has %s bytes, the limit is 1048576', fault.bytes),
+        PERFORM :schema.refuse_call('output', format('has %s bytes, the limit is 1048576', fault.bytes),
                                'store large data elsewhere and answer a reference to it', format('outputs[%s]', fault.i));
     ELSIF outputs IS NOT NULL AND cardinality(outputs) NOT IN (1, cardinality(ids)) THEN
-        PERFORM :schema.refuse('outputs', format('has %s elements, ids has %s', cardinality(outputs), cardinality(ids)),
+        PERFORM :schema.refuse_call('outputs', format('has %s elements, ids has %s', cardinality(outputs), cardinality(ids)),
                                'give one for each id, or one that stands for all', 'complete_jobs');
     END IF;
     verdicts := :schema.finish_jobs(worker, ids, claims, ARRAY['completed'], outputs);
@@ -94,13 +101,13 @@ BEGIN
     SELECT d.i, jsonb_typeof(d.detail) AS type INTO fault FROM unnest(details) WITH ORDINALITY AS d (detail, i)
     WHERE jsonb_typeof(d.detail) <> 'object' OR octet_length(d.detail::text) > 49152 LIMIT 1;
     IF FOUND THEN
-        PERFORM :schema.refuse('details', 'must be a JSON object of at most 49152 bytes', 'pass {"type": …, "traceback": …}',
+        PERFORM :schema.refuse_call('details', 'must be a JSON object of at most 49152 bytes', 'pass {"type": …, "traceback": …}',
                                format('details[%s]', fault.i));
     END IF;
     SELECT i.value INTO fault FROM unnest(retry_ats) AS i (value)
     WHERE i.value NOT BETWEEN '0001-01-02 00:00+00' AND '9998-12-31 00:00+00' LIMIT 1;
     IF FOUND THEN
-        PERFORM :schema.refuse('retry_at', format('is %s', fault.value), 'give a time before the year 9999', 'fail_jobs');
+        PERFORM :schema.refuse_call('retry_at', format('is %s', fault.value), 'give a time before the year 9999', 'fail_jobs');
     END IF;
     SELECT array_agg(d.outcome ORDER BY d.i) AS outcomes, array_agg(d.delay ORDER BY d.i) AS delays,
         array_agg(jsonb_build_object('type', 'Error', 'message', COALESCE(left(d.error, 16384), 'failed, and did not say why'))

@@ -63,7 +63,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.check_options(
     payload jsonb, queue_name text, run_at timestamptz, priority integer, max_attempts integer, deadline timestamptz, meta jsonb,
     tags text[], place text
-) RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
 #variable_conflict use_variable
 DECLARE
     fault text[] := :schema.find_fault(
@@ -73,7 +73,7 @@ DECLARE
         max_bytes => 1048576, namespace => 'default');
 BEGIN
     IF fault IS NOT NULL THEN
-        PERFORM :schema.refuse(CASE fault[1] WHEN 'input' THEN 'payload' WHEN 'queue' THEN 'queue_name' ELSE fault[1] END,
+        PERFORM :schema.refuse_call(CASE fault[1] WHEN 'input' THEN 'payload' WHEN 'queue' THEN 'queue_name' ELSE fault[1] END,
                                fault[2], fault[3], place);
     END IF;
 END $$;
@@ -89,7 +89,7 @@ DECLARE
     place text;
 BEGIN
     IF id IS NULL THEN
-        PERFORM :schema.refuse('id', 'is null', 'give what add_job answered', 'edit_run');
+        PERFORM :schema.refuse_call('id', 'is null', 'give what add_job answered', 'edit_run');
     END IF;
     PERFORM :schema.check_options(payload, queue_name, run_at, priority, max_attempts, deadline, meta, tags, 'edit_run');
     place := (SELECT l.place FROM :schema.lock_waiting(ARRAY[id]) l);
@@ -121,7 +121,7 @@ DECLARE
     places text[];
 BEGIN
     IF ids IS NULL THEN
-        PERFORM :schema.refuse('ids', 'is null', 'give an array of ids, which may be empty', 'reschedule_jobs');
+        PERFORM :schema.refuse_call('ids', 'is null', 'give an array of ids, which may be empty', 'reschedule_jobs');
     END IF;
     PERFORM :schema.check_options(NULL, queue_name, run_at, priority, max_attempts, NULL, NULL, NULL, 'reschedule_jobs');
     places := ARRAY(SELECT l.place FROM :schema.lock_waiting(ids) l);
@@ -141,7 +141,7 @@ DECLARE
     places text[];
 BEGIN
     IF ids IS NULL THEN
-        PERFORM :schema.refuse('ids', 'is null', 'give an array of ids, which may be empty', 'permanently_fail_jobs');
+        PERFORM :schema.refuse_call('ids', 'is null', 'give an array of ids, which may be empty', 'permanently_fail_jobs');
     END IF;
     places := ARRAY(SELECT l.place FROM :schema.lock_waiting(ids) l);
     PERFORM :schema.end_waiting(ARRAY(SELECT DISTINCT u.id FROM unnest(ids, places) AS u (id, place) WHERE u.place = 'waiting'), 'failed',
@@ -161,7 +161,7 @@ DECLARE
     live record;
 BEGIN
     IF job_key IS NULL OR job_key = '' OR length(job_key) > 500 THEN
-        PERFORM :schema.refuse('job_key', 'must have 1 to 500 characters', 'give the job_key of add_job', 'remove_job');
+        PERFORM :schema.refuse_call('job_key', 'must have 1 to 500 characters', 'give the job_key of add_job', 'remove_job');
     END IF;
     FOR live IN
         SELECT j.id, j.worker = :schema.nobody() AS waits FROM :schema.jobs j

@@ -9,16 +9,16 @@
 
 -- Refuse a lease that nobody could keep, or that rescue (60 s without a beat) would not.
 CREATE OR REPLACE FUNCTION :schema.check_lease(lease interval, place text) RETURNS void
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
 BEGIN
     IF lease NOT BETWEEN '2 seconds' AND '55 seconds' THEN
-        PERFORM :schema.refuse('lease', format('is %s', lease), 'give 2 to 55 seconds, and beat three times as often', place);
+        PERFORM :schema.refuse_call('lease', format('is %s', lease), 'give 2 to 55 seconds, and beat three times as often', place);
     END IF;
 END $$;
 
 -- Refuse a worker that is not known; what it held is somebody else's by now.
 CREATE OR REPLACE FUNCTION :schema.refuse_unknown(worker uuid) RETURNS void
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', COLUMN = 'worker',
         MESSAGE = format('worker %s is not known: it has left, or was given up for dead', worker),
@@ -36,11 +36,11 @@ DECLARE
 BEGIN
     PERFORM :schema.check_lease(lease, 'start_worker');
     IF array_position(queues, NULL) IS NOT NULL OR cardinality(queues) = 0 OR '*' = ANY (queues) THEN
-        PERFORM :schema.refuse('queues', 'is empty, or has a null or *', 'leave it out for all queues', 'start_worker');
+        PERFORM :schema.refuse_call('queues', 'is empty, or has a null or *', 'leave it out for all queues', 'start_worker');
     ELSIF concurrency NOT BETWEEN 1 AND 100000 THEN
-        PERFORM :schema.refuse('concurrency', format('is %s', concurrency), 'give 1 to 100000', 'start_worker');
+        PERFORM :schema.refuse_call('concurrency', format('is %s', concurrency), 'give 1 to 100000', 'start_worker');
     ELSIF namespace = '' OR length(namespace) > 200 THEN
-        PERFORM :schema.refuse('namespace', 'must be a name of 1 to 200 characters', 'leave it out for the default one', 'start_worker');
+        PERFORM :schema.refuse_call('namespace', 'must be a name of 1 to 200 characters', 'leave it out for the default one', 'start_worker');
     END IF;
     IF lease IS NULL THEN
         PERFORM pg_advisory_lock(:schema.liveness_key(worker));
@@ -66,7 +66,7 @@ DECLARE
     beat record;
 BEGIN
     IF worker IS NULL THEN
-        PERFORM :schema.refuse('worker', 'is null', 'give the id that start_worker answered', 'heartbeat');
+        PERFORM :schema.refuse_call('worker', 'is null', 'give the id that start_worker answered', 'heartbeat');
     END IF;
     PERFORM :schema.check_lease(lease, 'heartbeat');
     SELECT * INTO beat FROM :schema.beat_worker(worker, 'running', cardinality(held), COALESCE(claims, held));
@@ -114,11 +114,11 @@ DECLARE
     rest   uuid[];
 BEGIN
     IF worker IS NULL THEN
-        PERFORM :schema.refuse('worker', 'is null', 'give the id that start_worker answered', 'get_jobs');
+        PERFORM :schema.refuse_call('worker', 'is null', 'give the id that start_worker answered', 'get_jobs');
     ELSIF n NOT BETWEEN 1 AND 1000 THEN
-        PERFORM :schema.refuse('n', format('is %s', n), 'give 1 to 1000', 'get_jobs');
+        PERFORM :schema.refuse_call('n', format('is %s', n), 'give 1 to 1000', 'get_jobs');
     ELSIF number < 1 THEN
-        PERFORM :schema.refuse('claim_number', format('is %s', number), 'give a number from 1 on, or leave it out', 'get_jobs');
+        PERFORM :schema.refuse_call('claim_number', format('is %s', number), 'give a number from 1 on, or leave it out', 'get_jobs');
     END IF;
     SELECT * INTO w FROM :schema.workers o WHERE o.id = worker;
     IF NOT FOUND THEN
@@ -164,9 +164,9 @@ CREATE OR REPLACE FUNCTION :schema.log_run(
 BEGIN
     PERFORM :schema.check_fence($1, ARRAY[$2], ARRAY[$3], false, 'log_run');
     IF level NOT IN ('debug', 'info', 'warning', 'error', 'critical') THEN
-        PERFORM :schema.refuse('level', format('is %L', level), 'give debug, info, warning, error or critical', 'log_run');
+        PERFORM :schema.refuse_call('level', format('is %L', level), 'give debug, info, warning, error or critical', 'log_run');
     ELSIF jsonb_typeof(fields) <> 'object' OR octet_length(fields::text) > 8192 THEN
-        PERFORM :schema.refuse('fields', 'must be a JSON object of at most 8192 bytes', 'pass {"name": value, …}', 'log_run');
+        PERFORM :schema.refuse_call('fields', 'must be a JSON object of at most 8192 bytes', 'pass {"name": value, …}', 'log_run');
     END IF;
     RETURN :schema.log_runs($1, ARRAY[$2], ARRAY[$3], ARRAY['log'], ARRAY[0], ARRAY[jsonb_build_object(
         'level', COALESCE(level, 'info'), 'message', left(COALESCE(message, ''), 8192), 'fields', COALESCE(fields, '{}'))]) = '{}';
@@ -180,7 +180,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
 BEGIN
     PERFORM :schema.check_fence($1, ARRAY[$2], ARRAY[$3], false, 'progress_run');
     IF jsonb_typeof(progress) IS DISTINCT FROM 'object' OR octet_length(progress::text) > 8192 THEN
-        PERFORM :schema.refuse('progress', 'must be a JSON object of at most 8192 bytes', 'pass {"done": 5, "of": 10}', 'progress_run');
+        PERFORM :schema.refuse_call('progress', 'must be a JSON object of at most 8192 bytes', 'pass {"done": 5, "of": 10}', 'progress_run');
     END IF;
     RETURN :schema.log_runs($1, ARRAY[$2], ARRAY[$3], ARRAY['progress'], ARRAY[0], ARRAY[progress]) = '{}';
 END $$;

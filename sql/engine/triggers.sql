@@ -15,8 +15,10 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     source  text := CASE event WHEN 'delete' THEN 'old' ELSE 'new' END;
     nothing text := format('(SELECT (NULL::%s).*)', relation);
-    -- A name is looked for among columns first: an alias that no column has, or .* behind it, means the row.
-    rows    text := '(SELECT "the row" AS r, row_number() OVER () AS i FROM %s "the row")';
+    -- Always with .* behind it: a name alone is looked for among the columns first.
+    rows    constant text := '(SELECT (t.*)::%s AS r, row_number() OVER () AS i FROM %s t)';
+    fresh   text := format(rows, relation, CASE WHEN from_tables THEN 'new_rows' ELSE nothing END);
+    stale   text := format(rows, relation, CASE WHEN from_tables THEN 'old_rows' ELSE nothing END);
     changed text[] := ARRAY(SELECT jsonb_array_elements_text(spec -> 'when_changed'));
     named   text;
     made    text;
@@ -29,13 +31,10 @@ BEGIN
             source, CASE event WHEN 'update' THEN ', ''old'', to_jsonb(old.*)' ELSE '' END)
         ELSE format('(SELECT to_jsonb(c.*) FROM (SELECT %s) AS c)', named) END;
     whole := CASE event
-        WHEN 'insert' THEN format('%s a CROSS JOIN LATERAL (SELECT (a.r).*) AS new CROSS JOIN %s AS old', format(rows, 'new_rows'), nothing)
-        WHEN 'delete' THEN format('%s a CROSS JOIN LATERAL (SELECT (a.r).*) AS old CROSS JOIN %s AS new', format(rows, 'old_rows'), nothing)
+        WHEN 'insert' THEN format('%s a CROSS JOIN LATERAL (SELECT (a.r).*) AS new CROSS JOIN %s AS old', fresh, nothing)
+        WHEN 'delete' THEN format('%s a CROSS JOIN LATERAL (SELECT (a.r).*) AS old CROSS JOIN %s AS new', stale, nothing)
         ELSE format('%s a LEFT JOIN %s b ON b.i = a.i CROSS JOIN LATERAL (SELECT (a.r).*) AS new CROSS JOIN LATERAL (SELECT (b.r).*) AS old',
-                    format(rows, 'new_rows'), format(rows, 'old_rows')) END;
-    IF NOT from_tables THEN
-        whole := replace(replace(whole, 'FROM new_rows "', format('FROM %s "', nothing)), 'FROM old_rows "', format('FROM %s "', nothing));
-    END IF;
+                    fresh, stale) END;
     RETURN format('SELECT array_agg(p.payload ORDER BY p.i) FROM (SELECT %s AS payload, row_number() OVER (ORDER BY a.i) AS i FROM %s WHERE %s%s) p GROUP BY (p.i - 1) / 10000 ORDER BY (p.i - 1) / 10000',
         made, whole,
         -- Compared as they are stored: any type can be, and what is equal but looks different is a change.
@@ -113,36 +112,36 @@ BEGIN
     SELECT c.relkind::text AS relkind, c.relispartition, n.nspname INTO kind
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = table_name;
     IF kind.relkind IS NULL OR kind.relkind NOT IN ('r', 'p') OR kind.nspname = :'schema' THEN
-        PERFORM :schema.refuse('table_name', 'must be a table of yours', 'views, foreign tables and openqueue''s own cannot be watched', place);
+        PERFORM :schema.refuse_call('table_name', 'must be a table of yours', 'views, foreign tables and openqueue''s own cannot be watched', place);
     ELSIF kind.relispartition THEN
-        PERFORM :schema.refuse('table_name', format('%s is a partition: statements on the whole table would pass it by', table_name),
+        PERFORM :schema.refuse_call('table_name', format('%s is a partition: statements on the whole table would pass it by', table_name),
                                'give the partitioned table', place);
     ELSIF COALESCE(cardinality(events), 0) = 0 OR NOT events <@ ARRAY['insert', 'update', 'delete'] THEN
-        PERFORM :schema.refuse('events', format('is %s', COALESCE(events::text, 'null')),
+        PERFORM :schema.refuse_call('events', format('is %s', COALESCE(events::text, 'null')),
                                'give some of insert, update, delete (TRUNCATE has no rows to tell of)', place);
     ELSIF spec ->> 'payload' NOT IN ('row', 'id', 'columns', 'change') THEN
-        PERFORM :schema.refuse('payload', format('is %L', spec ->> 'payload'), 'give row, id, columns or change', place);
+        PERFORM :schema.refuse_call('payload', format('is %L', spec ->> 'payload'), 'give row, id, columns or change', place);
     ELSIF spec ->> 'payload' = 'id' AND spec -> 'columns' IS NULL THEN
-        PERFORM :schema.refuse('payload', format('is id, and %s has no primary key', table_name), 'give payload => ''columns'', and columns', place);
+        PERFORM :schema.refuse_call('payload', format('is id, and %s has no primary key', table_name), 'give payload => ''columns'', and columns', place);
     ELSIF (spec ->> 'payload' IN ('columns', 'id')) <> (COALESCE(jsonb_array_length(spec -> 'columns'), 0) > 0) THEN
-        PERFORM :schema.refuse('columns', 'and payload => ''columns'' go together', 'give both or neither', place);
+        PERFORM :schema.refuse_call('columns', 'and payload => ''columns'' go together', 'give both or neither', place);
     ELSIF spec -> 'when_changed' IS NOT NULL AND NOT events @> ARRAY['update'] THEN
-        PERFORM :schema.refuse('when_changed', 'is about updates, which events does not have', 'add update, or leave it out', place);
+        PERFORM :schema.refuse_call('when_changed', 'is about updates, which events does not have', 'add update, or leave it out', place);
     ELSIF length(spec ->> 'name') NOT BETWEEN 1 AND 200 THEN
-        PERFORM :schema.refuse('name', 'must have 1 to 200 characters', 'leave it out for the name of the task', place);
+        PERFORM :schema.refuse_call('name', 'must have 1 to 200 characters', 'leave it out for the name of the task', place);
     END IF;
     SELECT f.field, c.name INTO wrong FROM (VALUES ('columns'), ('when_changed')) AS f (field)
     CROSS JOIN LATERAL jsonb_array_elements_text(spec -> f.field) AS c (name)
     WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = table_name AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped)
     LIMIT 1;
     IF FOUND THEN
-        PERFORM :schema.refuse(wrong.field, format('has %L, which %s has not', wrong.name, table_name), 'give names of columns, unquoted', place);
+        PERFORM :schema.refuse_call(wrong.field, format('has %L, which %s has not', wrong.name, table_name), 'give names of columns, unquoted', place);
     END IF;
     FOREACH event IN ARRAY events LOOP
         BEGIN  -- a cursor takes one query only
             FOR ignore IN EXECUTE :schema.change_query(event, table_name, spec, false) LOOP NULL; END LOOP;
         EXCEPTION WHEN syntax_error_or_access_rule_violation OR data_exception THEN
-            PERFORM :schema.refuse('when_sql', format('is no condition for %s: %s', event, SQLERRM),
+            PERFORM :schema.refuse_call('when_sql', format('is no condition for %s: %s', event, SQLERRM),
                 'write an SQL expression on old and new, such as new.status = ''paid''; names outside pg_catalog with their schema', place);
         END;
     END LOOP;
@@ -163,15 +162,15 @@ DECLARE
     called name;
 BEGIN
     IF table_name IS NULL THEN
-        PERFORM :schema.refuse('table_name', 'is null', 'give a table', 'add_trigger');
+        PERFORM :schema.refuse_call('table_name', 'is null', 'give a table', 'add_trigger');
     ELSIF task IS NULL OR task = '' OR length(task) > 200 THEN
-        PERFORM :schema.refuse('task', 'must be a name of 1 to 200 characters', 'a task is named module.function', 'add_trigger');
+        PERFORM :schema.refuse_call('task', 'must be a name of 1 to 200 characters', 'a task is named module.function', 'add_trigger');
     END IF;
     events := COALESCE(events, '{insert}'); payload := COALESCE(payload, 'row'); namespace := COALESCE(namespace, 'default');
     PERFORM :schema.check_options('{}', queue_name, NULL, priority, max_attempts, NULL, NULL, NULL, 'add_trigger');
     IF payload = 'id' THEN
         IF columns IS NOT NULL THEN
-            PERFORM :schema.refuse('columns', 'and payload => ''columns'' go together', 'give both or neither', 'add_trigger');
+            PERFORM :schema.refuse_call('columns', 'and payload => ''columns'' go together', 'give both or neither', 'add_trigger');
         END IF;
         columns := (SELECT array_agg(a.attname::text ORDER BY array_position(i.indkey::smallint[], a.attnum)) FROM pg_index i
                     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) WHERE i.indrelid = table_name AND i.indisprimary);
@@ -204,7 +203,7 @@ DECLARE
     found_any boolean := false;
 BEGIN
     IF table_name IS NULL OR name IS NULL THEN
-        PERFORM :schema.refuse(CASE WHEN name IS NULL THEN 'name' ELSE 'table_name' END, 'is null', 'see the view triggers', 'drop_trigger');
+        PERFORM :schema.refuse_call(CASE WHEN name IS NULL THEN 'name' ELSE 'table_name' END, 'is null', 'see the view triggers', 'drop_trigger');
     END IF;
     FOR t IN SELECT g.tgname FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid
              WHERE g.tgrelid = table_name AND p.proname = 'enqueue_changes' AND p.pronamespace = quote_ident(:'schema')::regnamespace

@@ -1,4 +1,4 @@
-"""Workers without Python: the examples in bash and in Node claim, beat, end and die with the same guarantees."""
+"""Workers without Python, in bash and in Node: they claim, beat, end and die with the same guarantees."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         timeout=100,
     )
     if done.returncode:
-        pytest.skip(f"MISSING: pg from the npm registry; the example in Node was not run: {done.stderr[-200:]}")
+        pytest.skip(
+            f"MISSING: pg from the npm registry; the example in Node was not run: {done.stderr[-200:]}"
+        )
     example = shutil.copy(EXAMPLES / "15_worker_in_node.mjs", directory)
     return ["node", str(example)]
 
@@ -135,7 +137,7 @@ async def test_it_runs_jobs_fails_them_by_policy_and_leaves_in_good_order(
     language: tuple[str, list[str]], dsn: str, engine: Engine, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
     name, line = language
-    done = await engine.add_one(task=f"{name}.shout", payload={"text": "it's | \"done\" $(x) `y` ü\\"})
+    done = await engine.add_one(task=f"{name}.shout", payload={"text": 'it\'s | "done" $(x) `y` ü\\'})
     failed = await engine.add_one(task=f"{name}.fail", payload={"what": "it's"}, max_attempts=1)
     again = await engine.add_one(task=f"{name}.fail", payload={"what": "bread"})
     with working(line, dsn, tmp_path) as worker:
@@ -148,7 +150,7 @@ async def test_it_runs_jobs_fails_them_by_policy_and_leaves_in_good_order(
         assert await db.fetchval("SELECT worker FROM openqueue.runs WHERE id = $1", held) == identity
         worker.signal(signal.SIGTERM)
         assert await worker.ended() == 0
-    assert "IT'S | \"DONE\" $(X) `Y`" in (await engine.run(done))["output"]
+    assert 'IT\'S | "DONE" $(X) `Y`' in (await engine.run(done))["output"]
     assert "there is no it's" in (await engine.run(failed))["error"]["message"]
     assert (await engine.run(again))["error"]["retryable"] is True
     assert await engine.status(held) == "queued"
@@ -173,7 +175,7 @@ async def test_a_cancelled_run_is_stopped(
 async def test_the_job_of_one_that_was_killed_is_done_by_another_uncounted_and_its_late_end_refused(
     language: tuple[str, list[str]], dsn: str, engine: Engine, tmp_path: Path
 ) -> None:
-    """The one that finds it dead is a worker in Python, which does not know the task: any other worker will do."""
+    """The one that finds it dead is a worker in Python, which does not know the task: any other will do."""
     name, line = language
     run = await engine.add_one(task=f"{name}.nap", payload={"seconds": 600})
     async with WorkerProcess(dsn, name="python") as python:

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from openqueue.db.migrations import migrate
 from tests.engine.calls import Engine
 from tests.engine.conftest import Another
 
@@ -271,3 +272,32 @@ async def test_a_wrong_argument_is_refused_by_its_name(shop: Engine, field: str,
     assert (caught.value.column_name, bool(caught.value.hint)) == (field, True)
     assert await shop.sql("SELECT FROM triggers") == []
     await shop.sql("SELECT FROM public.bare")
+
+
+@pytest.mark.parametrize("schema", ["openqueue", "my jobs"])
+async def test_the_schema_takes_its_triggers_along_and_leaves_the_table(empty_dsn: str, schema: str) -> None:
+    await migrate(empty_dsn, schema)
+    connection = await asyncpg.connect(empty_dsn)
+    try:
+        shop = Engine(connection, schema=schema)
+        await shop.sql("CREATE TABLE public.orders (id integer PRIMARY KEY)")
+        await add(shop, "payload => 'id'")
+        await connection.execute("INSERT INTO public.orders VALUES (1)")
+        assert await taken(shop) == [{"id": 1}]
+        assert [row["table_name"] for row in await shop.sql("SELECT table_name FROM triggers")] == [
+            "public.orders"
+        ]
+        await connection.execute("DROP SCHEMA {} CASCADE".format('"' + schema + '"'))
+        await connection.execute("INSERT INTO public.orders VALUES (2)")
+        assert await connection.fetchval("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == 0
+    finally:
+        await connection.close()
+
+
+async def test_a_new_engine_leaves_triggers_working(dsn: str, shop: Engine) -> None:
+    await add(shop, "payload => 'id'")
+    await shop.sql("UPDATE openqueue.engine SET checksum = 'another'")
+    await shop.sql("DROP FUNCTION openqueue.change_query")
+    assert (await migrate(dsn)).engine
+    await shop.sql("INSERT INTO public.orders VALUES (1)")
+    assert await taken(shop) == [{"id": 1}]

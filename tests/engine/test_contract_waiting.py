@@ -116,3 +116,13 @@ async def test_a_key_is_removed_from_each_task_or_from_one(engine: Engine) -> No
     assert await outcomes(engine, "remove_job('k')") == [(held, "running"), (c, "cancelled")]
     assert await outcomes(engine, "remove_job('k')") == []
     assert [await engine.status(run) for run in (held, b, c)] == ["running", "cancelled", "cancelled"]
+
+
+async def test_a_retry_may_be_given_more_attempts(engine: Engine) -> None:
+    run = await engine.add_one(max_attempts=1)
+    await engine.claim()
+    await engine.finish([run], "retry", delays=[3600.0])
+    await outcomes(engine, "reschedule_jobs($1, now(), max_attempts => 3)", [run])
+    found = await engine.run(run)
+    assert (found["attempt"], found["max_attempts"]) == (1, 3)
+    assert [row["max_attempts"] for row in await engine.claim()] == [3]

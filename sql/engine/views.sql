@@ -7,7 +7,7 @@ SELECT r.id, r.namespace, r.task, COALESCE(j.queue, r.queue) AS queue, COALESCE(
     r.input, f.output, COALESCE(f.error, p.error) AS error,
     (SELECT :schema.merge_patches(l.data ORDER BY l.n) FROM :schema.run_log l WHERE l.run_id = r.id AND l.kind = 'progress') AS progress,
     COALESCE(r.meta, '{}') AS meta, COALESCE(r.tags, '{}') AS tags, r.key,
-    COALESCE(j.attempt - j.uncounted, f.counted, 0) AS attempt, r.max_attempts,
+    COALESCE(j.attempt - j.uncounted, f.counted, 0) AS attempt, COALESCE(j.max_attempts, r.max_attempts) AS max_attempts,
     CASE WHEN j.id IS NULL THEN f.worker ELSE NULLIF(j.worker, :schema.nobody()) END AS worker,
     :schema.id_time(r.id) AS created_at, COALESCE(j.run_at, r.run_at) AS run_at,
     CASE WHEN j.id IS NULL THEN f.started_at WHEN j.state = 'r' THEN j.claimed_at END AS started_at,

@@ -88,3 +88,5 @@ BEGIN
     DELETE FROM :schema.workers w WHERE w.id = worker;
     RETURN freed;
 END $$;
+COMMENT ON FUNCTION :schema.leave_worker(uuid) IS
+    'A worker leaves: what it still holds goes back, uncounted; answers how many jobs that was. Example: SELECT leave_worker(:worker)';

@@ -140,6 +140,7 @@ BEGIN
     LOOP
         dead := w.beat_at < clock_timestamp() - frozen;
         CONTINUE WHEN NOT dead AND w.beat_at = w.started_at AND w.beat_at > clock_timestamp() - LEAST(frozen, gone * 5);
+        CONTINUE WHEN NOT dead AND w.suspected_at > clock_timestamp();  -- it lives by a lease (contract_worker.sql), which has not run out
         IF NOT dead AND pg_try_advisory_xact_lock(:schema.liveness_key(w.id)) THEN
             IF w.suspected_at IS NULL OR w.suspected_at < w.beat_at THEN
                 UPDATE :schema.workers o SET suspected_at = clock_timestamp() WHERE o.id = w.id;

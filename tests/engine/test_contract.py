@@ -264,3 +264,15 @@ async def test_a_wrong_argument_is_refused_by_its_name(engine: Engine, field: st
     with pytest.raises(asyncpg.InvalidParameterValueError) as caught:
         await engine.sql(f"SELECT {call}")
     assert (caught.value.column_name, bool(caught.value.hint)) == (field, True)
+
+
+async def test_a_worker_that_lives_by_a_lease_is_nobodys_suspect_before_it_runs_out(engine: Engine) -> None:
+    """Who suspects it looks again when the lease ends, and meanwhile at nobody else."""
+    worker = await start(engine, lease="50 seconds")
+    await engine.sql("SELECT * FROM heartbeat($1, '50 seconds')", worker)
+    aged = "started_at = started_at - interval '1 day', beat_at = beat_at - interval '20 seconds'"
+    await engine.sql(f"UPDATE workers SET {aged}")
+    assert await engine.sql("SELECT * FROM rescue($1)", uuid4()) == []
+    await engine.sql("UPDATE workers SET suspected_at = clock_timestamp() - interval '1 second'")
+    (row,) = await engine.sql("SELECT * FROM rescue($1)", uuid4())
+    assert (row["id"], row["worker"], int(row["verdict"]) <= 2000) == (None, worker, True)

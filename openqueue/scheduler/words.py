@@ -71,12 +71,9 @@ def _clock(pattern: Pattern) -> str:
 
 
 def _of_the_hour(minutes: Sequence[int], *, bare: bool) -> str:
-    if minutes == (0,):
-        return "every hour, on the hour" if bare else "on the hour"
-    if len(minutes) == 1:
-        return (
-            f"every hour at {_numbered(minutes, 'minute')}" if bare else f"at {_numbered(minutes, 'minute')}"
-        )
+    if bare and len(minutes) == 1:
+        at = _numbered(minutes, "minute")
+        return "every hour, on the hour" if minutes == (0,) else f"every hour at {at}"
     said = _at(minutes, "minute")
     return said if _step(minutes, 60) or not bare else f"{said} of every hour"
 

@@ -40,6 +40,10 @@ def expressions(draw: st.DrawFn, *, seconds: bool = False) -> str:
     minute, hour = draw(field(0, 59)), draw(field(0, 3) | field(0, 23))
     date = draw(st.just("*") | field(1, 28) | st.just("L"))
     weekday = draw(st.just("*") | field(0, 6) | st.sampled_from(["1#2", "5#1", "5L"]))
+    if date.startswith("*/") and not weekday.startswith("*"):
+        weekday = draw(
+            field(0, 6)
+        )  # both must match: the last Friday of February is never the 1st, 11th or 21st
     month = draw(st.just("*") | st.just("*") | field(1, 12))
     first = [draw(field(0, 59))] if seconds else []
     return " ".join([*first, minute, hour, date, month, weekday])

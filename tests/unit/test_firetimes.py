@@ -179,6 +179,13 @@ def _local(instant: datetime, zone: str) -> str:
     return clock + offset[:3] + (f":{offset[3:]}" if offset[3:] != "00" else "")
 
 
+def test_times_left_out_that_meet_another_at_the_end_of_the_gap_are_one() -> None:
+    times = cron("0 2,3 * * *", "America/New_York")
+    start, end = datetime(2026, 3, 8, 5, tzinfo=UTC), datetime(2026, 3, 9, tzinfo=UTC)
+    assert times.count(start, end) == len(list(times.between(start, end))) == 1
+    assert times.previous(end) == datetime(2026, 3, 8, 7, tzinfo=UTC)
+
+
 def test_a_day_that_a_zone_left_out_fires_once_at_its_end() -> None:
     """Samoa had no 30 December 2011."""
     found = first(cron("0 9 30 12 *", "Pacific/Apia"), datetime(2011, 12, 1, tzinfo=UTC), 2)

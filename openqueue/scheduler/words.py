@@ -95,9 +95,7 @@ def _at(values: Sequence[int], unit: str) -> str:
 def _step(values: Sequence[int], size: int) -> int:
     """The even step of values that start at 0 and come round with the next cycle; 0 if they have none."""
     step = size // len(values)
-    return (
-        step if len(values) > 1 and tuple(values) == tuple(range(0, size, step)) and size % step == 0 else 0
-    )
+    return step if len(values) > 1 and tuple(values) == tuple(range(0, size, step)) else 0
 
 
 def _run(hours: Sequence[int]) -> bool:

@@ -41,22 +41,29 @@ BEGIN
         UPDATE :schema.jobs j SET run_at = COALESCE(move_waiting.run_at, j.run_at), queue = n.queue, priority = n.priority,
             max_attempts = COALESCE(move_waiting.max_attempts, j.max_attempts), deadline = COALESCE(move_waiting.deadline, j.deadline),
             seq = CASE n.how WHEN 'stay' THEN j.seq WHEN 'line' THEN nextval(:'schema.job_seq'::regclass) END,
-            state = CASE n.how WHEN 'stay' THEN j.state WHEN 'line' THEN 'q'
+            state = CASE n.how WHEN 'stay' THEN j.state WHEN 'line' THEN 'q' WHEN 'gate' THEN 'b'
                 ELSE CASE WHEN j.state = 's' OR j.attempt = j.uncounted THEN 's' ELSE 't' END::"char" END,
-            place = CASE n.how WHEN 'stay' THEN j.place END, gate = CASE n.how WHEN 'stay' THEN j.gate END
+            place = CASE n.how WHEN 'stay' THEN j.place WHEN 'gate' THEN nextval(:'schema.job_seq'::regclass) END,
+            gate = CASE n.how WHEN 'stay' THEN j.gate WHEN 'gate' THEN 'key ' || j.concurrency_key END, slots = j.slots - n.freed
         FROM unnest(ids) AS u (id), LATERAL (
             SELECT o.id, COALESCE(move_waiting.queue, o.queue) AS queue, COALESCE(move_waiting.priority, o.priority)::smallint AS priority,
                 CASE WHEN move_waiting.run_at > statement_timestamp() THEN 'later'
-                    WHEN move_waiting.run_at IS NOT NULL AND o.seq IS NULL THEN 'line'
+                    WHEN move_waiting.run_at IS NOT NULL AND o.seq IS NULL AND o.gate IS NULL THEN k.now
                     WHEN COALESCE(move_waiting.queue, o.queue) = o.queue AND COALESCE(move_waiting.priority, o.priority) = o.priority THEN 'stay'
-                    WHEN o.state IN ('s', 't') THEN 'stay' ELSE 'line' END AS how
-            FROM :schema.jobs o WHERE o.id = u.id OFFSET 0) n
+                    WHEN o.state IN ('s', 't') THEN 'stay' ELSE k.now END AS how,
+                -- Let through by its key, and put off: others go first.
+                (CASE WHEN move_waiting.run_at > statement_timestamp() AND o.seq IS NOT NULL THEN o.slots ELSE 0 END)::smallint AS freed
+            FROM :schema.jobs o CROSS JOIN LATERAL (SELECT CASE WHEN o.concurrency_key IS NOT NULL AND o.slots & 4 = 0 THEN 'gate' ELSE 'line' END AS now) k
+            WHERE o.id = u.id OFFSET 0) n
         WHERE j.id = ANY (ARRAY[n.id])
-        RETURNING j.namespace, j.queue, j.priority, j.seq, j.run_at, n.how
+        RETURNING j.namespace, j.queue, j.priority, j.seq, j.run_at, j.task, j.concurrency_key, j.gate, n.how, n.freed
     )
-    SELECT count(a.*) INTO lanes FROM (
+    SELECT count(a.*) + count(b.*) + count(c.*) INTO lanes FROM (
         SELECT :schema.announce(m.namespace, array_agg(m.queue), array_agg(m.priority), array_agg(m.seq), array_agg(m.run_at))
-        FROM moved m WHERE m.how <> 'stay' GROUP BY m.namespace OFFSET 0) a;
+        FROM moved m WHERE m.how IN ('line', 'later') GROUP BY m.namespace OFFSET 0) a
+    FULL JOIN (SELECT :schema.note_waiters(m.namespace, array_agg(DISTINCT m.gate)) FROM moved m WHERE m.how = 'gate' GROUP BY m.namespace OFFSET 0) b ON true
+    FULL JOIN (SELECT :schema.free_slots(array_agg(m.namespace), array_agg(m.queue), array_agg(m.task), array_agg(m.concurrency_key), array_agg(m.freed))
+               FROM moved m WHERE m.freed > 0 HAVING count(*) > 0 OFFSET 0) c ON true;
 END $$;
 
 -- Refuse an option that no job may have, in the words of add_job.

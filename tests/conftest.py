@@ -82,7 +82,7 @@ async def db(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the test's database `dsn`."""
     connection = await asyncpg.connect(dsn)
     yield connection
-    await connection.close(timeout=5)
+    await connection.close(timeout=60)
 
 
 @pytest.fixture

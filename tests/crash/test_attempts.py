@@ -54,10 +54,10 @@ async def test_a_running_task_is_cancelled_within_a_second_or_with_the_next_beat
         assert await client.cancel(run.id) == "cancelling"
         assert await client.cancel(run.id) == "cancelling"
         with pytest.raises(RunCancelled):
-            await run.result("5s")
+            await run.result("60s")
         assert time.monotonic() - asked < 1.5
         assert await outcomes(client, run) == ["cancelled"]
-        assert await (await quick.enqueue(1)).result("5s") == 1
+        assert await (await quick.enqueue(1)).result("60s") == 1
 
 
 async def test_a_thread_that_looks_at_cancelled_ends_when_it_is_told(dsn: str, client: Client) -> None:
@@ -73,7 +73,7 @@ async def test_a_thread_that_looks_at_cancelled_ends_when_it_is_told(dsn: str, c
         await eventually(lambda: begun)
         await client.cancel(run.id)
         with pytest.raises(RunCancelled):
-            await run.result("5s")
+            await run.result("60s")
         assert here.worker.abandoned == 0
         assert not here.heard(ThreadAbandoned)
         assert (await run.info()).error == {**((await run.info()).error or {}), "message": "as you wish"}
@@ -98,10 +98,10 @@ async def test_a_thread_that_does_not_end_when_cancelled_is_left_behind_and_its_
         asked = time.monotonic()
         await client.cancel(run.id)
         with pytest.raises(RunCancelled):
-            await run.result("5s")
+            await run.result("60s")
         assert time.monotonic() - asked < 1.5
         assert here.worker.abandoned == 1
-        assert await (await deaf.enqueue(False)).result("5s") == "ended"
+        assert await (await deaf.enqueue(False)).result("60s") == "ended"
         release.set()
         await eventually(lambda: here.worker.abandoned == 0)
         assert await outcomes(client, run) == ["cancelled"]
@@ -121,7 +121,7 @@ async def test_a_late_cancel_never_hits_the_next_job_in_the_same_place(dsn: str,
             await asyncio.sleep(chance.uniform(0, 0.012))
             await client.cancel(condemned[-1].id)
         for run in spared:
-            await run.result("20s")
+            await run.result("60s")
             assert await outcomes(client, run) == ["completed"]
         for run in condemned:
             assert (await run.info()).status in ("completed", "cancelled")
@@ -143,7 +143,7 @@ async def test_a_timeout_ends_an_async_attempt_and_is_retried(dsn: str, client: 
     async with working(dsn, slow):
         run = await slow.enqueue()
         with pytest.raises(RunFailed, match=r"timeout of 0\.1 s"):
-            await run.result("10s")
+            await run.result("60s")
         assert await outcomes(client, run) == ["failed", "failed"]
         assert len(ended) == 2
 
@@ -168,7 +168,7 @@ async def test_a_thread_left_behind_by_a_timeout_does_not_disturb_the_next_attem
     try:
         async with working(dsn, haunted, threads=1) as here:
             run = await haunted.enqueue()
-            assert await run.result("10s") == "attempt 2"
+            assert await run.result("60s") == "attempt 2"
             assert await outcomes(client, run) == ["failed", "completed"]
             assert here.worker.abandoned == 1
             (left,) = here.heard(ThreadAbandoned)
@@ -200,7 +200,7 @@ async def test_snoozed_attempts_are_not_counted(dsn: str, client: Client) -> Non
     begun.clear()
     async with working(dsn, snoozing):
         run = await snoozing.enqueue()
-        assert await run.result("10s") == 1
+        assert await run.result("60s") == 1
         assert await outcomes(client, run) == ["snoozed", "snoozed", "snoozed", "completed"]
 
 
@@ -214,9 +214,9 @@ async def test_give_up_fails_at_once_and_other_errors_are_tried_as_often_as_allo
     async with working(dsn, hopeless):
         first, second = await hopeless.enqueue(True), await hopeless.enqueue(False)
         with pytest.raises(RunFailed, match="no use"):
-            await first.result("10s")
+            await first.result("60s")
         with pytest.raises(RunFailed, match="bad luck"):
-            await second.result("10s")
+            await second.result("60s")
         assert await outcomes(client, first) == ["failed"]
         assert await outcomes(client, second) == ["failed"] * 5
         assert [one.counted for one in await client.attempts(second.id)] == [1, 2, 3, 4, 5]
@@ -237,7 +237,7 @@ async def test_no_more_sync_tasks_run_at_once_than_there_are_threads(dsn: str, c
 
     async with working(dsn, counted, threads=3):
         runs = await client.enqueue_many([counted.item() for _ in range(60)])
-        await asyncio.gather(*(run.result("20s") for run in runs))
+        await asyncio.gather(*(run.result("60s") for run in runs))
         assert most == 3
 
 
@@ -261,7 +261,7 @@ async def test_context_variables_do_not_leak_from_job_to_job(dsn: str, client: C
     async with working(dsn, paint, paint_thread, concurrency=2, threads=2):
         items = [(paint if number % 2 else paint_thread).item(number) for number in range(60)]
         runs = await client.enqueue_many(items)
-        assert {await run.result("20s") for run in runs} == {"none"}
+        assert {await run.result("60s") for run in runs} == {"none"}
 
 
 async def test_a_thread_has_the_context_variables_of_the_worker(dsn: str, client: Client) -> None:
@@ -272,7 +272,7 @@ async def test_a_thread_has_the_context_variables_of_the_worker(dsn: str, client
     token = colour.set("green")
     try:
         async with working(dsn, painted):
-            assert await (await painted.enqueue()).result("10s") == "green"
+            assert await (await painted.enqueue()).result("60s") == "green"
     finally:
         colour.reset(token)
 
@@ -342,12 +342,12 @@ async def test_whatever_leaves_a_task_fails_the_attempt_and_never_the_worker(
             runs = {what: await one.enqueue(what) for what in ODDITIES}
             for what, run in runs.items():
                 with pytest.raises(RunFailed):
-                    await run.result("20s")
+                    await run.result("60s")
                 assert await outcomes(client, run) == ["failed", "failed"], what
                 error = (await run.info()).error
                 assert error is not None
                 assert error["type"], what
-            assert await (await quick.enqueue(5)).result("5s") == 5
+            assert await (await quick.enqueue(5)).result("60s") == 5
         assert not here.ending.done()
         await here.stopped()
     assert await db.fetchval("SELECT count(*) FROM openqueue.claims") == 0
@@ -388,11 +388,11 @@ async def test_output_that_cannot_be_stored_fails_its_attempt_and_no_other(dsn: 
         good = [await quick.enqueue(number) for number in range(20)]
         for what, run in bad.items():
             with pytest.raises(RunFailed):
-                await run.result("20s")
+                await run.result("60s")
             assert await outcomes(client, run) == ["failed"], what
         for run in deep:
-            await eventually(_finished(run), timeout=10)
-        assert [await run.result("10s") for run in good] == list(range(20))
+            await eventually(_finished(run))
+        assert [await run.result("60s") for run in good] == list(range(20))
         assert not here.ending.done()
 
 
@@ -412,7 +412,7 @@ async def test_stored_input_that_no_longer_fits_fails_once_and_an_unknown_task_w
         typed = await db.fetchval(add, "quick", '{"number": "seven"}')
         unknown = await db.fetchval(add, "of_tomorrow", "{}")
         for run_id, word in ((wrong, "numbr"), (typed, "number")):
-            await eventually(_finished(client_run(client, run_id)), timeout=10)
+            await eventually(_finished(client_run(client, run_id)))
             info = await client.get(run_id)
             assert info.status == "failed"
             assert info.error is not None
@@ -443,10 +443,10 @@ async def test_what_a_task_says_can_be_read_while_it_runs(dsn: str, client: Clie
         async def progress() -> Any:
             return (await run.info()).progress
 
-        assert await eventually(progress, timeout=3) == {"done": 1}
+        assert await eventually(progress) == {"done": 1}
         await client.cancel(run.id)
         with pytest.raises(RunCancelled):
-            await run.result("5s")
+            await run.result("60s")
 
 
 async def test_everything_that_was_said_before_the_end_is_kept(
@@ -461,9 +461,7 @@ async def test_everything_that_was_said_before_the_end_is_kept(
 
     async with working(dsn, chatty) as here:
         await client.enqueue_many([chatty.item(number) for number in range(1500)])
-        await eventually(
-            lambda: db.fetchval("SELECT count(*) = 0 FROM openqueue.jobs"), timeout=60, every=0.05
-        )
+        await eventually(lambda: db.fetchval("SELECT count(*) = 0 FROM openqueue.jobs"), every=0.05)
         assert not here.heard(LeaseWasLost)
         await here.stopped()
     assert await db.fetchval("SELECT count(*) FROM openqueue.run_log") == 1500 * 4

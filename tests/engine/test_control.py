@@ -197,7 +197,7 @@ async def test_an_open_cancel_holds_up_neither_the_beats_nor_the_rescue_of_other
     await engine.value("register_worker", engine.worker, "default", "n", "h", 1, "v", None, 1)
     held, free = await engine.add(2)
     await engine.claim()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         transaction = canceller.db.transaction()
         await transaction.start()
         assert await canceller.value("cancel_run", held, None) == "cancelling"

@@ -210,7 +210,7 @@ async def test_an_open_skip_does_not_hold_up_the_job_it_found(engine: Engine, an
     async with writer.db.transaction():
         assert await writer.add_one(job_key="k", job_key_mode="skip") == run
         assert len(await engine.claim()) == 1
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await engine.finish([run]) == ["applied"]
 
 

@@ -42,7 +42,7 @@ def plain(bare: Command, empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Com
 async def look(empty_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(empty_dsn)
     yield connection
-    await connection.close(timeout=5)
+    await connection.close(timeout=60)
 
 
 async def left(look: asyncpg.Connection) -> list[str]:
@@ -61,7 +61,7 @@ async def under_way(look: asyncpg.Connection, process: subprocess.Popen[str]) ->
         assert process.poll() is None
         return bool(await look.fetchval(WORKING, "openqueue listener"))
 
-    await eventually(working, timeout=30, what="a worker of the benchmark")
+    await eventually(working, what="a worker of the benchmark")
 
 
 async def test_every_scenario_is_measured_counted_and_put_away(

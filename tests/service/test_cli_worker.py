@@ -45,7 +45,7 @@ def started(oq: Command, *arguments: str, **env: str) -> Iterator[tuple[subproce
         yield process, Lines(process)
     finally:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def ended(process: subprocess.Popen[str]) -> int:
@@ -93,7 +93,7 @@ def test_health_says_whether_a_worker_is_ready(oq: Command, monkeypatch: pytest.
     address = f"0.0.0.0:{port}"
     with started(oq, "worker", "--health", address) as (process, lines):
         lines.until("worker started")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (answer := oq("health", "--address", address, "--json")).code and time.monotonic() < deadline:
             pass  # until its first beat is stored
         assert answer.code == 0, answer
@@ -294,7 +294,7 @@ def test_dev_that_is_killed_takes_its_workers_with_it(oq: Command, processes: in
         process.kill()
         for _ in range(processes):
             lines.until("worker stopped")
-        process.wait(30)
+        process.wait(60)
     assert oq("workers", "--json").json == []
 
 

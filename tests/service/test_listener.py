@@ -238,6 +238,6 @@ async def test_a_session_that_ends_between_two_statements_is_lost_and_not_the_wo
         return connection
 
     monkeypatch.setattr(listener_room, "connect", connects)
-    async with running(make()), asyncio.timeout(10):
+    async with running(make()), asyncio.timeout(60):
         assert "another operation" in str(await events.next(ListenerLost))
         await events.next(ListenerConnected)

@@ -70,7 +70,7 @@ async def watcher(empty_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the project's database."""
     connection = await asyncpg.connect(empty_dsn)
     yield connection
-    await connection.close(timeout=5)
+    await connection.close(timeout=60)
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ def test_the_example_of_fastapi_prints_what_it_should(examples: Path, dsn: str) 
 async def watcher(empty_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(empty_dsn)
     yield connection
-    await connection.close(timeout=5)
+    await connection.close(timeout=60)
 
 
 async def test_the_example_of_django_is_a_project(

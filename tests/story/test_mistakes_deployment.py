@@ -117,7 +117,7 @@ async def test_a_schema_that_is_newer_and_fits_is_worked_on_with_a_warning(dsn: 
         (told,) = at_work.heard(SchemaIsNewer)
         assert (told.schema, told.migration) == ("openqueue", 9999)
         assert told.known < 9999
-        assert await (await at_work.worker.client.enqueue(ship.item(7))).result("20s") == 7
+        assert await (await at_work.worker.client.enqueue(ship.item(7))).result("60s") == 7
     said = await asyncio.to_thread(here.run, "runs", "list", "--json")
     assert len(said.json) == 1
     assert "Warning: Schema 'openqueue' (migration 9999) is newer than this openqueue" in said.err

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.eventually import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = "tests.support.crash_tasks"
 
@@ -82,14 +84,14 @@ class WorkerProcess:
             self.signal(signal.SIGTERM)
         return not self.alive
 
-    async def ended(self, timeout: float) -> int:
+    async def ended(self, timeout: float = PATIENCE) -> int:
         """Its exit code, once it has ended; negative for a signal."""
         async with asyncio.timeout(timeout):
             code = await self._process.wait()
         await asyncio.gather(*self._readers)
         return code
 
-    async def stop(self, timeout: float = 15.0) -> int:
+    async def stop(self, timeout: float = PATIENCE) -> int:
         """SIGTERM, and its exit code."""
         self.signal(signal.SIGTERM)
         return await self.ended(timeout)
@@ -103,7 +105,7 @@ class WorkerProcess:
         ]
 
     async def wait_for(
-        self, event: str, *, count: int = 1, timeout: float = 20.0, **fields: object
+        self, event: str, *, count: int = 1, timeout: float = PATIENCE, **fields: object
     ) -> dict[str, Any]:
         """The `count`th event of this kind with these fields, now or as soon as it is told."""
         deadline = time.monotonic() + timeout

@@ -66,6 +66,9 @@ async def working(
                 what="connected",
             )
             yield here
+        except BaseException:
+            print(f"{worker.name} told:", *told[-60:], sep="\n")
+            raise
         finally:
             stop.set()
             await asyncio.wait([ending])

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -110,6 +110,9 @@ class WorkerProcess:
         """The `count`th event of this kind with these fields, now or as soon as it is told."""
         deadline = time.monotonic() + timeout
         while len(found := self.heard(event, **fields)) < count:
+            assert not all(reader.done() for reader in self._readers), (
+                f"{event} {fields} was told {len(found)} times, not {count}: the process has ended"
+            )
             self._more.clear()
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):
@@ -132,23 +135,21 @@ class WorkerProcess:
             with suppress(ValueError):
                 self.told.append(json.loads(line))
             self._more.set()
+        self._more.set()
 
     async def _read_errors(self) -> None:
         assert self._process.stderr is not None
         async for line in self._process.stderr:
             self.errors += line.decode(errors="replace")
+        self._more.set()
 
 
 @asynccontextmanager
 async def workers(count: int, dsn: str, **settings: Any) -> AsyncIterator[list[WorkerProcess]]:
     """Several at once, all of them started."""
     made = [WorkerProcess(dsn, **{"name": f"worker-{number}", **settings}) for number in range(count)]
-    try:
+    async with AsyncExitStack() as stack:
         for one in made:
-            await one.__aenter__()
+            await stack.enter_async_context(one)
         await asyncio.gather(*(one.started() for one in made))
         yield made
-    finally:
-        for one in made:
-            if hasattr(one, "_process"):
-                await one.__aexit__(None, None, None)

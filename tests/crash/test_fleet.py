@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from http.client import HTTPConnection
@@ -19,6 +18,7 @@ from openqueue import Client
 from tests.support import crash_tasks as tasks
 from tests.support.eventually import eventually
 from tests.support.fleet_process import FleetProcess
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
@@ -55,12 +55,6 @@ def ask(port: int, path: str) -> tuple[int, dict[str, Any]]:
         return answer.status, json.loads(answer.read())
     finally:
         connection.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 async def test_each_worker_has_a_row_a_process_and_its_name_in_every_line_and_all_drain(

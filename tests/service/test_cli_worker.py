@@ -17,6 +17,7 @@ from typing import IO
 import pytest
 
 from tests.support.command import Command
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
@@ -89,7 +90,7 @@ def test_a_worker_is_listed_with_its_name_and_queues_until_it_leaves(oq: Command
 def test_health_says_whether_a_worker_is_ready(oq: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENQUEUE_HEALTH", "127.0.0.1:0")
     assert oq("health", "--address", "off").out == "database: well\n"
-    port = _free_port()
+    port = free_port()
     address = f"0.0.0.0:{port}"
     with started(oq, "worker", "--health", address) as (process, lines):
         lines.until("worker started")
@@ -135,7 +136,7 @@ def test_health_names_a_host_that_there_is_not(bare: Command) -> None:
 
 
 def test_health_is_not_ready_while_a_worker_drains(oq: Command) -> None:
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     oq("enqueue", "post.wait", '{"seconds": 60}', "--allow-unknown")
     with started(oq, "worker", "--health", address, "--log-level", "debug") as (process, lines):
         lines.until("run started")
@@ -348,11 +349,3 @@ def test_the_demo_refuses_what_is_not_a_directory(bare: Command) -> None:
     answer = bare("demo", "nowhere")
     assert answer.code == 2
     assert "DIRECTORY: 'nowhere' is not a directory." in answer.err
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

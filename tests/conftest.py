@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 
@@ -20,6 +21,8 @@ _SESSION = pytest.StashKey[ExitStack]()
 def pytest_configure(config: pytest.Config) -> None:
     """Reserve the session's server before xdist starts its workers, which inherit the environment."""
     os.environ.pop("OPENQUEUE_DATABASE_URL", None)  # no test touches a developer's database
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         stack = ExitStack()
         stack.enter_context(reserved())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -83,7 +84,7 @@ async def test_K10_a_claim_whose_answer_is_lost_strands_no_job_while_its_worker_
         for producer in worker._producers:
             producer._database = Forgetful(worker._database, "claim_jobs", times=1)
 
-    settings = {"heartbeat": "300ms", "statement_timeout": "1s"}
+    settings = {"heartbeat": "300ms", "statement_timeout": "5s"}
     async with working(dsn, quick, prepare=forget, **settings) as here:
         run = await quick.enqueue(7)
         await here.wait_for(ServiceStumbled)
@@ -121,18 +122,18 @@ async def test_K8_after_the_listening_session_was_ended_the_next_job_starts_at_o
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
         " WHERE application_name = 'openqueue listener' AND datname = current_database()"
     )
-    async with working(dsn, quick, poll_interval="30s") as here:
+    async with working(dsn, quick, poll_interval="5m") as here:
         for turn in range(3):
             assert await db.fetchval(end) == 1
             await here.wait_for(ListenerConnected, count=turn + 2)
             began = time.monotonic()
             assert await (await quick.enqueue(turn)).result("60s") == turn
-            assert time.monotonic() - began < 10, "long before the next poll"
+            assert time.monotonic() - began < 60, "long before the next poll"
         # Also what is enqueued while nobody listens.
         await db.fetchval(end)
         began = time.monotonic()
         assert await (await quick.enqueue(9)).result("60s") == 9
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60
 
 
 async def test_K6_a_server_that_is_restarted_and_killed_loses_no_run_and_gets_its_worker_back(
@@ -165,25 +166,26 @@ async def test_K6_a_server_that_is_restarted_and_killed_loses_no_run_and_gets_it
 async def test_a_queue_has_its_bound_in_the_whole_process_and_is_not_slowed_by_it(
     dsn: str, client: Client
 ) -> None:
-    now, most, ran = 0, 0, 0
+    lock, now, most, ran = threading.Lock(), 0, 0, 0
+
+    def count(change: int) -> None:
+        nonlocal now, most, ran
+        with lock:
+            now += change
+            most = max(most, now)
+            ran += change < 0
 
     @task(name="bounded", queue="a")
     async def bounded() -> None:
-        nonlocal now, most, ran
-        now += 1
-        most = max(most, now)
+        count(1)
         await asyncio.sleep(0.01)
-        now -= 1
-        ran += 1
+        count(-1)
 
     @task(name="bounded_thread", queue="a")
     def bounded_thread() -> None:
-        nonlocal now, most, ran
-        now += 1
-        most = max(most, now)
+        count(1)
         time.sleep(0.01)
-        now -= 1
-        ran += 1
+        count(-1)
 
     @task(name="free", queue="b")
     async def free() -> None:
@@ -196,7 +198,7 @@ async def test_a_queue_has_its_bound_in_the_whole_process_and_is_not_slowed_by_i
         await asyncio.gather(*(run.result("60s") for run in runs))
         assert most == 2
         assert ran == 60
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60
 
 
 async def test_two_workers_of_one_name_are_two_workers(

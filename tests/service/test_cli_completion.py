@@ -19,7 +19,6 @@ from openqueue.cli.completion import SCRIPTS
 from tests.support.command import Answer, Command
 from tests.support.terminal import Terminal, in_terminal
 
-
 UNHURRIED = "import openqueue.cli.completing\nopenqueue.cli.completing.PATIENCE = 60.0\n"
 """For Pythons whose database is there: what it offers is looked at, not whether it is quick."""
 

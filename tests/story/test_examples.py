@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -57,8 +58,6 @@ PRINTED = {
             started 1
             snoozed 1
             started 1
-            snoozed 1
-            started 1
             completed 1
         failed after 1 attempt of 25: there is no 1 Nowhere Lane
         """,
@@ -82,7 +81,9 @@ PRINTED = {
 
 
 def lines(text: str) -> list[str]:
-    return [line.strip() for line in alike(text)]
+    """What it printed; how often a task has snoozed until it was time is a matter of the clock."""
+    printed = "\n".join(line.strip() for line in alike(text))
+    return re.sub(r"(started 1\nsnoozed 1\n)+", r"\1", printed).splitlines()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from openqueue.events import Events
 from openqueue.telemetry.logs import LINES, Logs
 from openqueue.worker.events import AttemptAbandoned, LoopBlocked, LoopFreed, PlacesWait, ThreadAbandoned
 from openqueue.worker.watchdog import place_of
+from openqueue.worker.worker import Worker
 from tests.story.mistakes import Mistake, check
 from tests.support.eventually import eventually
 from tests.support.worker_here import working
@@ -41,7 +42,7 @@ async def wants_a_number(number: int) -> None: ...
 
 @task(name="run.blocks")
 async def blocks() -> None:
-    time.sleep(1.8)  # noqa: ASYNC251  the mistake itself
+    RELEASED.wait(60)  # the mistake itself
 
 
 @task(name="run.swallows")
@@ -119,13 +120,24 @@ async def test_a_run_whose_deadline_has_passed_expires_and_says_so(dsn: str) -> 
 async def test_a_task_that_blocks_the_event_loop_is_named_with_the_line_and_how_long_while_it_lasts(
     dsn: str,
 ) -> None:
-    async with working(dsn, blocks) as here:
+    """It blocks until it is told of, and a while longer."""
+
+    def end_when_told(worker: Worker) -> None:
+        def hear(event: LoopBlocked) -> None:
+            if event.task == "run.blocks":
+                time.sleep(0.1)
+                RELEASED.set()
+
+        worker._bus.subscribe(LoopBlocked, hear)
+
+    async with working(dsn, blocks, prepare=end_when_told) as here:
         run = await here.worker.client.enqueue(blocks.item())
         await run.result("60s")
-        blocked = await here.wait_for(LoopBlocked)
-        freed = await here.wait_for(LoopFreed)
-    assert (blocked.task, blocked.run_id) == ("run.blocks", run.id)
-    assert 1 <= blocked.seconds < freed.seconds
+        (blocked,) = [one for one in here.heard(LoopBlocked) if one.task == "run.blocks"]
+        after = here.told.index(blocked)
+        freed = await eventually(lambda: [one for one in here.told[after:] if isinstance(one, LoopFreed)])
+    assert blocked.run_id == run.id
+    assert 1 <= blocked.seconds < freed[0].seconds
     assert "test_mistakes_running.py" in blocked.place
     assert blocked.place.endswith("in blocks")
 

@@ -1,4 +1,4 @@
-"""Tests wait for events, and as long as a busy machine needs: a time that is nearly enough fails by chance."""
+"""Tests wait for events, and as long as a busy machine needs: a time that is just enough fails by chance."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, Any]]:
 
 
 def number(node: ast.expr) -> float | None:
-    return (
-        float(node.value) if isinstance(node, ast.Constant) and isinstance(node.value, int | float) else None
-    )
+    value = node.value if isinstance(node, ast.Constant) else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def name_of(call: ast.Call) -> str:

@@ -380,11 +380,10 @@ async def test_a_subscriber_that_raises_or_is_slow_harms_nobody_and_is_reported_
         subscribe(RunFinished, one)
     with caplog.at_level(logging.ERROR, "openqueue.events"):
         async with working(dsn, see):
-            enqueued = 0
-            while enqueued < 20:
-                await (await see.enqueue()).result("60s")
-                enqueued += 1
-                await eventually(lambda: len(heard) == enqueued)
+            outputs: list[Any] = []
+            while len(outputs) < 20:
+                outputs.append(await (await see.enqueue()).result("60s"))
+                await eventually(lambda: len(heard) == len(outputs))
     said = [record.getMessage() for record in caplog.records if record.name == "openqueue.events"]
     assert sum("failed on RunFinished" in one for one in said) == 1
     assert sum("too slow" in one and "slow at" in one for one in said) == 1

@@ -9,10 +9,19 @@ from contextlib import ExitStack
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.databases import Databases
 from tests.support.own_server import OwnServer
 from tests.support.servers import SESSION, chosen_binaries, reserved, session_server
+
+# Property tests look at rules, not at the clock: a busy machine is no counterexample. In the gate each tries
+# the same examples every time, so that whoever makes a counterexample meets it; "explore" looks for new ones.
+settings.register_profile(
+    "openqueue", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "openqueue"))
 
 _SERVERS = {"server_dsn", "own_server"}
 _SESSION = pytest.StashKey[ExitStack]()

@@ -124,7 +124,7 @@ async def test_a_worker_that_is_told_to_stop_itself_ends_well_and_is_started_aga
 async def test_a_second_signal_ends_all_at_once_and_their_runs_go_back(
     dsn: str, db: asyncpg.Connection, client: Client, tmp_path: Path
 ) -> None:
-    async with FleetProcess(dsn, 2, concurrency=1, grace="60s") as fleet:
+    async with FleetProcess(dsn, 2, concurrency=1, grace="60s", patient=True) as fleet:
         await fleet.started()
         runs = await one_on_each(fleet, tmp_path / "never", 2)
         fleet.signal(signal.SIGTERM)

@@ -58,7 +58,7 @@ async def test_P1_what_does_not_end_within_grace_is_cancelled_and_runs_elsewhere
     dsn: str, db: asyncpg.Connection, client: Client, tmp_path: Path
 ) -> None:
     gate = tmp_path / "open"
-    async with WorkerProcess(dsn, name="old", grace="200ms") as old:
+    async with WorkerProcess(dsn, name="old", grace="200ms", patient=True) as old:
         await old.started()
         runs = [await tasks.until.enqueue(str(gate)) for _ in range(5)]
         thread = await tasks.polite_thread.enqueue()
@@ -89,7 +89,7 @@ async def test_P1_what_does_not_end_within_grace_is_cancelled_and_runs_elsewhere
 async def test_P2_a_second_signal_ends_the_process_within_two_seconds_and_releases_its_jobs(
     dsn: str, db: asyncpg.Connection, client: Client, task: openqueue.Task[..., str]
 ) -> None:
-    async with WorkerProcess(dsn, grace="60s") as worker:
+    async with WorkerProcess(dsn, grace="60s", patient=True) as worker:
         await worker.started()
         run = await task.enqueue(60)
         await worker.wait_for("mark", what="begin")

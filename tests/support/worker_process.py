@@ -18,18 +18,30 @@ from tests.support.eventually import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = "tests.support.crash_tasks"
+PATIENT = Path(__file__).parent / "patient"
 
 
 class WorkerProcess:
-    """`settings` are openqueue's, by their names. What the worker and its tasks tell is in `told`."""
+    """`settings` are openqueue's, by their names. What the worker and its tasks tell is in `told`.
+
+    A `patient` one has a minute for what others have a second for: threads that are told to end, the last
+    release of its jobs.
+    """
 
     def __init__(
-        self, dsn: str, *, once: bool = False, modules: tuple[str, ...] = (TASKS,), **settings: Any
+        self,
+        dsn: str,
+        *,
+        once: bool = False,
+        patient: bool = False,
+        modules: tuple[str, ...] = (TASKS,),
+        **settings: Any,
     ) -> None:
         self._arguments = [*(["--once"] if once else []), *modules]
         given = {f"OPENQUEUE_{name.upper()}": str(value) for name, value in settings.items()}
         clean = {name: value for name, value in os.environ.items() if not name.startswith("OPENQUEUE_")}
-        self._environment = {**clean, "PYTHONPATH": str(ROOT), "OPENQUEUE_DATABASE_URL": dsn, **given}
+        path = os.pathsep.join([str(ROOT), *([str(PATIENT)] if patient else [])])
+        self._environment = {**clean, "PYTHONPATH": path, "OPENQUEUE_DATABASE_URL": dsn, **given}
         self.told: list[dict[str, Any]] = []
         self.errors = ""
         self._more = asyncio.Event()

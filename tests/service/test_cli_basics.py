@@ -392,7 +392,7 @@ def test_a_closed_standard_stream_is_no_reason_to_fail(oq: Command, line: str, c
         env={**os.environ, "PYTHONPATH": str(Path(openqueue.__file__).parent.parent)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr

@@ -50,7 +50,7 @@ async def left(look: asyncpg.Connection) -> list[str]:
 
 
 async def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = await asyncio.to_thread(process.communicate, timeout=60)
+    out, err = await asyncio.to_thread(process.communicate, timeout=240)
     return process.returncode, out, err
 
 

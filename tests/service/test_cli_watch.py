@@ -58,7 +58,7 @@ def test_one_run_is_told_from_its_beginning_to_its_end_and_the_code_says_how_it_
     oq("runs", "cancel", cancelled)
     with oq.start("runs", "watch", sent, "--json") as watch:
         oq.work()
-        out, err = watch.communicate(timeout=60)
+        out, err = watch.communicate(timeout=240)
     assert watch.returncode == 0, err
     assert events(out) == [(sent, "enqueued"), (sent, "started"), (sent, "completed")]
     page = oq("runs", "watch", sent)
@@ -74,7 +74,7 @@ def test_a_run_that_nobody_can_run_is_watched_with_the_reason(oq: Command) -> No
     waiting = add(oq, "post.send", '{"to": "a@b.c"}')
     with watching(oq, waiting, says="No worker is alive") as process:
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
     assert (process.returncode, err) == (130, "")
     assert "enqueued" in out
 
@@ -97,7 +97,7 @@ def test_many_are_told_of_as_they_come_and_only_those_of_the_filter(oq: Command)
         while (new, "completed") not in found:
             found += events(process.stdout.readline())
         process.send_signal(signal.SIGINT)
-        rest, err = process.communicate(timeout=60)
+        rest, err = process.communicate(timeout=240)
         found += events(rest)
     assert (process.returncode, err) == (130, "")
     assert {run for run, _ in found} == {new}

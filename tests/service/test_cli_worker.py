@@ -46,11 +46,11 @@ def started(oq: Command, *arguments: str, **env: str) -> Iterator[tuple[subproce
         yield process, Lines(process)
     finally:
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
 
 
 def ended(process: subprocess.Popen[str]) -> int:
-    return process.wait(timeout=60)
+    return process.wait(timeout=240)
 
 
 def test_once_runs_what_is_ready_and_exits(oq: Command) -> None:

@@ -83,7 +83,7 @@ def another_process(directory: Path, **how: object) -> Iterator[subprocess.Popen
         yield process
     finally:
         if process.poll() is None:
-            process.communicate("\n", timeout=60)
+            process.communicate("\n", timeout=240)
         for stream in (process.stdin, process.stdout):
             stream.close()
 
@@ -143,7 +143,7 @@ def test_two_processes_share_one_server_and_the_last_one_stops_it(place: Path) -
         with embedded(place / "pg") as server:
             assert server.dsn() == dsn
             pid = server_pid(data_of(place / "pg"))
-            first.communicate("\n", timeout=60)
+            first.communicate("\n", timeout=240)
             assert answer(server.dsn()) == 1
             assert server_pid(data_of(place / "pg")) == pid
         assert running_server(place / "pg") is None
@@ -156,7 +156,7 @@ def test_processes_that_start_at_once_share_one_server(place: Path) -> None:
         pids = {answer(tell(process), "SELECT pg_postmaster_start_time()::text") for process in processes}
         assert len(pids) == 1
         for process in processes:
-            process.communicate("\n", timeout=60)
+            process.communicate("\n", timeout=240)
         assert running_server(place / "pg") is None
 
 
@@ -359,7 +359,7 @@ def test_a_user_without_rights_has_a_server_of_their_own(place: Path) -> None:
         dsn = tell(process)
         assert answer(dsn) == 1
         assert {path.stat().st_uid for path in (mine / "pg").iterdir()} == {account.uid}
-        process.communicate("\n", timeout=60)
+        process.communicate("\n", timeout=240)
     assert server_pid(next((mine / "pg").glob("data-*"))) is None
 
 

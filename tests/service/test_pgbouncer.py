@@ -194,7 +194,7 @@ async def test_O3_a_restart_under_load_loses_nothing(bouncer: Bouncer, dsn: str)
             bouncer.restart()
             assert not here.ending.done()
         live = "SELECT count(*) FROM openqueue.jobs"
-        await eventually(lambda: ask(dsn, live) == [(0,)], timeout=60, what="all jobs ended")
+        await eventually(lambda: ask(dsn, live) == [(0,)], what="all jobs ended")
         ended = (
             "SELECT count(*), count(DISTINCT run_id) FROM openqueue.attempts"
             " WHERE final AND outcome = 'completed'"

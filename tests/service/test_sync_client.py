@@ -59,7 +59,7 @@ def program(dsn: str, text: str, first: str = "") -> list[str]:
         cwd=Path.cwd(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

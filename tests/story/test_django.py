@@ -107,7 +107,7 @@ def manage(project: Path, *arguments: str, code: int = 0, **environ: str) -> str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
     )
     assert done.returncode == code, done.stdout

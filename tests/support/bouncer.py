@@ -128,7 +128,7 @@ class Bouncer:
         if process is not None:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGKILL)
-            process.wait(timeout=60)
+            process.wait(timeout=240)
         for left in self._directory.glob(".s.PGSQL.*"):
             left.unlink()
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that a test waits for what must come. It is no promise of anybody's: a busy machine takes long."""
 
 

@@ -110,7 +110,7 @@ class OwnServer:
         if process is not None:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
-            process.wait(timeout=60)
+            process.wait(timeout=240)
 
     def _is_up(self, data: Path, deadline: float) -> bool:
         assert self._process is not None
@@ -118,7 +118,7 @@ class OwnServer:
             if guardian.is_ready(data):
                 return True
             time.sleep(0.005)
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=240)
         return False
 
     def _options(self) -> list[str]:

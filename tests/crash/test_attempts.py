@@ -91,7 +91,7 @@ async def test_a_thread_that_does_not_end_when_cancelled_is_left_behind_and_its_
     def deaf(wait: bool) -> str:
         begun.append("deaf")
         if wait:
-            release.wait(60)
+            release.wait(240)
         return "ended"
 
     begun.clear()

@@ -344,7 +344,7 @@ def test_a_reader_that_goes_away_ends_a_command_as_it_ends_other_tools(oq: Comma
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.wait(60) == -signal.SIGPIPE
+    assert process.wait(240) == -signal.SIGPIPE
     assert process.stderr.read() == ""
     process.stderr.close()
 
@@ -358,7 +358,7 @@ def test_a_tool_whose_reader_goes_away_puts_away_what_it_has_begun(bare: Command
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.wait(60) == -signal.SIGPIPE
+    assert process.wait(240) == -signal.SIGPIPE
     assert process.stderr.read() == ""
     process.stderr.close()
     assert list(temporary.iterdir()) == []

@@ -262,7 +262,7 @@ def test_bars_are_shown_on_a_terminal_only(plain: Command, colour: bool) -> None
         except OSError:  # the other side is closed
             break
     os.close(ours)
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0
     assert b"enqueue" in shown
     assert (b"\x1b[3" in shown) == colour
 

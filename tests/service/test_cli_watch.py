@@ -110,7 +110,7 @@ def test_a_reader_that_goes_away_ends_a_watch_that_has_nothing_to_tell(oq: Comma
     with watching(oq) as process:
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(60) == -signal.SIGPIPE
+        assert process.wait(240) == -signal.SIGPIPE
         assert process.stderr is not None
         assert process.stderr.read() == ""
         process.stdout = None

@@ -295,7 +295,7 @@ def test_dev_that_is_killed_takes_its_workers_with_it(oq: Command, processes: in
         process.kill()
         for _ in range(processes):
             lines.until("worker stopped")
-        process.wait(60)
+        process.wait(240)
     assert oq("workers", "--json").json == []
 
 

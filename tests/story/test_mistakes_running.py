@@ -42,7 +42,7 @@ async def wants_a_number(number: int) -> None: ...
 
 @task(name="run.blocks")
 async def blocks() -> None:
-    RELEASED.wait(60)  # the mistake itself
+    RELEASED.wait(240)  # the mistake itself
 
 
 @task(name="run.swallows")
@@ -57,7 +57,7 @@ async def swallows() -> None:
 
 @task(name="run.deaf", timeout="100ms", max_attempts=1)
 def deaf() -> None:
-    RELEASED.wait(60)
+    RELEASED.wait(240)
 
 
 @task(name="run.parent")
@@ -155,11 +155,11 @@ def test_the_log_of_a_blocked_loop_says_what_to_do(caplog: pytest.LogCaptureFixt
 def test_the_place_of_a_thread_is_the_innermost_line_of_the_program() -> None:
     def wait() -> None:
         BEGUN.set()
-        RELEASED.wait(60)
+        RELEASED.wait(240)
 
     thread = threading.Thread(target=wait)
     thread.start()
-    BEGUN.wait(60)
+    BEGUN.wait(240)
     import sys
 
     assert thread.ident is not None

@@ -174,7 +174,7 @@ def test_a_watch_with_a_worker_that_knows_the_task_has_nothing_to_complain_of(oq
     with started(oq, "worker") as (process, lines):
         lines.until("worker started")
         answer = oq("enqueue", "post.wait", '{"seconds": 0.2}', "--watch")
-        other = oq("enqueue", "post.no", "--watch", "--allow-unknown", "--timeout", "1s")
+        other = oq("enqueue", "post.no", "--watch", "--allow-unknown", "--timeout", "5s")
         process.terminate()
         assert ended(process) == 0
     assert answer.code == 0

@@ -25,6 +25,7 @@ from tests.support.bouncer import MISSING, PROGRAM, Bouncer
 from tests.support.command import Command
 from tests.support.transcript import environment
 from tests.support.worker_here import working
+from tests.support.worker_process import PATIENT
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = (3, 9, 2)
@@ -232,10 +233,10 @@ async def absence(mistake: Mistake, dsn: str, command: Command) -> tuple[str, st
     """What the shell says of the enqueue, and Python of the result."""
     assert isinstance(mistake.made, str)
     name, *flags = mistake.made.split()
-    said = await asyncio.to_thread(command.run, "enqueue", name, *flags, "--json")
+    said = await asyncio.to_thread(command.run, "enqueue", name, *flags, "--json", PYTHONPATH=PATIENT)
     assert said.code == mistake.ends, said.err
     assert said.json["outcome"] == "added"
-    plain = await asyncio.to_thread(command.run, "enqueue", name, *flags)
+    plain = await asyncio.to_thread(command.run, "enqueue", name, *flags, PYTHONPATH=PATIENT)
     assert re.fullmatch(r"[0-9a-f-]{36}\n", plain.out)
     assert plain.err == said.err
     assert said.err.startswith("Warning: ")

@@ -18,7 +18,8 @@ from tests.support.eventually import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = "tests.support.crash_tasks"
-PATIENT = Path(__file__).parent / "patient"
+PATIENT = os.pathsep.join([str(ROOT), str(Path(__file__).parent / "patient")])
+"""The PYTHONPATH of a process that has time."""
 
 
 class WorkerProcess:
@@ -40,7 +41,7 @@ class WorkerProcess:
         self._arguments = [*(["--once"] if once else []), *modules]
         given = {f"OPENQUEUE_{name.upper()}": str(value) for name, value in settings.items()}
         clean = {name: value for name, value in os.environ.items() if not name.startswith("OPENQUEUE_")}
-        path = os.pathsep.join([str(ROOT), *([str(PATIENT)] if patient else [])])
+        path = PATIENT if patient else str(ROOT)
         self._environment = {**clean, "PYTHONPATH": path, "OPENQUEUE_DATABASE_URL": dsn, **given}
         self.told: list[dict[str, Any]] = []
         self.errors = ""

@@ -18,11 +18,13 @@ from openqueue import task
 from openqueue.cli.exits import SCHEMA
 from openqueue.db.events import SchemaIsNewer
 from openqueue.errors import ConnectionFailed, SchemaError
+from openqueue.runs import client as client_room
 from openqueue.telemetry.logs import LINES
 from openqueue.worker.events import ServiceStumbled
 from tests.story.mistakes import Mistake, check
 from tests.support.bouncer import MISSING, PROGRAM, Bouncer
 from tests.support.command import Command
+from tests.support.eventually import PATIENCE
 from tests.support.transcript import environment
 from tests.support.worker_here import working
 from tests.support.worker_process import PATIENT
@@ -227,6 +229,12 @@ ABSENT = [
     Mistake("a queue that no worker works on", "shop.ship --queue nobody", 0, "queue 'nobody'", "No worker that is alive and has the task works on", "openqueue worker --queue nobody"),
     Mistake("a task that no worker has any longer", "shop.bill", 0, "the task shop.bill", "None of the workers that are alive", "start one where the task is: openqueue worker"),
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked up for an error is looked at, not whether it is found at once."""
+    monkeypatch.setattr(client_room, "LOOK", PATIENCE)
 
 
 async def absence(mistake: Mistake, dsn: str, command: Command) -> tuple[str, str]:

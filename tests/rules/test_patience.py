@@ -8,18 +8,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.support.eventually import PATIENCE
-
 TESTS = Path(__file__).resolve().parents[1]
-FILES = [path for path in sorted(TESTS.rglob("*.py")) if "peer" not in path.parts]
+TREES = {
+    path: ast.parse(path.read_text()) for path in sorted(TESTS.rglob("*.py")) if "peer" not in path.parts
+}
+LEAST_WAIT = 60
 WAITS = {"eventually", "wait_for", "ended", "stop", "started"}
 LEAST_BOUND = 20
 """Seconds within which something may be said to be quick, for a test that would wait for ever otherwise."""
 
 
 def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, Any]]:
-    for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
             if isinstance(node, kind):
                 yield f"{path.relative_to(TESTS)}:{getattr(node, 'lineno', 0)}", node
 
@@ -39,7 +40,7 @@ def test_who_waits_for_what_must_come_waits_for_long() -> None:
         for place, call in nodes(ast.Call)
         if name_of(call) in WAITS
         for one in call.keywords
-        if one.arg == "timeout" and (seconds := number(one.value)) is not None and seconds < PATIENCE
+        if one.arg == "timeout" and (seconds := number(one.value)) is not None and seconds < LEAST_WAIT
     ]
     assert short == []
 

@@ -16,7 +16,7 @@ async def show(run: Run[str]) -> None:
 
 async def main() -> None:
     await show(await fetch.enqueue("https://example.org"))
-    await show(await wait_for.enqueue(datetime.now(UTC) + timedelta(seconds=0.5)))
+    await show(await wait_for.enqueue(datetime.now(UTC) + timedelta(seconds=2)))
 
     run = await deliver.enqueue("1 Nowhere Lane")
     try:

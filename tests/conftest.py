@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.databases import Databases
 from tests.support.invariants import assert_sound
 from tests.support.own_server import OwnServer
 from tests.support.servers import SESSION, chosen_binaries, reserved, session_server
+
+# Property tests look at rules, not at the clock: a busy machine is no counterexample. In the gate each tries
+# the same examples every time, so that whoever makes a counterexample meets it; "explore" looks for new ones.
+settings.register_profile(
+    "openqueue", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "openqueue"))
 
 _SERVERS = {"server_dsn", "own_server"}
 _SESSION = pytest.StashKey[ExitStack]()
@@ -21,6 +31,8 @@ _SESSION = pytest.StashKey[ExitStack]()
 def pytest_configure(config: pytest.Config) -> None:
     """Reserve the session's server before xdist starts its workers, which inherit the environment."""
     os.environ.pop("OPENQUEUE_DATABASE_URL", None)  # no test touches a developer's database
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         stack = ExitStack()
         stack.enter_context(reserved())
@@ -83,10 +95,10 @@ async def db(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the test's database `dsn`, in which every row is sound at the end."""
     connection = await asyncpg.connect(dsn)
     yield connection
-    await connection.close(timeout=5)
+    await connection.close(timeout=60)
     connection = await asyncpg.connect(dsn)
     await assert_sound(connection)
-    await connection.close(timeout=5)
+    await connection.close(timeout=60)
 
 
 @pytest.fixture

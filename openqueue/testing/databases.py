@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from itertools import count
 from urllib.parse import quote, urlsplit, urlunsplit
+
+from asyncpg import ObjectInUseError
 
 from openqueue.db.migrations import migrate
 from openqueue.db.statements import Statements
@@ -12,8 +15,11 @@ from openqueue.testing.portal import Portal
 
 __all__ = ["Databases", "with_database"]
 
-PATIENCE = 60.0
-"""Seconds for one statement: a database is copied file by file."""
+PATIENCE = 300.0
+"""Seconds for one statement: a database is copied file by file, and one process migrates for all others."""
+
+IN_USE = 60.0
+"""Seconds in which the sessions of a database may end that is to be copied or dropped."""
 
 
 class Databases:
@@ -94,10 +100,21 @@ class Databases:
         await self._do("testing_rename_database", unfinished, self._template)
 
     async def _do(self, statement: str, *names: str) -> None:
-        """Carry out what a statement writes: names cannot be parameters of CREATE and DROP DATABASE."""
+        """Carry out what a statement writes: names cannot be parameters of CREATE and DROP DATABASE.
+
+        The server gives the sessions of a database five seconds to end: on a busy machine that is not enough.
+        """
         admin = await self._admin()
         written: str = await admin.fetchval(self._statements[statement], *names)
-        await admin.execute(written, timeout=PATIENCE)
+        until = time.monotonic() + IN_USE
+        while True:
+            try:
+                await admin.execute(written, timeout=PATIENCE)
+            except ObjectInUseError:
+                if time.monotonic() > until:
+                    raise
+            else:
+                return
 
     async def _admin(self) -> Connection:
         if self._connection is None:

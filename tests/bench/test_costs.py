@@ -64,7 +64,7 @@ async def test_drain(quiet_dsn: str, meter: Meter) -> None:
     """With 1,000 places, so that it is not the machine's speed that decides how much a claim takes."""
     await fill(quiet_dsn)
     await meter.alone()
-    before = await meter.read()
+    before, begin = await meter.read(), time.monotonic()
     wide = settings(quiet_dsn).model_copy(update={"concurrency": 1_000})
     async with open_worker(wide, registry=Registry([noop])) as worker:
         await worker.drain()
@@ -77,7 +77,8 @@ async def test_drain(quiet_dsn: str, meter: Meter) -> None:
     claims, finishes = costs.of("claim_jobs") + costs.of("claim_lane"), costs.of("finish_jobs")
     assert claims <= 18
     assert finishes <= 18
-    assert costs.statements - claims - finishes <= 50
+    seconds = time.monotonic() - begin  # in which it beats, and looks for what others left
+    assert costs.statements - claims - finishes <= 50 + 2 * seconds
     assert costs.wal <= 800 * MANY
 
 
@@ -119,7 +120,7 @@ async def test_an_idle_worker_asks_less_than_once_a_second(quiet_dsn: str, meter
         async def has_looked_often() -> bool:
             return (await meter.read() - before).of("claim_jobs") >= 25
 
-        await eventually(has_looked_often, timeout=60, every=0.25)
+        await eventually(has_looked_often, every=0.25)
         costs, seconds = await meter.read() - before, (time.monotonic() - begin) * times
     print(seconds, costs.calls)
     sweeps = 3  # after the bell went on

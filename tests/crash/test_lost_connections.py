@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +25,7 @@ from openqueue.worker.events import (
     ServiceStumbled,
 )
 from tests.support import crash_tasks
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.own_server import OwnServer
 from tests.support.worker_here import Forgetful, working
 from tests.support.worker_process import WorkerProcess
@@ -63,7 +64,7 @@ async def test_K10_a_finish_whose_answer_is_lost_is_repeated_and_known_as_stored
     async with working(dsn, mixed, prepare=forget) as here:
         runs = [await mixed.enqueue(number) for number in range(30)]
         for number, run in enumerate(runs):
-            await eventually(partial(client_finished, client, run), timeout=10)
+            await eventually(partial(client_finished, client, run))
             wanted = {0: ["completed"], 1: ["failed", "failed"], 2: ["failed", "completed"]}[number % 3]
             assert await outcomes(client, run) == wanted
         await eventually(lambda: not here.worker._completer.claims())
@@ -83,13 +84,13 @@ async def test_K10_a_claim_whose_answer_is_lost_strands_no_job_while_its_worker_
         for producer in worker._producers:
             producer._database = Forgetful(worker._database, "claim_jobs", times=1)
 
-    settings = {"heartbeat": "300ms", "statement_timeout": "1s"}
+    settings = {"heartbeat": "300ms", "statement_timeout": "5s"}
     async with working(dsn, quick, prepare=forget, **settings) as here:
         run = await quick.enqueue(7)
         await here.wait_for(ServiceStumbled)
         held = "SELECT worker <> $1::uuid FROM openqueue.jobs"
         assert await db.fetchval(held, NOBODY) is True
-        assert await run.result("15s") == 7
+        assert await run.result("60s") == 7
         assert await outcomes(client, run) == ["released", "completed"]
         assert (await run.info()).attempt == 1
     assert await db.fetchval("SELECT count(*) FROM openqueue.claims") == 0
@@ -106,7 +107,7 @@ async def test_jobs_given_back_by_a_call_whose_answer_is_lost_do_not_run_here_as
         await client.enqueue_many([pause.item(0.0) for _ in range(3000)])
         slow = await client.enqueue_many([pause.item(1.5) for _ in range(8)])
         left = "SELECT count(*) = 0 FROM openqueue.jobs"
-        await eventually(lambda: db.fetchval(left), timeout=60, every=0.05)
+        await eventually(lambda: db.fetchval(left), every=0.05)
         for run in slow:
             assert (await outcomes(client, run))[-1] == "completed"
             assert (await run.info()).attempt == 1
@@ -121,18 +122,18 @@ async def test_K8_after_the_listening_session_was_ended_the_next_job_starts_at_o
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
         " WHERE application_name = 'openqueue listener' AND datname = current_database()"
     )
-    async with working(dsn, quick, poll_interval="30s") as here:
+    async with working(dsn, quick, poll_interval="5m") as here:
         for turn in range(3):
             assert await db.fetchval(end) == 1
             await here.wait_for(ListenerConnected, count=turn + 2)
             began = time.monotonic()
-            assert await (await quick.enqueue(turn)).result("20s") == turn
-            assert time.monotonic() - began < 10, "long before the next poll"
+            assert await (await quick.enqueue(turn)).result("60s") == turn
+            assert time.monotonic() - began < 60, "long before the next poll"
         # Also what is enqueued while nobody listens.
         await db.fetchval(end)
         began = time.monotonic()
-        assert await (await quick.enqueue(9)).result("20s") == 9
-        assert time.monotonic() - began < 15
+        assert await (await quick.enqueue(9)).result("60s") == 9
+        assert time.monotonic() - began < 60
 
 
 async def test_K6_a_server_that_is_restarted_and_killed_loses_no_run_and_gets_its_worker_back(
@@ -155,35 +156,36 @@ async def test_K6_a_server_that_is_restarted_and_killed_loses_no_run_and_gets_it
                 await asyncio.to_thread(own_server.start)
         async with openqueue.connect(dsn) as client:
             for run in runs:
-                await eventually(partial(client_finished, client, run), timeout=60)
+                await eventually(partial(client_finished, client, run))
                 assert (await client.get(run.id)).status == "completed"
                 assert (await client.get(run.id)).attempt == 1
-        assert await worker.stop(30) == 0
+        assert await worker.stop() == 0
         assert not worker.heard("OutcomeUnsaved")
 
 
 async def test_a_queue_has_its_bound_in_the_whole_process_and_is_not_slowed_by_it(
     dsn: str, client: Client
 ) -> None:
-    now, most, ran = 0, 0, 0
+    lock, now, most, ran = threading.Lock(), 0, 0, 0
+
+    def count(change: int) -> None:
+        nonlocal now, most, ran
+        with lock:
+            now += change
+            most = max(most, now)
+            ran += change < 0
 
     @task(name="bounded", queue="a")
     async def bounded() -> None:
-        nonlocal now, most, ran
-        now += 1
-        most = max(most, now)
+        count(1)
         await asyncio.sleep(0.01)
-        now -= 1
-        ran += 1
+        count(-1)
 
     @task(name="bounded_thread", queue="a")
     def bounded_thread() -> None:
-        nonlocal now, most, ran
-        now += 1
-        most = max(most, now)
+        count(1)
         time.sleep(0.01)
-        now -= 1
-        ran += 1
+        count(-1)
 
     @task(name="free", queue="b")
     async def free() -> None:
@@ -193,10 +195,10 @@ async def test_a_queue_has_its_bound_in_the_whole_process_and_is_not_slowed_by_i
         began = time.monotonic()
         items = [(bounded if number % 2 else bounded_thread).item() for number in range(60)]
         runs = await client.enqueue_many([*items, *(free.item() for _ in range(20))])
-        await asyncio.gather(*(run.result("30s") for run in runs))
+        await asyncio.gather(*(run.result("60s") for run in runs))
         assert most == 2
         assert ran == 60
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60
 
 
 async def test_two_workers_of_one_name_are_two_workers(
@@ -208,7 +210,7 @@ async def test_two_workers_of_one_name_are_two_workers(
     ):
         assert await db.fetchval("SELECT count(*) FROM openqueue.workers WHERE name = 'twin'") == 2
         runs = [await pause.enqueue(0.3) for _ in range(4)]
-        await asyncio.gather(*(run.result("10s") for run in runs))
+        await asyncio.gather(*(run.result("60s") for run in runs))
         for run in runs:
             assert await outcomes(client, run) == ["completed"]
 
@@ -228,7 +230,7 @@ async def test_a_value_that_only_the_database_refuses_fails_its_run_and_no_other
     async with working(dsn, quick, prepare=spoil) as here:
         runs = await client.enqueue_many([quick.item(number) for number in range(50)])
         for number, run in enumerate(runs):
-            await eventually(partial(client_finished, client, run), timeout=10)
+            await eventually(partial(client_finished, client, run))
             assert (await run.info()).status == ("failed" if number == 13 else "completed")
         assert not here.heard(OutcomeUnsaved)
         assert not here.worker._completer.claims()
@@ -249,7 +251,7 @@ async def test_many_large_results_at_once_are_stored(
         await eventually(lambda: len(here.heard(RunStarted)) == 40)
         gate.set()
         for run in runs:
-            await eventually(partial(client_finished, client, run), timeout=60)
+            await eventually(partial(client_finished, client, run))
             assert await outcomes(client, run) == ["completed"]
 
 
@@ -271,7 +273,7 @@ async def test_a_beat_that_fails_for_any_reason_is_followed_by_the_next(
     async with working(dsn, quick, prepare=harm, heartbeat="100ms") as here:
         await here.wait_for(ServiceStumbled)
         await eventually(lambda: here.worker.pulse.beaten and failures == 0)
-        assert await (await quick.enqueue(1)).result("20s") == 1
+        assert await (await quick.enqueue(1)).result("60s") == 1
 
 
 async def test_a_part_that_dies_ends_the_worker_and_says_why(dsn: str, client: Client) -> None:
@@ -290,5 +292,5 @@ async def test_a_part_that_dies_ends_the_worker_and_says_why(dsn: str, client: C
 async def _work_until_it_ends(dsn: str, harm: Callable[[Any], None]) -> None:
     async with working(dsn, quick, prepare=harm, grace="1s") as here:
         await quick.enqueue(1)
-        await asyncio.wait([here.ending], timeout=15)
+        await asyncio.wait([here.ending], timeout=PATIENCE)
         assert here.ending.done()

@@ -27,7 +27,7 @@ async def another(dsn: str) -> AsyncIterator[Another]:
 
         async def make() -> Engine:
             connection: Any = await asyncpg.connect(dsn)
-            stack.push_async_callback(connection.close, timeout=5)
+            stack.push_async_callback(connection.close, timeout=60)
             return Engine(connection)
 
         yield make

@@ -163,7 +163,7 @@ async def test_a_locked_job_past_its_deadline_holds_up_no_claim(engine: Engine, 
     free = await engine.add_one()
     async with holder.db.transaction():
         await holder.sql("SELECT FROM jobs WHERE id = $1 FOR UPDATE", locked)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert ids(await engine.claim()) == [free]
     await engine.claim()
     assert await engine.status(locked) == "expired"
@@ -185,7 +185,7 @@ async def test_a_job_that_changes_between_the_look_and_the_lock_is_claimed_all_t
     lanes = Lanes()
     found: list[Any] = []
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(found) < len(jobs):
                 plan = lanes.sweep() if lanes.forward().cursors == [300] else lanes.forward()
                 rows = await engine.claim_by(lanes, plan, 50)

@@ -23,7 +23,7 @@ async def sweeps(engine: Engine, lanes: Lanes, times: int = 4) -> list[Any]:
 async def settled(engine: Engine, lanes: Lanes) -> list[Any]:
     """Sweep until nothing is left to look through; another test's transaction may be open on this server."""
     found: list[Any] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not lanes.swept:
             found += await sweeps(engine, lanes, 1)
     return found

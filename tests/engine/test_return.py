@@ -130,14 +130,14 @@ async def test_a_worker_that_has_only_just_appeared_is_no_suspect(engine: Engine
     await engine.value("register_worker", engine.worker, "default", "n", "h", 1, "v", None, 1)
 
     async def suspects() -> list[Any]:
-        rows = await rescuer.call("rescue", rescuer.worker, timedelta(seconds=3), timedelta(seconds=60))
+        rows = await rescuer.call("rescue", rescuer.worker, timedelta(minutes=3), timedelta(hours=1))
         return [row["worker"] for row in rows]
 
     later = "UPDATE workers SET started_at = started_at - $1::interval, beat_at = beat_at - $1::interval"
     assert await suspects() == []
-    await engine.sql(later, timedelta(seconds=10))
+    await engine.sql(later, timedelta(minutes=10))
     assert await suspects() == []
-    await engine.sql(later, timedelta(seconds=6))
+    await engine.sql(later, timedelta(minutes=6))
     assert await suspects() == [engine.worker]
 
 

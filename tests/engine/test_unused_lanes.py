@@ -211,10 +211,15 @@ async def test_ten_thousand_dead_lanes_cost_a_claim_nothing_once_they_are_gone(
         assert await UnusedLanes(database, told.append, idle=timedelta(hours=1)).once() == 0
         assert await UnusedLanes(database, told.append, idle=NOW).once() == 10_000
     assert told == [LanesRemoved(10_000)]
-    await db.execute("VACUUM openqueue.lanes")  # as autovacuum does within its minute
-    after = await blocks(engine)
     assert many > 10_000
-    assert after < few + 20
+
+    async def costs_nothing() -> bool:
+        # As autovacuum does within its minute. A session that another test is just opening has no database
+        # yet, and what it might see is kept.
+        await db.execute("VACUUM openqueue.lanes")
+        return await blocks(engine) < few + 20
+
+    await eventually(costs_nothing)
 
 
 async def test_an_open_transaction_puts_it_off(dsn: str, engine: Engine, another: Another) -> None:

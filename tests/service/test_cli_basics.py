@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,13 +87,14 @@ def test_every_help_explains_and_shows_an_example(bare: Command, command: str) -
 
 
 def test_help_is_there_within_a_quarter_of_a_second(bare: Command) -> None:
-    """With a bound six times as wide, and the fastest of three: other tests run beside this one."""
-    fastest = float("inf")
+    """Measured as processor time, the least of three: other tests run beside this one."""
+    spent = []
     for _ in range(3):
-        begin = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert bare.run("--help").code == 0
-        fastest = min(fastest, time.perf_counter() - begin)
-    assert fastest < 1.5
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 1.5, spent
 
 
 LIGHT = {"_version", "cli", "durations"} | {
@@ -343,7 +344,7 @@ def test_a_reader_that_goes_away_ends_a_command_as_it_ends_other_tools(oq: Comma
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.wait(60) == -signal.SIGPIPE
+    assert process.wait(240) == -signal.SIGPIPE
     assert process.stderr.read() == ""
     process.stderr.close()
 
@@ -357,7 +358,7 @@ def test_a_tool_whose_reader_goes_away_puts_away_what_it_has_begun(bare: Command
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.wait(60) == -signal.SIGPIPE
+    assert process.wait(240) == -signal.SIGPIPE
     assert process.stderr.read() == ""
     process.stderr.close()
     assert list(temporary.iterdir()) == []
@@ -391,7 +392,7 @@ def test_a_closed_standard_stream_is_no_reason_to_fail(oq: Command, line: str, c
         env={**os.environ, "PYTHONPATH": str(Path(openqueue.__file__).parent.parent)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr

@@ -42,7 +42,7 @@ def plain(bare: Command, empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Com
 async def look(empty_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(empty_dsn)
     yield connection
-    await connection.close(timeout=5)
+    await connection.close(timeout=60)
 
 
 async def left(look: asyncpg.Connection) -> list[str]:
@@ -50,7 +50,7 @@ async def left(look: asyncpg.Connection) -> list[str]:
 
 
 async def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = await asyncio.to_thread(process.communicate, timeout=60)
+    out, err = await asyncio.to_thread(process.communicate, timeout=240)
     return process.returncode, out, err
 
 
@@ -61,7 +61,7 @@ async def under_way(look: asyncpg.Connection, process: subprocess.Popen[str]) ->
         assert process.poll() is None
         return bool(await look.fetchval(WORKING, "openqueue listener"))
 
-    await eventually(working, timeout=30, what="a worker of the benchmark")
+    await eventually(working, what="a worker of the benchmark")
 
 
 async def test_every_scenario_is_measured_counted_and_put_away(
@@ -262,7 +262,7 @@ def test_bars_are_shown_on_a_terminal_only(plain: Command, colour: bool) -> None
         except OSError:  # the other side is closed
             break
     os.close(ours)
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0
     assert b"enqueue" in shown
     assert (b"\x1b[3" in shown) == colour
 

@@ -19,6 +19,21 @@ from openqueue.cli.completion import SCRIPTS
 from tests.support.command import Answer, Command
 from tests.support.terminal import Terminal, in_terminal
 
+UNHURRIED = "import openqueue.cli.completing\nopenqueue.cli.completing.PATIENCE = 60.0\n"
+"""For Pythons whose database is there: what it offers is looked at, not whether it is quick."""
+
+
+COMMON: dict[str, str] = {}
+"""What every Python that is asked has in its environment."""
+
+
+def with_patience(oq: Command) -> str:
+    """A PYTHONPATH with which every Python has it from its start."""
+    directory = oq.project / ".patience"
+    directory.mkdir(exist_ok=True)
+    (directory / "sitecustomize.py").write_text(UNHURRIED)
+    return os.pathsep.join([str(Path(openqueue.__file__).parent.parent), str(directory)])
+
 
 def complete(oq: Command, line: str, **env: str) -> list[str]:
     answer = asked(oq, line, **env)
@@ -29,7 +44,7 @@ def complete(oq: Command, line: str, **env: str) -> list[str]:
 def asked(oq: Command, line: str, **env: str) -> Answer:
     """As the scripts of all shells ask."""
     how = {"_OPENQUEUE_COMPLETE": "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    return oq.run(**how, **{"_TYPER_COMPLETE_ARGS": line, **env})
+    return oq.run(**how, **{"_TYPER_COMPLETE_ARGS": line, **COMMON, **env})
 
 
 @pytest.mark.parametrize(
@@ -48,8 +63,11 @@ def test_commands_and_flags_are_offered_without_a_database(
     assert set(complete(bare, line)) == offered
 
 
-def test_tasks_and_queues_are_offered_as_the_database_has_them(oq: Command) -> None:
+def test_tasks_and_queues_are_offered_as_the_database_has_them(
+    oq: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     oq.work()
+    monkeypatch.setitem(COMMON, "PYTHONPATH", with_patience(oq))
     assert oq("enqueue", "post.send", '{"to": "a@b.c"}', "--queue", "slow").code == 0
     assert complete(oq, "openqueue enqueue post.s") == ["post.send"]
     assert set(complete(oq, "openqueue runs list --task po")) == {"post.send", "post.fail", "post.wait"}
@@ -135,7 +153,7 @@ def live(oq: Command, shell: str) -> Iterator[Terminal]:
         "LANG": "C.UTF-8",
         "OPENQUEUE_DATABASE_URL": oq.url or "",
         "PATH": f"{program.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "PYTHONPATH": str(Path(openqueue.__file__).parent.parent),
+        "PYTHONPATH": with_patience(oq),
         "TERM": "xterm",
     }
     with in_terminal([found, *start[1:]], cwd=oq.project, env=env) as terminal:

@@ -97,7 +97,7 @@ def test_a_reader_that_has_seen_enough_ends_a_long_list_in_silence(filled: Comma
     assert process.stdout is not None
     assert process.stdout.readline() == "[\n"
     process.stdout.close()
-    assert process.wait(60) == -signal.SIGPIPE
+    assert process.wait(240) == -signal.SIGPIPE
     assert process.stderr is not None
     assert process.stderr.read() == ""
     process.stderr.close()

@@ -62,7 +62,7 @@ def test_another_schema_may_have_any_name(empty: Command) -> None:
 def test_many_may_migrate_at_once(empty: Command) -> None:
     started = [empty.start("migrate") for _ in range(3)]
     for one in started:
-        _, err = one.communicate(timeout=60)
+        _, err = one.communicate(timeout=240)
         assert one.returncode == 0, err
     assert empty("migrate", "--check").code == 0
 

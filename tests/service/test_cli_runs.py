@@ -144,7 +144,7 @@ def test_watch_prints_the_result_and_tells_what_happens(oq: Command) -> None:
         late = oq("enqueue", "post.wait", "--allow-unknown", "--watch", "--timeout", "300ms")
     finally:
         worker.terminate()
-        _, err = worker.communicate(timeout=60)
+        _, err = worker.communicate(timeout=240)
     assert (answer.code, answer.out) == (0, '"sent to a@b.c"\n'), err
     assert "completed" in answer.err
     assert "info: sending  to=a@b.c" in answer.err
@@ -263,7 +263,7 @@ def test_the_reason_of_a_cancel_is_on_the_page_of_a_run_that_ran(oq: Command) ->
             pass
     finally:
         worker.terminate()
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=240)
     assert "Cancelled: wrong tenant" in oq("runs", "show", run_id).out
 
 

@@ -39,12 +39,12 @@ def events(lines: str) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def watching(oq: Command, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """`runs watch`, once it watches."""
+def watching(oq: Command, *arguments: str, says: str = "Watching") -> Iterator[subprocess.Popen[str]]:
+    """`runs watch`, once it says that it watches; it is gone afterwards."""
     process = oq.start("runs", "watch", *arguments)
     try:
         assert process.stderr is not None
-        assert "Watching" in process.stderr.readline()
+        assert says in process.stderr.readline()
         yield process
     finally:
         process.kill()
@@ -56,9 +56,9 @@ def test_one_run_is_told_from_its_beginning_to_its_end_and_the_code_says_how_it_
     failed = add(oq, "post.fail", '{"why": "it rains"}')
     cancelled = add(oq, "post.wait")
     oq("runs", "cancel", cancelled)
-    watch = oq.start("runs", "watch", sent, "--json")
-    oq.work()
-    out, err = watch.communicate(timeout=60)
+    with oq.start("runs", "watch", sent, "--json") as watch:
+        oq.work()
+        out, err = watch.communicate(timeout=240)
     assert watch.returncode == 0, err
     assert events(out) == [(sent, "enqueued"), (sent, "started"), (sent, "completed")]
     page = oq("runs", "watch", sent)
@@ -72,11 +72,9 @@ def test_one_run_is_told_from_its_beginning_to_its_end_and_the_code_says_how_it_
 
 def test_a_run_that_nobody_can_run_is_watched_with_the_reason(oq: Command) -> None:
     waiting = add(oq, "post.send", '{"to": "a@b.c"}')
-    process = oq.start("runs", "watch", waiting)
-    assert process.stderr is not None
-    assert "No worker is alive" in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    with watching(oq, waiting, says="No worker is alive") as process:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=240)
     assert (process.returncode, err) == (130, "")
     assert "enqueued" in out
 
@@ -99,7 +97,7 @@ def test_many_are_told_of_as_they_come_and_only_those_of_the_filter(oq: Command)
         while (new, "completed") not in found:
             found += events(process.stdout.readline())
         process.send_signal(signal.SIGINT)
-        rest, err = process.communicate(timeout=60)
+        rest, err = process.communicate(timeout=240)
         found += events(rest)
     assert (process.returncode, err) == (130, "")
     assert {run for run, _ in found} == {new}
@@ -112,7 +110,7 @@ def test_a_reader_that_goes_away_ends_a_watch_that_has_nothing_to_tell(oq: Comma
     with watching(oq) as process:
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(60) == -signal.SIGPIPE
+        assert process.wait(240) == -signal.SIGPIPE
         assert process.stderr is not None
         assert process.stderr.read() == ""
         process.stdout = None

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import time
+from contextlib import AsyncExitStack
 from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -67,6 +68,8 @@ async def test_statements_are_called_by_name_and_an_unknown_one_offers_the_neare
 
 async def test_no_more_connections_than_allowed_are_opened_and_none_is_reset(empty_dsn: str) -> None:
     async with Database(empty_dsn, max_size=2, application="counted") as database:
+        async with database.connection(), database.connection():
+            pass
         await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.01)") for _ in range(20)))
         rows = await database.fetch(
             "SELECT query FROM pg_stat_activity"
@@ -157,8 +160,8 @@ async def test_closing_waits_for_what_runs_but_not_for_ever(empty_dsn: str) -> N
         while not await connection.fetchval(SLEEPING, "closing"):
             pass
     started = time.monotonic()
-    await database.close(timeout=0.5)
-    assert time.monotonic() - started < 5
+    await database.close(timeout=3)
+    assert time.monotonic() - started < 30
     assert await quick == 1
     with pytest.raises(ConnectionFailed):
         await slow
@@ -187,7 +190,7 @@ async def test_who_is_connected_is_named_and_the_url_has_the_last_word(empty_dsn
         assert await database.fetchval("SHOW application_name") == "openqueue worker 1"
     parts = urlsplit(empty_dsn)
     query = "&".join(
-        filter(None, [parts.query, "application_name=shop", "connect_timeout=5", "keepalives=1"])
+        filter(None, [parts.query, "application_name=shop", "connect_timeout=60", "keepalives=1"])
     )
     async with Database(urlunsplit(parts._replace(query=query))) as database:
         assert await database.fetchval("SHOW application_name") == "shop"
@@ -197,22 +200,22 @@ async def test_a_network_that_swallows_everything_costs_bounded_time_and_one_con
     empty_dsn: str,
 ) -> None:
     other = await asyncpg.connect(empty_dsn)
-    async with Wire(other).laid() as wire, Database(wire.dsn, max_size=1, timeout=0.3) as database:
+    async with Wire(other).laid() as wire, Database(wire.dsn, max_size=1, timeout=2) as database:
         assert await database.fetchval("SELECT 1 + 1") == 2
         wire.cut = True
         started = time.monotonic()
         with pytest.raises(ConnectionFailed, match="No answer"):
             await database.fetchval("SELECT 1 + 1")
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 20
         wire.cut = False
-        assert await database.fetchval("SELECT 1 + 1", timeout=5) == 2
+        assert await database.fetchval("SELECT 1 + 1", timeout=60) == 2
     await other.close()
 
 
 async def refused(dsn: str) -> str:
     """What is said when the database cannot be opened."""
     with pytest.raises(ConnectionFailed) as caught:
-        await Database(dsn, timeout=5).open()
+        await Database(dsn, timeout=60).open()
     return str(caught.value)
 
 
@@ -384,9 +387,10 @@ async def test_connections_that_nobody_uses_go_and_come_again(empty_dsn: str) ->
         " WHERE datname = current_database() AND application_name = 'openqueue idle'"
     )
     watcher = await asyncpg.connect(empty_dsn)
-    async with Database(empty_dsn, application="openqueue idle", idle=0.2) as database, asyncio.timeout(20):
-        sleeping = [database.fetchval("SELECT pg_backend_pid() FROM pg_sleep(0.1)") for _ in range(4)]
-        assert len(set(await asyncio.gather(*sleeping))) == 4
+    async with Database(empty_dsn, application="openqueue idle", idle=0.2) as database, asyncio.timeout(60):
+        async with AsyncExitStack() as stack:
+            used = [await stack.enter_async_context(database.connection()) for _ in range(4)]
+            assert len({await one.fetchval("SELECT pg_backend_pid()") for one in used}) == 4
         while await watcher.fetchval(count):  # noqa: ASYNC110  the server says when they have gone
             await asyncio.sleep(0.02)
         assert await database.fetchval("SELECT 1") == 1

@@ -59,7 +59,7 @@ def program(dsn: str, text: str, first: str = "") -> list[str]:
         cwd=Path.cwd(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
@@ -106,8 +106,8 @@ async def test_it_waits_for_results_and_failures(dsn: str) -> None:
         with openqueue.connect_sync(dsn):
             run = double.enqueue_sync(21)
             with pytest.raises(RunFailed) as failed:
-                refuse.enqueue_sync().result_sync(timeout=10)
-            return run.result_sync(timeout=10), failed.value.error["message"]
+                refuse.enqueue_sync().result_sync(timeout=60)
+            return run.result_sync(timeout=60), failed.value.error["message"]
 
     async with working(dsn, double, refuse):
         assert await asyncio.to_thread(shop) == (42, "no")
@@ -266,11 +266,11 @@ async def test_a_synchronous_task_uses_its_workers_client(dsn: str, monkeypatch:
         with psycopg.connect(dsn) as connection:
             double.options(connection=connection).enqueue_sync(5)
         threads.extend(one.name for one in threading.enumerate() if one.name == "openqueue-background")
-        return child.result_sync(timeout=10)
+        return child.result_sync(timeout=60)
 
     before = [one.name for one in threading.enumerate() if one.name == "openqueue-background"]
     async with working(dsn, parent, double), openqueue.connect(dsn):
-        assert await (await parent.enqueue()).result(timeout=20) == 8
+        assert await (await parent.enqueue()).result(timeout=60) == 8
     assert threads == before
     assert stored_ever(dsn) == 3
 

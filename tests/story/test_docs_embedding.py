@@ -122,7 +122,7 @@ def call(directory: Path, *line: str, **environ: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -165,7 +165,7 @@ def test_the_example_of_fastapi_prints_what_it_should(examples: Path, dsn: str) 
 async def watcher(empty_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(empty_dsn)
     yield connection
-    await connection.close(timeout=5)
+    await connection.close(timeout=60)
 
 
 async def test_the_example_of_django_is_a_project(

@@ -36,7 +36,7 @@ class Loads(HTMLParser):
 
 
 def built(directory: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(LINE, cwd=directory, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(LINE, cwd=directory, capture_output=True, text=True, check=False, timeout=240)
 
 
 def sources(directory: Path) -> Path:

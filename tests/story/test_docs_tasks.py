@@ -54,7 +54,7 @@ def test_the_example_prints_what_it_should(tmp_path: Path, dsn: str) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

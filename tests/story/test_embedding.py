@@ -57,8 +57,8 @@ async def test_it_works_from_the_beginning_of_the_block_to_its_end(dsn: str, db:
     async with Worker(tasks=[double, in_a_thread], database_url=dsn) as worker:
         assert await workers(db) == 1
         run = await double.enqueue(21)
-        assert await run.result(timeout="10s") == 42
-        assert await (await in_a_thread.enqueue(2)).result(timeout="10s") == 6
+        assert await run.result(timeout="60s") == 42
+        assert await (await in_a_thread.enqueue(2)).result(timeout="60s") == 6
         await eventually(lambda: worker.ready, what="a heartbeat")
         assert (await worker.client.get(run.id)).status == "completed"
     assert await workers(db) == 0
@@ -134,7 +134,7 @@ async def test_one_that_runs_is_not_entered_twice_but_may_be_later(dsn: str) -> 
     worker = Worker(tasks=[double], database_url=dsn)
     for _ in range(2):
         async with worker:
-            assert await (await double.enqueue(1)).result(timeout="10s") == 2
+            assert await (await double.enqueue(1)).result(timeout="60s") == 2
             with pytest.raises(RuntimeError, match="runs already"):
                 await worker.run()
 
@@ -149,10 +149,10 @@ async def test_several_work_in_one_process_each_on_its_queues(dsn: str) -> None:
     ):
         slow = await linger.enqueue()
         await began.wait()
-        assert await (await double.enqueue(4)).result(timeout="10s") == 8
+        assert await (await double.enqueue(4)).result(timeout="60s") == 8
         assert await slow.status() == "running"
         go_on.set()
-        assert await slow.result(timeout="10s") == "done"
+        assert await slow.result(timeout="60s") == "done"
         assert fast.ready
     assert [one.task for one in ended] == [linger.name]
 
@@ -170,8 +170,8 @@ async def test_it_finds_the_tasks_where_it_is_told_to_look(
         dirs=[tmp_path / "jobs"], modules=["found_there"], tasks=[double], database_url=dsn
     ) as worker:
         for name in ("found_here.name_it", "found_there.name_it"):
-            assert await (await worker.client.enqueue(name)).result(timeout="10s")
-        assert await (await double.enqueue(4)).result(timeout="10s") == 8
+            assert await (await worker.client.enqueue(name)).result(timeout="60s")
+        assert await (await double.enqueue(4)).result(timeout="60s") == 8
 
 
 async def test_it_stops_when_it_is_told_to(dsn: str) -> None:
@@ -187,7 +187,7 @@ async def test_it_takes_signals_only_where_it_is_asked_to(dsn: str) -> None:
         assert signal.getsignal(signal.SIGTERM) is before
     async with Worker(tasks=[double], database_url=dsn, signals=True) as worker:
         os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait_for(worker.wait(), timeout=10)
+        await asyncio.wait_for(worker.wait(), timeout=60)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -225,7 +225,7 @@ async def test_what_is_set_around_tasks_runs_with_each_of_them_and_not_with_a_ca
     before = set_around(told)
     try:
         async with Worker(tasks=[double], database_url=dsn):
-            assert await (await double.enqueue(4)).result(timeout="10s") == 8
+            assert await (await double.enqueue(4)).result(timeout="60s") == 8
             assert around == ["double"]
             assert await double(1) == 2
             assert around == ["double"]
@@ -265,7 +265,7 @@ async def test_a_worker_beside_an_application_runs_what_it_enqueues(dsn: str) ->
 
     @app.get("/double/{n}")
     async def now(n: int) -> int:
-        return await (await double.enqueue(n)).result(timeout="10s")
+        return await (await double.enqueue(n)).result(timeout="60s")
 
     for _ in range(2):  # a test client starts and ends the application each time
         with TestClient(app) as browser:

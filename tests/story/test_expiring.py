@@ -46,7 +46,7 @@ async def test_it_is_told_as_expired_and_not_as_a_lost_lease(dsn: str, db: async
         )  # such a one is asked for before it begins
         async with working(dsn, late, prepare=prepare) as here:
             with pytest.raises(RunExpired):
-                await run.result(timeout="20s")
+                await run.result(timeout="60s")
             told = await here.wait_for(ExpiredBeforeStart)
     assert (told.run_id, told.task) == (run.id, "late")
     assert here.heard(LeaseWasLost) == []

@@ -64,11 +64,11 @@ async def test_outcomes_do_not_wait_for_a_job_that_is_locked_and_none_is_lost_or
             await db.execute(LOCK, run.id)
             one.go_on.set()
             runs = await client.enqueue_many(quick.item(n) for n in range(300))
-            assert [await run.result(timeout=20) for run in runs] == list(range(300))
+            assert [await run.result(timeout=60) for run in runs] == list(range(300))
             await eventually(lambda: len(here.worker._completer._busy), what="busy")
             assert await run.status() == "running"
             assert not await finished(here, run.id)
-        assert await run.result(timeout=20) == "held"
+        assert await run.result(timeout=60) == "held"
         await eventually(lambda: not here.worker._completer.claims(), what="no claim is in flight")
         assert len([event for event in here.heard(RunFinished) if event.run_id == run.id]) == 1
     assert [event.event for event in await run.events()] == ["enqueued", "started", "log", "completed"]
@@ -86,7 +86,7 @@ async def test_a_cancel_that_commits_while_the_attempt_ends_finds_it_completed(
             assert await db.fetchval("SELECT openqueue.cancel_run($1)", run.id) == "cancelling"
             one.go_on.set()
             await eventually(lambda: len(here.worker._completer._busy), what="busy")
-        assert await run.result(timeout=20) == "held"
+        assert await run.result(timeout=60) == "held"
     assert await db.fetchval("SELECT count(*) FROM openqueue.cancels") == 0
 
 

@@ -70,7 +70,7 @@ async def test_five_hundred_results_take_few_statements_and_enqueues_go_on(
         marked = "SELECT count(*) = 500 FROM openqueue.jobs WHERE awaited"
         await eventually(lambda: db.fetchval(marked), what="all are waited for")
         for number in range(20):
-            assert await (await client.enqueue(quick.item(number))).result(timeout="20s") == number
+            assert await (await client.enqueue(quick.item(number))).result(timeout="60s") == number
         listening = (
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = 'openqueue client listener'"
@@ -100,7 +100,7 @@ async def test_several_may_wait_for_one_run_and_leave(dsn: str) -> None:
 async def test_without_time_to_wait_the_result_of_an_ended_run_is_there(dsn: str) -> None:
     async with counted(dsn) as (client, _), working(dsn, held, quick):
         run = await client.enqueue(quick.item(7))
-        assert await run.result(timeout="20s") == 7
+        assert await run.result(timeout="60s") == 7
         assert await run.result(timeout=0) == 7
         with pytest.raises(TimeoutError, match="has not ended within 0 s"):
             await (await client.enqueue(held.item(1))).result(timeout=0)
@@ -118,7 +118,7 @@ async def test_a_run_that_somebody_has_locked_holds_up_nobody_elses_result(
         await eventually(lambda: here.worker.pulse.running() == 2, what="both run")
         async with db.transaction():
             await db.fetch("SELECT FROM openqueue.jobs WHERE id = $1 FOR UPDATE", locked.id)
-            first, second = (asyncio.create_task(run.result(timeout="30s")) for run in (locked, other))
+            first, second = (asyncio.create_task(run.result(timeout="60s")) for run in (locked, other))
             Gate.opened.set()
             assert await second == 2
             assert not first.done()

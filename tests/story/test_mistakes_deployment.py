@@ -18,13 +18,16 @@ from openqueue import task
 from openqueue.cli.exits import SCHEMA
 from openqueue.db.events import SchemaIsNewer
 from openqueue.errors import ConnectionFailed, SchemaError
+from openqueue.runs import client as client_room
 from openqueue.telemetry.logs import LINES
 from openqueue.worker.events import ServiceStumbled
 from tests.story.mistakes import Mistake, check
 from tests.support.bouncer import MISSING, PROGRAM, Bouncer
 from tests.support.command import Command
+from tests.support.eventually import PATIENCE
 from tests.support.transcript import environment
 from tests.support.worker_here import working
+from tests.support.worker_process import PATIENT
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = (3, 9, 2)
@@ -117,7 +120,7 @@ async def test_a_schema_that_is_newer_and_fits_is_worked_on_with_a_warning(dsn: 
         (told,) = at_work.heard(SchemaIsNewer)
         assert (told.schema, told.migration) == ("openqueue", 9999)
         assert told.known < 9999
-        assert await (await at_work.worker.client.enqueue(ship.item(7))).result("20s") == 7
+        assert await (await at_work.worker.client.enqueue(ship.item(7))).result("60s") == 7
     said = await asyncio.to_thread(here.run, "runs", "list", "--json")
     assert len(said.json) == 1
     assert "Warning: Schema 'openqueue' (migration 9999) is newer than this openqueue" in said.err
@@ -228,14 +231,20 @@ ABSENT = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked up for an error is looked at, not whether it is found at once."""
+    monkeypatch.setattr(client_room, "LOOK", PATIENCE)
+
+
 async def absence(mistake: Mistake, dsn: str, command: Command) -> tuple[str, str]:
     """What the shell says of the enqueue, and Python of the result."""
     assert isinstance(mistake.made, str)
     name, *flags = mistake.made.split()
-    said = await asyncio.to_thread(command.run, "enqueue", name, *flags, "--json")
+    said = await asyncio.to_thread(command.run, "enqueue", name, *flags, "--json", PYTHONPATH=PATIENT)
     assert said.code == mistake.ends, said.err
     assert said.json["outcome"] == "added"
-    plain = await asyncio.to_thread(command.run, "enqueue", name, *flags)
+    plain = await asyncio.to_thread(command.run, "enqueue", name, *flags, PYTHONPATH=PATIENT)
     assert re.fullmatch(r"[0-9a-f-]{36}\n", plain.out)
     assert plain.err == said.err
     assert said.err.startswith("Warning: ")

@@ -18,6 +18,7 @@ from openqueue.events import Events
 from openqueue.telemetry.logs import LINES, Logs
 from openqueue.worker.events import AttemptAbandoned, LoopBlocked, LoopFreed, PlacesWait, ThreadAbandoned
 from openqueue.worker.watchdog import place_of
+from openqueue.worker.worker import Worker
 from tests.story.mistakes import Mistake, check
 from tests.support.eventually import eventually
 from tests.support.worker_here import working
@@ -41,7 +42,7 @@ async def wants_a_number(number: int) -> None: ...
 
 @task(name="run.blocks")
 async def blocks() -> None:
-    time.sleep(1.8)  # noqa: ASYNC251  the mistake itself
+    RELEASED.wait(240)  # the mistake itself
 
 
 @task(name="run.swallows")
@@ -56,13 +57,13 @@ async def swallows() -> None:
 
 @task(name="run.deaf", timeout="100ms", max_attempts=1)
 def deaf() -> None:
-    RELEASED.wait(20)
+    RELEASED.wait(240)
 
 
 @task(name="run.parent")
 async def parent(depth: int = 1) -> str:
     child = parent.item(depth - 1) if depth else gives_an_object.item()
-    return str(await (await enqueue(child)).result("20s"))
+    return str(await (await enqueue(child)).result("60s"))
 
 
 @task(name="run.thread")
@@ -76,7 +77,7 @@ def gives_in_thread() -> None: ...
 
 @task(name="run.elsewhere")
 async def waits_elsewhere() -> None:
-    await (await wants_a_number.options(queue="elsewhere").enqueue(1)).result("20s")
+    await (await wants_a_number.options(queue="elsewhere").enqueue(1)).result("60s")
 
 
 BEGUN, RELEASED, SWALLOWED = threading.Event(), threading.Event(), threading.Event()
@@ -103,7 +104,7 @@ async def test_a_mistake_in_what_a_task_gives_back_fails_the_run_with_the_reason
     async with working(dsn, gives_an_object, gives_too_much) as here:
         run = await here.worker.client.enqueue(mistake.where, {}, allow_unknown=True)
         with pytest.raises(mistake.ends) as caught:
-            await run.result("20s")
+            await run.result("60s")
     check(str(caught.value), mistake)
 
 
@@ -113,19 +114,30 @@ async def test_a_run_whose_deadline_has_passed_expires_and_says_so(dsn: str) -> 
             "run.wants", {"number": 1}, deadline=LONG_AGO, allow_unknown=True
         )
         with pytest.raises(RunExpired, match="deadline"):
-            await run.result("20s")
+            await run.result("60s")
 
 
 async def test_a_task_that_blocks_the_event_loop_is_named_with_the_line_and_how_long_while_it_lasts(
     dsn: str,
 ) -> None:
-    async with working(dsn, blocks) as here:
+    """It blocks until it is told of, and a while longer."""
+
+    def end_when_told(worker: Worker) -> None:
+        def hear(event: LoopBlocked) -> None:
+            if event.task == "run.blocks":
+                time.sleep(0.1)
+                RELEASED.set()
+
+        worker._bus.subscribe(LoopBlocked, hear)
+
+    async with working(dsn, blocks, prepare=end_when_told) as here:
         run = await here.worker.client.enqueue(blocks.item())
-        await run.result("30s")
-        blocked = await here.wait_for(LoopBlocked)
-        freed = await here.wait_for(LoopFreed)
-    assert (blocked.task, blocked.run_id) == ("run.blocks", run.id)
-    assert 1 <= blocked.seconds < freed.seconds
+        await run.result("60s")
+        (blocked,) = [one for one in here.heard(LoopBlocked) if one.task == "run.blocks"]
+        after = here.told.index(blocked)
+        freed = await eventually(lambda: [one for one in here.told[after:] if isinstance(one, LoopFreed)])
+    assert blocked.run_id == run.id
+    assert 1 <= blocked.seconds < freed[0].seconds
     assert "test_mistakes_running.py" in blocked.place
     assert blocked.place.endswith("in blocks")
 
@@ -143,11 +155,11 @@ def test_the_log_of_a_blocked_loop_says_what_to_do(caplog: pytest.LogCaptureFixt
 def test_the_place_of_a_thread_is_the_innermost_line_of_the_program() -> None:
     def wait() -> None:
         BEGUN.set()
-        RELEASED.wait(20)
+        RELEASED.wait(240)
 
     thread = threading.Thread(target=wait)
     thread.start()
-    BEGUN.wait(10)
+    BEGUN.wait(240)
     import sys
 
     assert thread.ident is not None
@@ -189,14 +201,14 @@ async def test_a_run_that_another_worker_may_take_is_waited_for_in_silence(dsn: 
         await eventually(look._all_wait, what="the only place waits")
         assert await look.once() is None
         async with working(dsn, wants_a_number, queues=["elsewhere"]):
-            await run.result("20s")
+            await run.result("60s")
             assert not here.heard(PlacesWait)
 
 
 async def test_a_task_that_swallows_its_cancellation_is_named_at_shutdown(dsn: str) -> None:
     async with working(dsn, swallows, grace="0.1s") as here:
         run = await here.worker.client.enqueue(swallows.item())
-        await asyncio.to_thread(BEGUN.wait, 20)
+        await asyncio.to_thread(BEGUN.wait, 60)
         await here.stopped()
         told = here.heard(AttemptAbandoned)
     assert SWALLOWED.is_set()
@@ -207,7 +219,7 @@ async def test_a_thread_that_does_not_end_is_named_with_the_reason(dsn: str) -> 
     async with working(dsn, deaf) as here:
         run = await here.worker.client.enqueue(deaf.item())
         with pytest.raises(RunFailed, match="longer than its timeout"):
-            await run.result("20s")
+            await run.result("60s")
         told = await here.wait_for(ThreadAbandoned)
         assert (told.task, told.run_id, told.why) == ("run.deaf", run.id, "timeout")
         RELEASED.set()

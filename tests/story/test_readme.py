@@ -96,7 +96,7 @@ async def test_the_commands_for_production_start_a_worker_that_is_well(
     address = worker.partition("--health ")[2]
     async with running(worker.split(), story.directory, story.environment, until="worker started"):
         ask = ["openqueue", "health", "--address", address]
-        await eventually(lambda: succeeds(ask, story), timeout=20, what="the worker is ready")
+        await eventually(lambda: succeeds(ask, story), what="the worker is ready")
 
 
 def succeeds(line: list[str], story: Transcript) -> bool:

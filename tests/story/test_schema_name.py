@@ -46,12 +46,12 @@ async def test_a_schema_of_any_name_works_from_end_to_end(
         ]
         assert runs[1].outcome == "replaced"
         runs[0] = await client.enqueue(greet.item("bob"))
-        assert [await run.result(timeout="20s") for run in runs] == ["hello bob", "hello later"]
+        assert [await run.result(timeout="60s") for run in runs] == ["hello bob", "hello later"]
         assert [event.event for event in await runs[0].events()] == [
             "enqueued", "started", "retried", "started", "completed"
         ]  # fmt: skip
         assert await runs[0].retry() == "ready"
-        assert await runs[0].result(timeout="20s") == "hello bob"
+        assert await runs[0].result(timeout="60s") == "hello bob"
         waiting = await client.enqueue(greet.options(delay="1h").item("x"))
         assert await waiting.cancel() == "cancelled"
     other = Engine(db, schema=name)

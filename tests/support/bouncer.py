@@ -116,7 +116,7 @@ class Bouncer:
             group=account.gid if account.foreign else None,
             extra_groups=[] if account.foreign else None,
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self._answers():
             assert self._process.poll() is None, self.log
             assert time.monotonic() < deadline, self.log
@@ -128,7 +128,7 @@ class Bouncer:
         if process is not None:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGKILL)
-            process.wait(timeout=20)
+            process.wait(timeout=240)
         for left in self._directory.glob(".s.PGSQL.*"):
             left.unlink()
 

@@ -14,6 +14,7 @@ import pytest
 
 import openqueue
 from openqueue.cli.main import main
+from tests.support.eventually import PATIENCE
 
 __all__ = ["TASKS", "Answer", "Command"]
 
@@ -96,8 +97,12 @@ class Command:
 
     def run(self, *arguments: str, **env: str) -> Answer:
         """Call it as a process of its own, to its end."""
-        process = self.start(*arguments, **env)
-        out, err = process.communicate(timeout=60)
+        with self.start(*arguments, **env) as process:
+            try:
+                out, err = process.communicate(timeout=2 * PATIENCE)
+            except BaseException:
+                process.kill()  # or it and its streams would fail a test that comes later
+                raise
         return Answer(process.returncode, out, err)
 
     def work(self) -> None:

@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+PATIENCE = 120.0
+"""Seconds that a test waits for what must come. It is no promise of anybody's: a busy machine takes long."""
+
 
 async def eventually(
-    look: Callable[[], Any], *, timeout: float = 10.0, every: float = 0.01, what: str = ""
+    look: Callable[[], Any], *, timeout: float = PATIENCE, every: float = 0.01, what: str = ""
 ) -> Any:
     """The first answer of `look` that is true. Fails, saying the last one, when there is none in time."""
     deadline = time.monotonic() + timeout

@@ -42,3 +42,4 @@ class FleetProcess(WorkerProcess):
             with suppress(ValueError):
                 self.told.append(json.loads(line))
             self._more.set()
+        self._more.set()

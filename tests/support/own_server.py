@@ -71,7 +71,7 @@ class OwnServer:
     def start(self) -> None:
         """Start it and wait until it takes connections, also just after it was killed."""
         account, data = self._place.account, self._place.data(self._binaries.major)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             prepare(data, self._binaries, account)
             self._place.make_sockets()
@@ -110,7 +110,7 @@ class OwnServer:
         if process is not None:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
-            process.wait(timeout=60)
+            process.wait(timeout=240)
 
     def _is_up(self, data: Path, deadline: float) -> bool:
         assert self._process is not None
@@ -118,7 +118,7 @@ class OwnServer:
             if guardian.is_ready(data):
                 return True
             time.sleep(0.005)
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=240)
         return False
 
     def _options(self) -> list[str]:

@@ -121,7 +121,7 @@ def die(how: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-@task(name="process.timeless", executor="process", timeout="300ms", max_attempts=1)
+@task(name="process.timeless", executor="process", timeout="3s", max_attempts=1)
 def timeless(file: str, deaf: bool) -> None:
     _wait(file, deaf=deaf)
 

@@ -27,7 +27,12 @@ URL = "OPENQUEUE_TEST_DATABASE_URL"
 CONTAINERS = "OPENQUEUE_TEST_CONTAINERS"
 IMAGE = "OPENQUEUE_TEST_IMAGE"
 
-SETTINGS = {**FAST, "shared_buffers": "256MB", "max_prepared_transactions": "10"}
+SETTINGS = {
+    **FAST,
+    "shared_buffers": "256MB",
+    "max_prepared_transactions": "50",
+    "autovacuum": "off",  # it comes when it likes: plans, locks and dead rows would differ from run to run
+}
 _PREFIX = "openqueue-tests-"
 _MEMORY = Path("/dev/shm")
 

@@ -45,7 +45,7 @@ class Terminal:
         """Press keys; `\\t` is Tab, `\\x01` Ctrl-A."""
         os.write(self._controller, keys.encode())
 
-    def read_until(self, pattern: str, *, timeout: float = 30.0) -> re.Match[str]:
+    def read_until(self, pattern: str, *, timeout: float = 60.0) -> re.Match[str]:
         """Read until it is there, in what was written since the last that was found."""
         deadline = time.monotonic() + timeout
         while not (found := re.search(pattern, self.text)):

@@ -92,13 +92,11 @@ async def running(
     log = directory.parent / f"{directory.name}.log"
     process = start(line, directory, environ, log)
     try:
-        await eventually(
-            lambda: process.poll() is not None or until in log.read_text(), timeout=60, what=until
-        )
+        await eventually(lambda: process.poll() is not None or until in log.read_text(), what=until)
         assert process.poll() is None, log.read_text()
         yield
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) in (0, 130), log.read_text()
+        assert process.wait(timeout=240) in (0, 130), log.read_text()
     finally:
         process.kill()
         process.wait()
@@ -141,7 +139,7 @@ class Transcript:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert done.returncode == 0, f"$ {command}\n{done.stdout}"

@@ -15,7 +15,7 @@ from openqueue.settings import load_settings
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.task import Task
 from openqueue.worker.worker import Worker
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 
 E = TypeVar("E", bound=Event)
 
@@ -34,7 +34,7 @@ class WorkerHere:
     def heard(self, kind: type[E]) -> list[E]:
         return [one for one in self.told if isinstance(one, kind)]
 
-    async def wait_for(self, kind: type[E], *, count: int = 1, timeout: float = 10.0) -> E:
+    async def wait_for(self, kind: type[E], *, count: int = 1, timeout: float = PATIENCE) -> E:
         await eventually(lambda: len(self.heard(kind)) >= count, timeout=timeout, what=kind.__name__)
         return self.heard(kind)[count - 1]
 
@@ -66,6 +66,9 @@ async def working(
                 what="connected",
             )
             yield here
+        except BaseException:
+            print(f"{worker.name} told:", *told[-60:], sep="\n")
+            raise
         finally:
             stop.set()
             await asyncio.wait([ending])

@@ -9,25 +9,40 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.eventually import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = "tests.support.crash_tasks"
+PATIENT = os.pathsep.join([str(ROOT), str(Path(__file__).parent / "patient")])
+"""The PYTHONPATH of a process that has time."""
 
 
 class WorkerProcess:
-    """`settings` are openqueue's, by their names. What the worker and its tasks tell is in `told`."""
+    """`settings` are openqueue's, by their names. What the worker and its tasks tell is in `told`.
+
+    A `patient` one has a minute for what others have a second for: threads that are told to end, the last
+    release of its jobs.
+    """
 
     def __init__(
-        self, dsn: str, *, once: bool = False, modules: tuple[str, ...] = (TASKS,), **settings: Any
+        self,
+        dsn: str,
+        *,
+        once: bool = False,
+        patient: bool = False,
+        modules: tuple[str, ...] = (TASKS,),
+        **settings: Any,
     ) -> None:
         self._arguments = [*(["--once"] if once else []), *modules]
         given = {f"OPENQUEUE_{name.upper()}": str(value) for name, value in settings.items()}
         clean = {name: value for name, value in os.environ.items() if not name.startswith("OPENQUEUE_")}
-        self._environment = {**clean, "PYTHONPATH": str(ROOT), "OPENQUEUE_DATABASE_URL": dsn, **given}
+        path = PATIENT if patient else str(ROOT)
+        self._environment = {**clean, "PYTHONPATH": path, "OPENQUEUE_DATABASE_URL": dsn, **given}
         self.told: list[dict[str, Any]] = []
         self.errors = ""
         self._more = asyncio.Event()
@@ -82,14 +97,14 @@ class WorkerProcess:
             self.signal(signal.SIGTERM)
         return not self.alive
 
-    async def ended(self, timeout: float) -> int:
+    async def ended(self, timeout: float = PATIENCE) -> int:
         """Its exit code, once it has ended; negative for a signal."""
         async with asyncio.timeout(timeout):
             code = await self._process.wait()
         await asyncio.gather(*self._readers)
         return code
 
-    async def stop(self, timeout: float = 15.0) -> int:
+    async def stop(self, timeout: float = PATIENCE) -> int:
         """SIGTERM, and its exit code."""
         self.signal(signal.SIGTERM)
         return await self.ended(timeout)
@@ -103,11 +118,14 @@ class WorkerProcess:
         ]
 
     async def wait_for(
-        self, event: str, *, count: int = 1, timeout: float = 20.0, **fields: object
+        self, event: str, *, count: int = 1, timeout: float = PATIENCE, **fields: object
     ) -> dict[str, Any]:
         """The `count`th event of this kind with these fields, now or as soon as it is told."""
         deadline = time.monotonic() + timeout
         while len(found := self.heard(event, **fields)) < count:
+            assert not all(reader.done() for reader in self._readers), (
+                f"{event} {fields} was told {len(found)} times, not {count}: the process has ended"
+            )
             self._more.clear()
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):
@@ -130,23 +148,21 @@ class WorkerProcess:
             with suppress(ValueError):
                 self.told.append(json.loads(line))
             self._more.set()
+        self._more.set()
 
     async def _read_errors(self) -> None:
         assert self._process.stderr is not None
         async for line in self._process.stderr:
             self.errors += line.decode(errors="replace")
+        self._more.set()
 
 
 @asynccontextmanager
 async def workers(count: int, dsn: str, **settings: Any) -> AsyncIterator[list[WorkerProcess]]:
     """Several at once, all of them started."""
     made = [WorkerProcess(dsn, **{"name": f"worker-{number}", **settings}) for number in range(count)]
-    try:
+    async with AsyncExitStack() as stack:
         for one in made:
-            await one.__aenter__()
+            await stack.enter_async_context(one)
         await asyncio.gather(*(one.started() for one in made))
         yield made
-    finally:
-        for one in made:
-            if hasattr(one, "_process"):
-                await one.__aexit__(None, None, None)

@@ -120,7 +120,7 @@ class Stage:
             in_queue=self.places.in_queue, namespace="default", poll=poll, emit=self.events.append,
         )  # fmt: skip
 
-    async def until(self, true: Callable[[], bool], seconds: float = 10) -> None:
+    async def until(self, true: Callable[[], bool], seconds: float = 60) -> None:
         """Run the producer until something is true of its calls."""
         running = asyncio.create_task(self.producer.run())
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -214,23 +215,24 @@ async def test_a_job_goes_with_the_transaction_and_its_options(shop: Engine) -> 
 async def test_the_condition_and_the_enqueue_have_the_rights_of_who_writes(
     shop: Engine, another: Another
 ) -> None:
-    await add(shop, "when_sql => 'current_user = ''writer'''")
+    role = f"writer_{uuid4().hex[:8]}"  # roles are the server's, which tests share
+    await add(shop, f"when_sql => 'current_user = ''{role}'''")
     writer = await another()
-    for text in ("CREATE ROLE writer", "GRANT INSERT ON public.orders TO writer"):
+    for text in (f"CREATE ROLE {role}", f"GRANT INSERT ON public.orders TO {role}"):
         await shop.sql(text)
     try:
-        await writer.db.execute("SET ROLE writer")
+        await writer.db.execute(f"SET ROLE {role}")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await writer.db.execute("INSERT INTO public.orders VALUES (1)")
-        await shop.sql("GRANT USAGE ON SCHEMA openqueue TO writer")
-        await shop.sql("GRANT ALL ON ALL TABLES IN SCHEMA openqueue TO writer")
-        await shop.sql("GRANT ALL ON ALL SEQUENCES IN SCHEMA openqueue TO writer")
+        await shop.sql(f"GRANT USAGE ON SCHEMA openqueue TO {role}")
+        await shop.sql(f"GRANT ALL ON ALL TABLES IN SCHEMA openqueue TO {role}")
+        await shop.sql(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA openqueue TO {role}")
         await writer.db.execute("INSERT INTO public.orders VALUES (1)")
         assert len(await taken(shop)) == 1
     finally:
         await writer.db.execute("RESET ROLE")
-        await shop.sql("DROP OWNED BY writer")
-        await shop.sql("DROP ROLE writer")
+        await shop.sql(f"DROP OWNED BY {role}")
+        await shop.sql(f"DROP ROLE {role}")
 
 
 async def test_what_no_longer_fits_says_which_trigger_and_what_to_do(shop: Engine) -> None:

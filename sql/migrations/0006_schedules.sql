@@ -37,7 +37,8 @@ CREATE TABLE :schema.schedules (
     seen_at      timestamptz,
     paused_until timestamptz,
     pause_reason text,
-    cursor_at    timestamptz NOT NULL,
+    since_at     timestamptz NOT NULL,
+    cursor_at    timestamptz,
     fired        bigint NOT NULL DEFAULT 0,
     next_at      timestamptz,
     waiting      jsonb,
@@ -51,7 +52,7 @@ CREATE TABLE :schema.schedules (
     CHECK ((cron IS NULL) <> (every IS NULL))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE :schema.schedules IS
-    'One row a schedule: its rule, what each tick enqueues, and where it stands. cursor_at: the time up to which ticks have been decided. next_at: the next one, as the leader has computed it. fired: runs made on time. waiting: the tick that waits until the run before it has ended (overlap queue). invalid: why nothing can be computed of it. revision: changes with each edit. Declarative ones are owned by the code; seen_at: when a worker last published them.';
+    'One row a schedule: its rule, what each tick enqueues, and where it stands. since_at: when it was made, its rule edited, or it was resumed; it has missed nothing before. cursor_at: the last time of it that was decided. next_at: the next one, as the leader has computed it. fired: runs made on time. waiting: the tick that waits until the run before it has ended (overlap queue). invalid: why nothing can be computed of it. revision: changes with each edit. Declarative ones are owned by the code; seen_at: when a worker last published them.';
 
 -- No foreign key: what a schedule did outlives it.
 CREATE TABLE :schema.schedule_ticks (

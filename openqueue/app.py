@@ -10,6 +10,8 @@ from typing import Any, Final
 from openqueue import __version__
 from openqueue.clients import client_of, database_of, listener_of, use_settings
 from openqueue.events import Events
+from openqueue.scheduler.declared import DeclaredSchedules
+from openqueue.scheduler.scheduler import Scheduler
 from openqueue.settings import Settings
 from openqueue.tasks.discovery import discover
 from openqueue.tasks.lifespans import Lifespan, declared_lifespans
@@ -58,9 +60,10 @@ async def open_worker(
         database_of(settings, bus, "openqueue worker", idle=idle) as database,
         client_of(settings, database, bus) as client,
     ):
+        listener = listener_of(settings, database, bus, "openqueue listener")
         yield Worker(
             database,
-            listener_of(settings, database, bus, "openqueue listener"),
+            listener,
             found,
             client=client,
             namespace=settings.namespace,
@@ -74,6 +77,8 @@ async def open_worker(
                 (*declared_lifespans(), *lifespans),
                 processes_of(settings),
             ),
+            duties=(Scheduler(database, listener, settings.namespace, bus.emit),),
+            beside=(DeclaredSchedules(database, found, settings.namespace, bus.emit),),
         )
 
 

@@ -24,6 +24,7 @@ from openqueue.tasks.checks import (
     check_whole,
 )
 from openqueue.tasks.middleware import Middleware, check_middleware
+from openqueue.tasks.scheduled import Scheduled, scheduled_words
 
 __all__ = ["NO_OPTIONS", "EnqueueOptions", "EnqueueWords", "TaskOptions", "TaskWords"]
 
@@ -49,6 +50,13 @@ class TaskWords(TypedDict, total=False):
     description: str
     executor: Literal["thread", "process"]
     middleware: Iterable[Middleware]
+    cron: str
+    every: Duration
+    timezone: str
+    overlap: Literal["allow", "skip", "queue", "cancel_previous"]
+    catch_up: int
+    jitter: Duration
+    input: Mapping[str, Any]
 
 
 class EnqueueWords(TypedDict, total=False):
@@ -84,6 +92,7 @@ class TaskOptions:
     aliases       names it was once enqueued under
     executor      where a `def` task runs: in a 'thread' (None), or in a 'process' of its own
     middleware    what is done around its attempts, inside that of the worker
+    scheduled     when it runs by itself, if it does: `cron`, `every`, `timezone`, `overlap`, `catch_up`, `jitter`, `input`
     """
 
     name: str | None = None
@@ -101,12 +110,15 @@ class TaskOptions:
     description: str = ""
     executor: Literal["thread", "process"] | None = None
     middleware: tuple[Middleware, ...] = ()
+    scheduled: Scheduled | None = None
 
     @classmethod
     def of(cls, **given: Any) -> TaskOptions:
         """Check what was written in `@task(...)`. Raises InvalidOption, naming the option."""
-        check_known(given, _TASK_CHECKS, _LATER_FOR_TASKS, "@task")
-        return cls(**_checked(given, _TASK_CHECKS))
+        schedule = scheduled_words(given)
+        rest = {option: value for option, value in given.items() if option not in schedule}
+        check_known(rest, _TASK_CHECKS, _LATER_FOR_TASKS, "@task")
+        return cls(**_checked(rest, _TASK_CHECKS), scheduled=Scheduled.of(**schedule))
 
     def describe(self) -> dict[str, Any]:
         """The options as JSON, for the catalogue; durations in seconds."""
@@ -237,7 +249,6 @@ _ENQUEUE_CHECKS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 _LATER_FOR_TASKS = {
-    **dict.fromkeys(("cron", "every", "timezone", "overlap", "catch_up", "jitter", "input"), "schedules"),
     **dict.fromkeys(("concurrency", "concurrency_key", "rate"), "limits"),
     "batch": "batches",
 }

@@ -10,12 +10,13 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 from openqueue.cluster.lanes import UnusedLanes
+from openqueue.cluster.leader import Leader
 from openqueue.cluster.members import Member
 from openqueue.cluster.partitions import Partitions
 from openqueue.cluster.rescuer import Rescuer
@@ -26,7 +27,7 @@ from openqueue.db.target import Target
 from openqueue.events import Events
 from openqueue.runs.client import Client
 from openqueue.runs.outcomes import Outcome
-from openqueue.service import running
+from openqueue.service import Service, running
 from openqueue.tasks.enqueuer import using
 from openqueue.tasks.registry import Registry
 from openqueue.worker.completer import Completer
@@ -54,7 +55,8 @@ class Worker:
     """Runs the tasks of a registry until told to stop.
 
     `database` is open and stays its owner's. `queues`: those to work on, each with the most to run of it at
-    once or None; None: all. `name` shows in lists; by default host and process id.
+    once or None; None: all. `name` shows in lists; by default host and process id. `duties` run while it
+    leads its namespace, `beside` while it takes in work.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Worker:
         bus: Events | None = None,
         version: str = "",
         surroundings: Surroundings | None = None,
+        duties: Sequence[Service] = (),
+        beside: Sequence[Service] = (),
     ) -> None:
         self.id: UUID = uuid4()
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
@@ -83,6 +87,8 @@ class Worker:
         self._limits = limits or Limits()
         self._bus = bus or Events()
         self._surroundings = surroundings or Surroundings()
+        self._beside = tuple(beside)
+        self._leader = Leader(database, listener, self.id, namespace, self._bus.emit, duties=duties)
         self._member = Member(
             database,
             self.id,
@@ -158,7 +164,10 @@ class Worker:
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
-                running(*self._producers, *self._watches, self._doorbell, self._rescuer, *self._upkeep),
+                running(
+                    *(*self._producers, *self._watches, self._doorbell),
+                    *(self._rescuer, *self._upkeep, *self._beside, self._leader),
+                ),
             ):
                 queues, places = tuple(self._queues or ()), self._limits.concurrency
                 self._bus.emit(WorkerStarted(self.id, self.name, len(self._registry), queues, places))

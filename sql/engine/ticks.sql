@@ -197,7 +197,8 @@ END $$;
 COMMENT ON FUNCTION :schema.fire_ticks(text, jsonb) IS
     'Decide what is due of some schedules and enqueue it: the leader''s call. One row a tick: fired | waiting | overlap | failed | repeated | stale | moved.';
 
--- Enqueue the ticks that have waited for the run before them (overlap queue), where it is over. Answers (key, at, run).
+-- Enqueue the ticks that have waited for the run before them (overlap queue), where it is over. Answers (key, at, run); run is
+-- null where the tick was decided otherwise meanwhile, or could not be enqueued.
 CREATE OR REPLACE FUNCTION :schema.release_ticks(namespace text)
 RETURNS TABLE (key text, at timestamptz, run_id uuid) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET search_path = pg_catalog AS $$
@@ -211,16 +212,18 @@ BEGIN
     LOOP
         CONTINUE WHEN s.overlap = 'queue' AND cardinality(:schema.unfinished_ticks(s.namespace, s.key)) > 0;
         UPDATE :schema.schedules o SET waiting = NULL WHERE o.namespace = s.namespace AND o.key = s.key;
-        CONTINUE WHEN EXISTS (SELECT FROM :schema.schedule_ticks t
-                              WHERE t.namespace = s.namespace AND t.schedule = s.key AND t.at = (s.waiting ->> 'at')::timestamptz);
+        ids := '{}';
         BEGIN
-            ids := :schema.enqueue_ticks(s.namespace, ARRAY[s.key], ARRAY[s.waiting]);
-            RETURN QUERY SELECT s.key, (s.waiting ->> 'at')::timestamptz, ids[1];
+            IF NOT EXISTS (SELECT FROM :schema.schedule_ticks t
+                           WHERE t.namespace = s.namespace AND t.schedule = s.key AND t.at = (s.waiting ->> 'at')::timestamptz) THEN
+                ids := :schema.enqueue_ticks(s.namespace, ARRAY[s.key], ARRAY[s.waiting]);
+            END IF;
         EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
             INSERT INTO :schema.schedule_ticks (namespace, schedule, at, fired_at, skipped, error)
             VALUES (s.namespace, s.key, (s.waiting ->> 'at')::timestamptz, clock_timestamp(), 'failed', SQLERRM) ON CONFLICT DO NOTHING;
             UPDATE :schema.schedules o SET last_error = SQLERRM, failed_at = clock_timestamp() WHERE o.namespace = s.namespace AND o.key = s.key;
         END;
+        RETURN QUERY SELECT s.key, (s.waiting ->> 'at')::timestamptz, ids[1];
     END LOOP;
 END $$;
 

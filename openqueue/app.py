@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from openqueue import __version__
 from openqueue.clients import client_of, database_of, listener_of, use_settings
+from openqueue.cluster.lanes import UnusedLanes
+from openqueue.cluster.partitions import Partitions
 from openqueue.events import Events
 from openqueue.scheduler.declared import DeclaredSchedules
 from openqueue.scheduler.scheduler import Scheduler
@@ -78,7 +80,11 @@ async def open_worker(
                 processes_of(settings),
             ),
             duties=(Scheduler(database, listener, settings.namespace, bus.emit),),
-            beside=(DeclaredSchedules(database, found, settings.namespace, bus.emit),),
+            beside=(
+                DeclaredSchedules(database, found, settings.namespace, bus.emit),
+                Partitions(database, bus.emit),
+                UnusedLanes(database, bus.emit),
+            ),
         )
 
 

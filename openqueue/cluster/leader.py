@@ -1,9 +1,10 @@
 """Elects the one worker of a namespace that does what must be done once: its duties run while it leads.
 
-Who leads holds a session advisory lock on the listening session, and renews a row (`sql/engine/leader.sql`). A
-process that is killed loses the lock with its session; one that is frozen lets the row run out, and whoever
-finds that ends its session. Where there is no listening session, behind a pooler, the row alone decides.
-Two may believe to lead for a moment, as a frozen one that goes on: every duty must bear that.
+Who leads holds a session advisory lock on the listening session, and renews a row (theory above
+`sql/engine/leader.sql`). A process that is killed loses the lock with its session; one that is frozen lets
+the row run out, and whoever finds that ends its session. Where there is no listening session, behind a
+pooler, the row alone decides. Two may believe to lead for a moment, as a frozen one that goes on: every
+duty must bear that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The schedules that tasks declare: checked before a worker starts, published when it has, and seen to be alive."""
+"""The schedules that tasks declare: checked before a worker starts, and published when it has."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import random
 from hashlib import sha256
 from typing import Any, Final
 
-from openqueue.codec import encode
 from openqueue.cluster.events import DutyFailed
+from openqueue.codec import encode
 from openqueue.db.pool import Database
 from openqueue.errors import InvalidArguments, InvalidOption, OpenQueueError
 from openqueue.events import Emit

@@ -70,7 +70,7 @@ class Entry:
         self._ready: Advance | None = None
 
     def due_at(self, now: datetime) -> datetime | None:
-        """When to look at it: its next tick, the end of its pause, at once if the next tick is unknown, never."""
+        """When to look at it: its next tick, the end of its pause, at once if that is unknown, never."""
         paused: datetime | None = self.row["paused_until"]
         if self.over or paused == FOREVER:
             return None

@@ -55,14 +55,14 @@ class Firing:
         self._batch = batch
 
     async def fire(self, sent: Sequence[Sent]) -> list[Answer]:
-        """Store what was sent, in batches. Raises ConnectionFailed or SchemaError; the rest is then unknown."""
+        """Store what was sent, in batches. Raises ConnectionFailed, SchemaError; the rest is then unknown."""
         answers: list[Answer] = []
         for start in range(0, len(sent), self._batch):
             answers += await self._halving(sent[start : start + self._batch])
         return answers
 
     async def _halving(self, sent: Sequence[Sent]) -> list[Answer]:
-        """As one statement; if that is refused, as two, until the one at fault is alone: then it is told why."""
+        """As one statement; if that is refused, as two, until the one at fault is alone and told why."""
         try:
             return await self._once(sent)
         except (ConnectionFailed, SchemaError):

@@ -101,7 +101,7 @@ class Scheduler:
                 unsubscribe()
 
     async def once(self) -> int:
-        """Take in what has changed, fire what is due, then wait for more; answers how many schedules were due."""
+        """Take in what has changed, fire what is due, or wait for it; answers how many were due."""
         self._told.clear()
         await self._take_in()
         now = self._clock.now()
@@ -129,7 +129,7 @@ class Scheduler:
             await self._release()
 
     async def _look(self) -> None:
-        """At everything: the clock, the revisions of all schedules, those that nobody publishes any longer."""
+        """At everything: the clock, all revisions, and those schedules that nobody publishes any longer."""
         self._look_at_all = False
         self._looked = time.monotonic()
         try:
@@ -158,7 +158,7 @@ class Scheduler:
             self._put(Entry(row), now)
 
     def _put(self, entry: Entry, now: datetime) -> None:
-        """Keep what was read. If it stands where it stood when it could not be moved, that is tried less often."""
+        """Keep what was read. What stands where it stood when it could not be moved is tried less often."""
         before = self._table.entries.get(entry.key)
         pause = None
         if (

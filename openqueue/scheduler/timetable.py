@@ -1,4 +1,4 @@
-"""Which schedules are due when: two heaps, one of times to fire and one of times to plan ahead. No clock in it."""
+"""Which schedules are due when: a heap of times to fire, and one of times to plan ahead. No clock in it."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class TaskOptions:
     aliases       names it was once enqueued under
     executor      where a `def` task runs: in a 'thread' (None), or in a 'process' of its own
     middleware    what is done around its attempts, inside that of the worker
-    scheduled     when it runs by itself, if it does: `cron`, `every`, `timezone`, `overlap`, `catch_up`, `jitter`, `input`
+    scheduled     when it runs by itself: cron, every, timezone, overlap, catch_up, jitter, input
     """
 
     name: str | None = None

@@ -24,8 +24,8 @@ class Scheduled:
 
     cron, every   an expression, or an interval; one of them
     timezone      whose wall clock `cron` is about
-    overlap       what becomes of a tick while a run of the schedule is unfinished: 'allow', 'skip', 'queue' (one
-                  waits) or 'cancel_previous'
+    overlap       what becomes of a tick while a run of the schedule is unfinished: 'allow', 'skip',
+                  'queue' (one waits) or 'cancel_previous'
     catch_up      how many of the newest missed ticks run after a downtime
     jitter        the most that a run is delayed
     input         its arguments
@@ -41,7 +41,7 @@ class Scheduled:
 
     @classmethod
     def of(cls, **given: Any) -> Scheduled | None:
-        """Check what was written in `@task(...)`; None for nothing. Raises InvalidOption, naming the option."""
+        """Check what was written in `@task(...)`; None for nothing. Raises InvalidOption."""
         words = {
             option: _CHECKS[option](value, option) for option, value in given.items() if value is not None
         }

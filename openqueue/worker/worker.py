@@ -15,10 +15,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from openqueue.cluster.lanes import UnusedLanes
 from openqueue.cluster.leader import Leader
 from openqueue.cluster.members import Member
-from openqueue.cluster.partitions import Partitions
 from openqueue.cluster.rescuer import Rescuer
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
@@ -45,6 +43,7 @@ from openqueue.worker.limits import Limits
 from openqueue.worker.producer import Claims, Producer
 from openqueue.worker.standstill import Standstill
 from openqueue.worker.starter import Starter
+from openqueue.worker.stopping import first_of
 from openqueue.worker.surroundings import Surroundings
 from openqueue.worker.watchdog import Watchdog
 
@@ -83,11 +82,11 @@ class Worker:
         self._registry = registry
         self._client = client or Client(database, namespace=namespace)
         self._namespace = namespace
-        self._queues = dict(queues) if queues else None
+        self._queues = dict(queues or {}) or None
         self._limits = limits or Limits()
         self._bus = bus or Events()
         self._surroundings = surroundings or Surroundings()
-        self._beside = tuple(beside)
+        self._beside: list[Service] = [*beside]
         self._leader = Leader(database, listener, self.id, namespace, self._bus.emit, duties=duties)
         self._member = Member(
             database,
@@ -95,7 +94,7 @@ class Worker:
             namespace=namespace,
             name=self.name,
             version=version,
-            queues=list(queues) if queues else None,
+            queues=list(queues or ()) or None,
             concurrency=self._limits.concurrency,
         )
         self._assemble()
@@ -139,12 +138,7 @@ class Worker:
     async def drain(self, stop: asyncio.Event | None = None) -> None:
         """Work until nothing is ready (or `stop` is set), then finish; what is scheduled is left."""
         async with self._rings():
-            ends = [asyncio.create_task(self._quiet()), asyncio.create_task((stop or asyncio.Event()).wait())]
-            try:
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for one in ends:
-                    one.cancel()
+            await first_of(self._quiet(), (stop or asyncio.Event()).wait())
 
     async def _quiet(self) -> None:
         """Return once all that was claimed is stored and a look everywhere after that finds nothing."""
@@ -164,10 +158,7 @@ class Worker:
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
-                running(
-                    *(*self._producers, *self._watches, self._doorbell),
-                    *(self._rescuer, *self._upkeep, *self._beside, self._leader),
-                ),
+                running(*self._producers, *self._watches, *self._beside, self._leader),
             ):
                 queues, places = tuple(self._queues or ()), self._limits.concurrency
                 self._bus.emit(WorkerStarted(self.id, self.name, len(self._registry), queues, places))
@@ -193,9 +184,8 @@ class Worker:
             bus=bus,
             surroundings=self._surroundings,
         )
-        self._doorbell = Doorbell(
-            self._database, self.id, self._namespace, list(self._queues) if self._queues else None, bus.emit
-        )
+        queues = list(self._queues or ()) or None
+        self._doorbell = Doorbell(self._database, self.id, self._namespace, queues, bus.emit)
         self._claims = Claims()
         self._pools: list[Inflight] = []
         self._producers: list[Producer] = []
@@ -206,7 +196,7 @@ class Worker:
         self._add_pool([name for name, task in every if task.in_process], limits.processes)
         self._control = Control(self.id, self._pools, self._completer, bus.emit)
         self.pulse = Pulse(claims=self._claims_in_flight, running=self._count_running)
-        self._rescuer = Rescuer(
+        rescuer = Rescuer(
             self._database,
             self.id,
             bus.emit,
@@ -214,7 +204,7 @@ class Worker:
             gone=timedelta(seconds=limits.gone),
             frozen=timedelta(seconds=limits.lease),
         )
-        self._upkeep = Partitions(self._database, bus.emit), UnusedLanes(self._database, bus.emit)
+        self._beside = [self._doorbell, rescuer, *self._beside]
         self._listener.subscribe(self._doorbell.hear)
         self._listener.subscribe(self._control.hear)
         self._listener.on_connected(self._doorbell.look)

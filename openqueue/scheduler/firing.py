@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +16,11 @@ from openqueue.scheduler.entry import Advance, Entry
 
 __all__ = ["Answer", "Firing", "Sent"]
 
-BATCH: Final = 500
-"""Schedules in one statement: it is one transaction, so the last is out with the first."""
+BATCH: Final = 250
+"""Schedules in one statement, which is one transaction."""
+
+AT_ONCE: Final = 2
+"""Statements at a time, each on a connection of the pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,26 @@ class Firing:
         self._database = database
         self._namespace = namespace
         self._batch = batch
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def fire(self, sent: Sequence[Sent]) -> list[Answer]:
-        """Store what was sent, in batches. Raises ConnectionFailed, SchemaError; the rest is then unknown."""
+    async def fire(self, sent: Sequence[Sent]) -> tuple[list[Answer], OpenQueueError | None]:
+        """Store what was sent, a few batches at a time; answers what is known, and why not all of it is."""
+        batches = [sent[start : start + self._batch] for start in range(0, len(sent), self._batch)]
+        told = await asyncio.gather(*map(self._in_turn, batches), return_exceptions=True)
         answers: list[Answer] = []
-        for start in range(0, len(sent), self._batch):
-            answers += await self._halving(sent[start : start + self._batch])
-        return answers
+        failure: OpenQueueError | None = None
+        for one in told:
+            if isinstance(one, OpenQueueError):
+                failure = failure or one
+            elif isinstance(one, BaseException):
+                raise one
+            else:
+                answers += one
+        return answers, failure
+
+    async def _in_turn(self, sent: Sequence[Sent]) -> list[Answer]:
+        async with self._turns:
+            return await self._halving(sent)
 
     async def _halving(self, sent: Sequence[Sent]) -> list[Answer]:
         """As one statement; if that is refused, as two, until the one at fault is alone and told why."""

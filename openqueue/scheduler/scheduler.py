@@ -208,9 +208,11 @@ class Scheduler:
         unsure = {one.entry.key for one in (*prompt, *patient)}
         try:
             for group in (prompt, patient):
-                answers = await self._firing.fire(group)
+                answers, failure = await self._firing.fire(group)
                 self._settle(answers)
-                unsure -= {one.entry.key for one in group}
+                unsure -= {one.sent.entry.key for one in answers}
+                if failure is not None:
+                    raise failure
         finally:
             self._changed |= unsure  # what became of them is not known: they are read anew
 

@@ -52,7 +52,7 @@ END $$;
 -- keys, and store the ticks. Called by who holds the rows of the schedules; all or nothing. Answers the runs' ids.
 CREATE OR REPLACE FUNCTION :schema.enqueue_ticks(namespace text, keys text[], ticks jsonb[]) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET timezone = 'UTC' SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan SET timezone = 'UTC' SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
     a   record;
@@ -64,7 +64,7 @@ BEGIN
     WITH asked AS MATERIALIZED (
         SELECT u.i, u.tick, s.*, GREATEST((u.tick ->> 'run_at')::timestamptz, statement_timestamp()) AS run_at
         FROM unnest(keys, ticks) WITH ORDINALITY AS u (key, tick, i)
-        JOIN :schema.schedules s ON s.namespace = enqueue_ticks.namespace AND s.key = u.key
+        CROSS JOIN LATERAL (SELECT s.* FROM :schema.schedules s WHERE s.namespace = enqueue_ticks.namespace AND s.key = u.key OFFSET 0) s
     ), tasks AS MATERIALIZED (
         SELECT t.task, c.queue, c.priority, c.max_attempts, COALESCE(c.options, '{}') AS options
         FROM (SELECT DISTINCT a.task FROM asked a) t
@@ -103,96 +103,94 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.fire_ticks(namespace text, advances jsonb)
 RETURNS TABLE (key text, at timestamptz, outcome text, run_id uuid, fired bigint)
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
-    item     record;
-    s        :schema.schedules;
-    mine     text[];
-    verdict  text;
-    busy     boolean;
-    fresh    bigint;
-    tick     jsonb;
-    keys     text[] := '{}'; ticks jsonb[] := '{}';  -- what is enqueued
-    ids      uuid[];
-    seen     text[] := '{}'; seen_at timestamptz[] := '{}'; verdicts text[] := '{}'; runs integer[] := '{}'; counts bigint[] := '{}';
-    moved    text[] := '{}'; added bigint[] := '{}'; waits jsonb[] := '{}';
+    item    record;
+    s       :schema.schedules;
+    verdict text;
+    stuck   boolean;
+    fresh   bigint;
+    tick    jsonb;
+    keys text[] := '{}'; ticks jsonb[] := '{}';  -- what is enqueued
+    told_keys text[] := '{}'; told_ats timestamptz[] := '{}'; verdicts text[] := '{}'; places integer[] := '{}'; counts bigint[] := '{}';
+    moved text[] := '{}'; cursors timestamptz[] := '{}'; nexts timestamptz[] := '{}'; errors text[] := '{}';
+    added bigint[] := '{}'; waits jsonb[] := '{}';
+    ids  uuid[];
 BEGIN
-    mine := ARRAY(
-        SELECT s.key FROM jsonb_to_recordset(advances) AS a (key text, revision bigint, "from" timestamptz)
-        JOIN :schema.schedules s ON s.namespace = fire_ticks.namespace AND s.key = a.key
-        WHERE s.revision = a.revision AND s.cursor_at IS NOT DISTINCT FROM a."from"
-        ORDER BY s.key FOR UPDATE OF s SKIP LOCKED);
-    FOR item IN SELECT a.key, a.error, COALESCE(a.ticks, '[]') AS ticks, a.key = ANY (mine) AS held
-                FROM jsonb_to_recordset(advances) AS a (key text, error text, ticks jsonb) ORDER BY a.key
+    FOR item IN
+        SELECT a.key, a.error, a.cursor, a.next_at, o.row, t.tick, t.at, t.n, COALESCE(jsonb_array_length(a.ticks), 0) AS total,
+            EXISTS (SELECT FROM :schema.schedule_ticks k WHERE k.namespace = fire_ticks.namespace AND k.schedule = a.key AND k.at = t.at) AS known
+        FROM jsonb_to_recordset(advances) AS a
+            (key text, revision bigint, "from" timestamptz, cursor timestamptz, next_at timestamptz, error text, ticks jsonb)
+        CROSS JOIN LATERAL (SELECT o AS row FROM :schema.schedules o
+                            WHERE o.namespace = fire_ticks.namespace AND o.key = a.key AND o.revision = a.revision
+                              AND o.cursor_at IS NOT DISTINCT FROM a."from" FOR UPDATE SKIP LOCKED) o
+        LEFT JOIN LATERAL (SELECT e.tick, e.n, (e.tick ->> 'at')::timestamptz AS at
+                           FROM jsonb_array_elements(a.ticks) WITH ORDINALITY AS e (tick, n)) t ON true
+        ORDER BY a.key, t.n
     LOOP
-        IF NOT item.held THEN
-            seen := seen || item.key; seen_at := seen_at || NULL::timestamptz; verdicts := verdicts || 'stale'::text; runs := runs || NULL::integer;
-            counts := counts || NULL::bigint;
-            CONTINUE;
+        IF COALESCE(item.n, 1) = 1 THEN
+            s := item.row; fresh := 0; stuck := false;
         END IF;
-        SELECT * INTO s FROM :schema.schedules o WHERE o.namespace = fire_ticks.namespace AND o.key = item.key;
-        fresh := 0; verdict := NULL;
-        FOR tick IN SELECT t FROM jsonb_array_elements(item.ticks) t LOOP
-            IF EXISTS (SELECT FROM :schema.schedule_ticks t WHERE t.namespace = s.namespace AND t.schedule = s.key AND t.at = (tick ->> 'at')::timestamptz) THEN
-                verdict := 'repeated';
-            ELSIF item.error IS NOT NULL THEN
-                verdict := 'failed';
-            ELSIF tick @> '{"backfill": true}' THEN
-                verdict := 'fire';
-            ELSIF s.overlap = 'cancel_previous' AND tick -> 'at' <> item.ticks -> -1 -> 'at' THEN
-                verdict := 'overlap';
-            ELSIF s.overlap = 'cancel_previous' THEN
-                BEGIN
-                    PERFORM set_config('lock_timeout', '200ms', true);
-                    verdict := :schema.decide_overlap(s, fresh > 0);
-                    PERFORM set_config('lock_timeout', '0', true);
-                EXCEPTION WHEN lock_not_available THEN  -- somebody has locked a run that is to be cancelled: again, soon
-                    verdict := 'stale';
-                END;
-            ELSE
+        CONTINUE WHEN stuck;
+        tick := item.tick;
+        verdict := CASE WHEN tick IS NULL THEN 'moved' WHEN item.known THEN 'repeated' WHEN item.error IS NOT NULL THEN 'failed'
+            WHEN s.overlap = 'allow' OR tick ? 'backfill' THEN 'fire'
+            WHEN s.overlap = 'cancel_previous' AND item.n < item.total THEN 'overlap' END;
+        IF verdict IS NULL THEN
+            BEGIN
+                PERFORM set_config('lock_timeout', '200ms', true);
                 verdict := :schema.decide_overlap(s, fresh > 0);
-            END IF;
-            IF verdict IN ('fire', 'wait') THEN
-                IF NOT tick @> '{"backfill": true}' THEN
-                    fresh := fresh + 1;
-                    tick := tick || jsonb_build_object('number', s.fired + fresh);
-                END IF;
-                IF verdict = 'wait' THEN
-                    s.waiting := tick;
-                ELSE
-                    keys := keys || s.key; ticks := ticks || tick;
-                END IF;
-            ELSIF verdict IN ('overlap', 'failed') THEN
-                INSERT INTO :schema.schedule_ticks (namespace, schedule, at, fired_at, catch_up, backfill, skipped, error)
-                VALUES (s.namespace, s.key, (tick ->> 'at')::timestamptz, clock_timestamp(), COALESCE((tick ->> 'catch_up')::boolean, false),
-                        COALESCE((tick ->> 'backfill')::boolean, false), verdict, item.error);
-            END IF;
-            seen := seen || s.key; seen_at := seen_at || (tick ->> 'at')::timestamptz;
-            verdicts := verdicts || CASE verdict WHEN 'fire' THEN 'fired' WHEN 'wait' THEN 'waiting' ELSE verdict END;
-            runs := runs || CASE verdict WHEN 'fire' THEN cardinality(keys) END; counts := counts || (s.fired + fresh);
-        END LOOP;
-        IF item.ticks = '[]' THEN
-            seen := seen || s.key; seen_at := seen_at || NULL::timestamptz; verdicts := verdicts || 'moved'::text; runs := runs || NULL::integer;
-            counts := counts || s.fired;
+                PERFORM set_config('lock_timeout', '0', true);
+            EXCEPTION WHEN lock_not_available THEN  -- somebody has locked a run that is to be cancelled: again, soon
+                stuck := true;
+                CONTINUE;
+            END;
         END IF;
-        CONTINUE WHEN verdict = 'stale';
-        moved := moved || s.key; added := added || fresh; waits := waits || s.waiting;
+        IF verdict IN ('fire', 'wait') AND NOT tick ? 'backfill' THEN
+            fresh := fresh + 1;
+            tick := tick || jsonb_build_object('number', s.fired + fresh);
+        END IF;
+        IF verdict = 'fire' THEN
+            keys := keys || s.key; ticks := ticks || tick;
+        ELSIF verdict = 'wait' THEN
+            s.waiting := tick;
+        ELSIF verdict IN ('overlap', 'failed') THEN
+            INSERT INTO :schema.schedule_ticks (namespace, schedule, at, fired_at, catch_up, backfill, skipped, error)
+            VALUES (s.namespace, s.key, item.at, clock_timestamp(), COALESCE((tick ->> 'catch_up')::boolean, false), tick ? 'backfill', verdict, item.error);
+        END IF;
+        told_keys := told_keys || s.key; told_ats := told_ats || item.at; counts := counts || (s.fired + fresh);
+        verdicts := verdicts || CASE verdict WHEN 'fire' THEN 'fired' WHEN 'wait' THEN 'waiting' ELSE verdict END;
+        places := places || CASE verdict WHEN 'fire' THEN cardinality(keys) END;
+        IF COALESCE(item.n, 0) = item.total THEN
+            moved := moved || s.key; cursors := cursors || item.cursor; nexts := nexts || item.next_at; errors := errors || item.error;
+            added := added || fresh; waits := waits || s.waiting;
+        END IF;
     END LOOP;
-    INSERT INTO :schema.schedule_ticks (namespace, schedule, at, fired_at, skipped, missed, missed_from)
-    SELECT fire_ticks.namespace, a.key, k.last, clock_timestamp(), k.reason, k.count, k.first
-    FROM jsonb_to_recordset(advances) AS a (key text, skipped jsonb)
-    CROSS JOIN jsonb_to_recordset(COALESCE(a.skipped, '[]')) AS k (reason text, count bigint, first timestamptz, last timestamptz)
-    WHERE a.key = ANY (moved)
-    ON CONFLICT DO NOTHING;
+    IF advances @? '$[*].skipped[0]' THEN
+        INSERT INTO :schema.schedule_ticks (namespace, schedule, at, fired_at, skipped, missed, missed_from)
+        SELECT fire_ticks.namespace, a.key, k.last, clock_timestamp(), k.reason, k.count, k.first
+        FROM jsonb_to_recordset(advances) AS a (key text, skipped jsonb)
+        CROSS JOIN jsonb_to_recordset(COALESCE(a.skipped, '[]')) AS k (reason text, count bigint, first timestamptz, last timestamptz)
+        WHERE a.key = ANY (moved)
+        ON CONFLICT DO NOTHING;
+    END IF;
     ids := :schema.enqueue_ticks(namespace, keys, ticks);
-    UPDATE :schema.schedules s SET cursor_at = a.cursor, next_at = a.next_at, fired = s.fired + m.added, waiting = m.waiting,
-        last_error = COALESCE(a.error, CASE WHEN m.added = 0 THEN s.last_error END),
-        failed_at = CASE WHEN a.error IS NOT NULL THEN clock_timestamp() WHEN m.added = 0 THEN s.failed_at END
-    FROM unnest(moved, added, waits) AS m (key, added, waiting)
-    JOIN jsonb_to_recordset(advances) AS a (key text, cursor timestamptz, next_at timestamptz, error text) ON a.key = m.key
-    WHERE s.namespace = fire_ticks.namespace AND s.key = ANY (ARRAY[m.key]);
-    RETURN QUERY SELECT u.key, u.at, u.verdict, ids[u.run], u.fired FROM unnest(seen, seen_at, verdicts, runs, counts) AS u (key, at, verdict, run, fired);
+    UPDATE :schema.schedules o SET cursor_at = m.cursor, next_at = m.next_at, fired = o.fired + m.added, waiting = m.waiting,
+        last_error = COALESCE(m.error, CASE WHEN m.added = 0 THEN o.last_error END),
+        failed_at = CASE WHEN m.error IS NOT NULL THEN clock_timestamp() WHEN m.added = 0 THEN o.failed_at END
+    FROM (SELECT m.*, x.ctid AS place
+          FROM unnest(moved, cursors, nexts, errors, added, waits) AS m (key, cursor, next_at, error, added, waiting)
+          CROSS JOIN LATERAL (SELECT x.ctid FROM :schema.schedules x WHERE x.namespace = fire_ticks.namespace AND x.key = m.key OFFSET 0) x) m
+    WHERE o.ctid = m.place;  -- locked above
+    RETURN QUERY SELECT u.key, u.at, u.verdict, ids[u.place], u.fired
+    FROM unnest(told_keys, told_ats, verdicts, places, counts) AS u (key, at, verdict, place, fired);
+    IF cardinality(moved) < jsonb_array_length(advances) THEN
+        RETURN QUERY SELECT a.key, NULL::timestamptz, 'stale', NULL::uuid, NULL::bigint
+        FROM (SELECT a.key FROM jsonb_to_recordset(advances) AS a (key text) EXCEPT SELECT unnest(moved)) a;
+    END IF;
 END $$;
 COMMENT ON FUNCTION :schema.fire_ticks(text, jsonb) IS
     'Decide what is due of some schedules and enqueue it: the leader''s call. One row a tick: fired | waiting | overlap | failed | repeated | stale | moved.';

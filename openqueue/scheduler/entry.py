@@ -72,7 +72,7 @@ class Entry:
     def due_at(self, now: datetime) -> datetime | None:
         """When to look at it: its next tick, the end of its pause, at once if that is unknown, never."""
         paused: datetime | None = self.row["paused_until"]
-        if self.over or paused == FOREVER:
+        if self.over or self.row["paused"]:
             return None
         if paused is not None and paused > now:
             return paused

@@ -20,7 +20,7 @@ from typing import Final
 from openqueue.cluster.events import DutyFailed
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
-from openqueue.errors import InvalidOption, OpenQueueError
+from openqueue.errors import OpenQueueError
 from openqueue.events import Emit
 from openqueue.scheduler.entry import Entry
 from openqueue.scheduler.events import (
@@ -44,7 +44,6 @@ WAITING_EVERY: Final = 2.0
 """Seconds between looks at ticks that wait for a run to end, should its end not be heard."""
 
 UNPUBLISHED: Final = timedelta(days=7)
-
 SLICE: Final = 0.005
 """Seconds of planning ahead, after which the event loop has its turn."""
 
@@ -117,6 +116,9 @@ class Scheduler:
     async def _take_in(self) -> None:
         if self._look_at_all or time.monotonic() - self._looked >= self._look_every:
             await self._look()
+        if self._look_at_waiting and self._table.waiting:
+            self._look_at_waiting = False
+            await self._release()
         if self._changed:
             keys, self._changed = sorted(self._changed), set()
             try:
@@ -124,9 +126,6 @@ class Scheduler:
             except BaseException:
                 self._changed.update(keys)
                 raise
-        if self._look_at_waiting and self._table.waiting:
-            self._look_at_waiting = False
-            await self._release()
 
     async def _look(self) -> None:
         """At everything: the clock, all revisions, and those schedules that nobody publishes any longer."""
@@ -169,8 +168,9 @@ class Scheduler:
             entry.stale = before.stale
             first, longest = AGAIN
             pause = timedelta(seconds=min(first * 2.0 ** (entry.stale - 1), longest))
-        if entry.waits:
+        if entry.waits and not self._look_at_waiting:
             self._look_at_waiting = True
+            self._told.set()
         self._table.put(entry, now, after=pause)
 
     def _plan_ahead(self, now: datetime) -> bool:
@@ -178,7 +178,7 @@ class Scheduler:
         assert self._watched is not None
         until = time.monotonic() + SLICE
         for entry in self._table.soon(now):
-            with suppress(InvalidOption):  # it is told when it is due
+            with suppress(Exception):  # it is told when it is due
                 entry.prepare(self._watched)
             if time.monotonic() > until:
                 return not self._table.due_before(now)
@@ -221,7 +221,7 @@ class Scheduler:
         assert self._watched is not None
         try:
             advance = entry.advance(now, self._watched)
-        except InvalidOption as error:
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one, the others are fired
             entry.over = True
             if await self._database.fetchval(
                 "mark_schedule", self._namespace, entry.key, entry.revision, str(error)

@@ -9,7 +9,8 @@ SELECT :schema.resign($1::text, $2::uuid);
 
 -- name: schedules_of
 -- What of schedules ($2 keys; null: all of them) decides when they fire.
-SELECT key, revision, cron, every, timezone, start_at, end_at, max_runs, catch_up, jitter, paused_until, since_at, cursor_at, fired,
+SELECT key, revision, cron, every, timezone, start_at, end_at, max_runs, catch_up, jitter, since_at, cursor_at, fired,
+    CASE WHEN isfinite(paused_until) THEN paused_until END AS paused_until, COALESCE(paused_until = 'infinity', false) AS paused,
     next_at, waiting IS NOT NULL AS waits, overlap IN ('queue', 'cancel_previous') AS patient, invalid, created_at
 FROM :schema.schedules WHERE namespace = $1::text AND ($2::text[] IS NULL OR key = ANY ($2::text[]));
 

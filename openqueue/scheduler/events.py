@@ -39,7 +39,7 @@ class TickFired(Event):
 
 @dataclass(frozen=True, slots=True)
 class TickSkipped(Event):
-    """A tick has no run, or none yet: `reason` is overlap, waiting or failed."""
+    """A tick has no run, or none yet: `reason` is overlap or waiting."""
 
     schedule: str
     at: datetime

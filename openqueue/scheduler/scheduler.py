@@ -22,15 +22,8 @@ from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.errors import OpenQueueError
 from openqueue.events import Emit
+from openqueue.scheduler import events
 from openqueue.scheduler.entry import Entry
-from openqueue.scheduler.events import (
-    ScheduleFailed,
-    ScheduleInvalid,
-    SchedulesLoaded,
-    TickFired,
-    TickSkipped,
-    TicksMissed,
-)
 from openqueue.scheduler.firing import Answer, Firing, Sent
 from openqueue.scheduler.moments import DatabaseClock
 from openqueue.scheduler.timetable import Timetable
@@ -137,7 +130,7 @@ class Scheduler:
             if self._watched is None:
                 await self._read(None)
                 self._watched = self._clock.now()
-                self._emit(SchedulesLoaded(self._namespace, len(self._table.entries)))
+                self._emit(events.SchedulesLoaded(self._namespace, len(self._table.entries)))
             else:
                 rows = await self._database.fetch("schedule_revisions", self._namespace)
                 there = {row["key"]: row["revision"] for row in rows}
@@ -226,7 +219,7 @@ class Scheduler:
             if await self._database.fetchval(
                 "mark_schedule", self._namespace, entry.key, entry.revision, str(error)
             ):
-                self._emit(ScheduleInvalid(entry.key, str(error)))
+                self._emit(events.ScheduleInvalid(entry.key, str(error)))
             return None
         if entry.changes_nothing():
             entry.moved(entry.fired)
@@ -248,7 +241,7 @@ class Scheduler:
                 self._changed.add(entry.key)
                 continue
             for missed in one.sent.advance.plan.skipped:
-                self._emit(TicksMissed(entry.key, missed.count, missed.first, missed.last))
+                self._emit(events.TicksMissed(entry.key, missed.count, missed.first, missed.last))
             assert one.fired is not None
             entry.moved(one.fired)
             self._table.put(entry, now)
@@ -258,12 +251,12 @@ class Scheduler:
         if one.at is None:
             return
         if one.run_id is not None:
-            self._emit(TickFired(entry.key, one.at, one.run_id, (now - one.at).total_seconds()))
-        elif one.outcome in ("waiting", "overlap", "failed"):
+            self._emit(events.TickFired(entry.key, one.at, one.run_id, (now - one.at).total_seconds()))
+        elif one.outcome == "failed":
+            self._emit(events.ScheduleFailed(entry.key, one.sent.error or ""))
+        elif one.outcome in ("waiting", "overlap"):
             entry.waits = entry.waits or one.outcome == "waiting"
-            self._emit(TickSkipped(entry.key, one.at, one.outcome))
-            if one.outcome == "failed":
-                self._emit(ScheduleFailed(entry.key, one.sent.error or ""))
+            self._emit(events.TickSkipped(entry.key, one.at, one.outcome))
 
     async def _release(self) -> None:
         """Fire the ticks that have waited for a run, where it has ended."""
@@ -271,7 +264,9 @@ class Scheduler:
         now = self._clock.now()
         for row in rows:
             if row["run_id"] is not None:
-                self._emit(TickFired(row["key"], row["at"], row["run_id"], (now - row["at"]).total_seconds()))
+                self._emit(
+                    events.TickFired(row["key"], row["at"], row["run_id"], (now - row["at"]).total_seconds())
+                )
         self._changed |= {row["key"] for row in rows}
 
     async def _stumble(self, error: OpenQueueError) -> None:

@@ -33,8 +33,6 @@ BEGIN
     END LOOP;
     PERFORM :schema.see_schedules(namespace, pool, ARRAY(SELECT d ->> 'task' FROM jsonb_array_elements(declared) d));
 END $$;
-COMMENT ON FUNCTION :schema.publish_schedules(text, text, text[], jsonb) IS
-    'Publish the schedules that a pool of workers declares: added | updated | unchanged | taken | removed.';
 
 -- A live worker still declares these schedules. One that was paused because none did goes on; it has missed nothing.
 CREATE OR REPLACE FUNCTION :schema.see_schedules(namespace text, pool text, keys text[]) RETURNS void

@@ -72,8 +72,6 @@ BEGIN
         since = CASE WHEN l.holder = EXCLUDED.holder THEN l.since ELSE EXCLUDED.since END;
     RETURN QUERY SELECT true, NULL::double precision, ended;
 END $$;
-COMMENT ON FUNCTION :schema.lead(text, uuid, interval, boolean) IS
-    'Lead a namespace, or go on leading it. Example: SELECT * FROM lead(''default'', ''019a…''); its session must stay open.';
 
 -- Lead no longer; the others are told, and one of them leads at once.
 CREATE OR REPLACE FUNCTION :schema.resign(namespace text, worker uuid) RETURNS void
@@ -86,4 +84,3 @@ BEGIN
     END IF;
     PERFORM pg_notify(:'schema', jsonb_build_object('leader', NULL, 'namespace', namespace)::text);
 END $$;
-COMMENT ON FUNCTION :schema.resign(text, uuid) IS 'Lead a namespace no longer. Example: SELECT resign(''default'', ''019a…'')';

@@ -192,8 +192,6 @@ BEGIN
         FROM (SELECT a.key FROM jsonb_to_recordset(advances) AS a (key text) EXCEPT SELECT unnest(moved)) a;
     END IF;
 END $$;
-COMMENT ON FUNCTION :schema.fire_ticks(text, jsonb) IS
-    'Decide what is due of some schedules and enqueue it: the leader''s call. One row a tick: fired | waiting | overlap | failed | repeated | stale | moved.';
 
 -- Enqueue the ticks that have waited for the run before them (overlap queue), where it is over. Answers (key, at, run); run is
 -- null where the tick was decided otherwise meanwhile, or could not be enqueued.

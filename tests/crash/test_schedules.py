@@ -82,7 +82,7 @@ async def test_a_leader_that_stops_hands_over_at_once(dsn: str, db: asyncpg.Conn
 
 
 async def test_a_frozen_leader_that_goes_on_fires_nothing_twice(dsn: str, db: asyncpg.Connection) -> None:
-    """T2: stopped past its lease, replaced, resumed: it takes itself for the leader, and is told otherwise."""
+    """T2: stopped past its lease, replaced, resumed; until told otherwise it believes to lead."""
     async with workers(2, dsn) as every:
         await db.execute(ADD)
         leader = await leader_of(every, db)

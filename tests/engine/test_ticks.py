@@ -43,7 +43,7 @@ async def advance(engine: Engine, *minutes: int, key: str = "k", **more: Any) ->
     return told | more
 
 
-async def fire(engine: Engine, *advances: dict[str, Any]) -> list[tuple[str, UUID | None]]:
+async def fire(engine: Engine, *advances: dict[str, Any]) -> list[tuple[str, Any]]:
     """Outcomes and runs, in order of key and time."""
     rows = await engine.call("fire_ticks", "default", json.dumps(advances, default=str))
     rows.sort(key=lambda row: (row["key"], str(row["at"])))

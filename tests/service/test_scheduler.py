@@ -57,7 +57,7 @@ async def test_a_declared_schedule_fires_and_its_task_sees_the_tick(dsn: str, db
     assert {tick.at.microsecond for tick in ticks} == {0}
     assert all(tick.previous == tick.at - SECOND for tick in ticks)
     assert {later.at - tick.at for tick, later in itertools.pairwise(ticks)} == {SECOND}
-    row = await db.fetchrow("SELECT * FROM openqueue.schedules")
+    row: Any = await db.fetchrow("SELECT * FROM openqueue.schedules")
     assert (row["key"], row["source"], row["fired"]) == ("every.second", "declarative", row["fired"])
 
 
@@ -117,7 +117,7 @@ async def test_a_tick_that_cannot_be_enqueued_delays_no_other(dsn: str, db: asyn
         )
         failed = await here.wait_for(ScheduleFailed, count=2, timeout=60)
         assert (failed.schedule, "input must be a JSON object" in failed.error) == ("bad", True)
-        row = await db.fetchrow("SELECT * FROM openqueue.schedules WHERE key = 'bad'")
+        row: Any = await db.fetchrow("SELECT * FROM openqueue.schedules WHERE key = 'bad'")
         assert "input must be a JSON object" in row["last_error"]
         assert row["next_at"] is not None, "it goes on"
         assert fired(here, "bad") == []

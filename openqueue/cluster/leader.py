@@ -13,7 +13,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -43,7 +43,8 @@ class Leader:
     """Leads a namespace if no other worker does, and runs `duties` meanwhile.
 
     `lease` and `renew` are seconds: for how long it leads unless it renews, and how often it does. While
-    another one leads it looks when that one's lease may have run out, and at once when told.
+    another one leads it looks when that one's lease may have run out, and at once when told. `alone` says
+    whether no other worker is known: then it renews only as often as it must, twice a lease.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Leader:
         emit: Emit,
         *,
         duties: Sequence[Service],
+        alone: Callable[[], bool] = lambda: False,
         lease: float = 10.0,
         renew: float = 3.0,
     ) -> None:
@@ -64,6 +66,7 @@ class Leader:
         self._namespace = namespace
         self._emit = emit
         self._duties = tuple(duties)
+        self._alone = alone
         self._lease = lease
         self._renew = renew
         self._until = 0.0
@@ -122,18 +125,21 @@ class Leader:
 
     async def _kept(self) -> str:
         """Renew the lease until that fails; answers why."""
-        pause = self._renew
+        pause = self._pause()
         while True:
             await self._wait(min(pause, self._until - time.monotonic()))
             if time.monotonic() >= self._until:
                 return "its lease ran out before it was renewed"
             failed = self._failing
             if (again_in := await self._tried()) is None:
-                pause = self._renew
+                pause = self._pause()
             elif not self._failing:
                 return "another worker leads"
             else:
                 pause = again_in if failed else 0.0
+
+    def _pause(self) -> float:
+        return max(self._renew, self._lease / 2) if self._alone() else self._renew
 
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -16,7 +16,9 @@ TRIES: Final = 5
 class DatabaseClock:
     """How far the database's clock is from this process's monotonic one, measured now and then.
 
-    Of a few answers the quickest counts: its middle is the moment meant, to half of what it took.
+    Each answer says between which bounds the distance lies: the time it took. What was believed before is
+    kept where it lies within them, and moved to the nearer bound where it does not, so that a slow answer
+    spoils nothing.
     """
 
     def __init__(self, database: Database) -> None:
@@ -24,15 +26,13 @@ class DatabaseClock:
         self._zero: datetime | None = None
 
     async def measure(self) -> None:
-        """Ask the database for its time. Raises ConnectionFailed."""
-        quickest = float("inf")
-        for _ in range(TRIES):
+        """Ask the database for its time: a few times at first, then once. Raises ConnectionFailed."""
+        for _ in range(1 if self._zero else TRIES):
             asked = time.monotonic()
             told: datetime = await self._database.fetchval("database_time")
-            took = time.monotonic() - asked
-            if took < quickest:
-                quickest = took
-                self._zero = told - timedelta(seconds=asked + took / 2)
+            earliest = told - timedelta(seconds=time.monotonic())
+            latest = told - timedelta(seconds=asked)
+            self._zero = min(max(self._zero or earliest + (latest - earliest) / 2, earliest), latest)
 
     def now(self) -> datetime:
         """The database's time. It has been measured before."""

@@ -10,12 +10,11 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from openqueue.cluster.leader import Leader
 from openqueue.cluster.members import Member
 from openqueue.cluster.rescuer import Rescuer
 from openqueue.db.listener import Listener
@@ -54,8 +53,8 @@ class Worker:
     """Runs the tasks of a registry until told to stop.
 
     `database` is open and stays its owner's. `queues`: those to work on, each with the most to run of it at
-    once or None; None: all. `name` shows in lists; by default host and process id. `duties` run while it
-    leads its namespace, `beside` while it takes in work.
+    once or None; None: all. `name` shows in lists; by default host and process id. What
+    `beside` answers runs for as long as it takes in work.
     """
 
     def __init__(
@@ -72,8 +71,7 @@ class Worker:
         bus: Events | None = None,
         version: str = "",
         surroundings: Surroundings | None = None,
-        duties: Sequence[Service] = (),
-        beside: Sequence[Service] = (),
+        beside: Callable[[Worker], Sequence[Service]] = lambda _: (),
     ) -> None:
         self.id: UUID = uuid4()
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
@@ -86,8 +84,7 @@ class Worker:
         self._limits = limits or Limits()
         self._bus = bus or Events()
         self._surroundings = surroundings or Surroundings()
-        self._beside: list[Service] = [*beside]
-        self._leader = Leader(database, listener, self.id, namespace, self._bus.emit, duties=duties)
+        self._beside = beside
         self._member = Member(
             database,
             self.id,
@@ -158,7 +155,7 @@ class Worker:
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
-                running(*self._producers, *self._watches, *self._beside, self._leader),
+                running(*self._intake, *self._beside(self)),
             ):
                 queues, places = tuple(self._queues or ()), self._limits.concurrency
                 self._bus.emit(WorkerStarted(self.id, self.name, len(self._registry), queues, places))
@@ -204,7 +201,7 @@ class Worker:
             gone=timedelta(seconds=limits.gone),
             frozen=timedelta(seconds=limits.lease),
         )
-        self._beside = [self._doorbell, rescuer, *self._beside]
+        self._intake: list[Service] = [*self._producers, *self._watches, self._doorbell, rescuer]
         self._listener.subscribe(self._doorbell.hear)
         self._listener.subscribe(self._control.hear)
         self._listener.on_connected(self._doorbell.look)

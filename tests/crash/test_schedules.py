@@ -43,9 +43,10 @@ async def fired_on(db: asyncpg.Connection, count: int) -> None:
 
 async def each_once(db: asyncpg.Connection) -> list[Any]:
     """No tick has two runs, no run two ticks, and no second is without a decision."""
-    rows = await ticks(db)
+    async with db.transaction(isolation="repeatable_read"):  # both as they are at one moment
+        rows = await ticks(db)
+        made = await db.fetch("SELECT meta -> 'openqueue.tick' ->> 'at' AS at, id FROM openqueue.runs")
     runs = [row["run_id"] for row in rows if row["run_id"] is not None]
-    made = await db.fetch("SELECT meta -> 'openqueue.tick' ->> 'at' AS at, id FROM openqueue.runs")
     assert {row["id"] for row in made} == set(runs)
     assert len({row["at"] for row in made}) == len(made) == len(runs)
     for one, later in pairwise(rows):

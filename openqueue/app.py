@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from openqueue import __version__
 from openqueue.clients import client_of, database_of, listener_of, use_settings
+from openqueue.cluster.leader import Leader
+from openqueue.cluster.upkeep import upkeep
+from openqueue.db.listener import Listener
+from openqueue.db.pool import Database
 from openqueue.events import Events
+from openqueue.scheduler.declared import DeclaredSchedules
+from openqueue.scheduler.scheduler import Scheduler
+from openqueue.service import Service
 from openqueue.settings import Settings
 from openqueue.tasks.discovery import discover
 from openqueue.tasks.lifespans import Lifespan, declared_lifespans
@@ -58,9 +65,10 @@ async def open_worker(
         database_of(settings, bus, "openqueue worker", idle=idle) as database,
         client_of(settings, database, bus) as client,
     ):
+        listener = listener_of(settings, database, bus, "openqueue listener")
         yield Worker(
             database,
-            listener_of(settings, database, bus, "openqueue listener"),
+            listener,
             found,
             client=client,
             namespace=settings.namespace,
@@ -74,6 +82,7 @@ async def open_worker(
                 (*declared_lifespans(), *lifespans),
                 processes_of(settings),
             ),
+            beside=_beside(settings, database, listener, found, bus),
         )
 
 
@@ -97,6 +106,28 @@ async def run_worker(
                 started(worker, stopping)
             await (worker.drain(stop) if once else worker.run(stop))
         return 1 if worker.unsaved else 0
+
+
+def _beside(
+    settings: Settings, database: Database, listener: Listener, registry: Registry, bus: Events
+) -> Callable[[Worker], tuple[Service, ...]]:
+    """What a worker does besides its work: for the others, for the schema, and, if it leads, for all."""
+    declared = DeclaredSchedules(database, registry, settings.namespace, bus.emit)
+    scheduler = Scheduler(database, listener, settings.namespace, bus.emit)
+
+    def services(worker: Worker) -> tuple[Service, ...]:
+        leader = Leader(
+            database,
+            listener,
+            worker.id,
+            settings.namespace,
+            bus.emit,
+            duties=(scheduler,),
+            alone=lambda: not worker.pulse.others,
+        )
+        return leader, declared, *upkeep(database, bus.emit)
+
+    return services
 
 
 def processes_of(settings: Settings) -> Processes:

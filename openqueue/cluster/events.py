@@ -7,7 +7,15 @@ from uuid import UUID
 
 from openqueue.events import Event
 
-__all__ = ["DutyFailed", "LanesRemoved", "PartitionsMade", "RunRescued", "WorkerSuspected"]
+__all__ = [
+    "DutyFailed",
+    "LanesRemoved",
+    "LeaderElected",
+    "LeaderLost",
+    "PartitionsMade",
+    "RunRescued",
+    "WorkerSuspected",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +57,21 @@ class DutyFailed(Event):
 
     duty: str
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderElected(Event):
+    """This worker leads its namespace now; `ended`: the session of a leader that had to be ended for it."""
+
+    worker: UUID
+    namespace: str
+    ended: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderLost(Event):
+    """This worker leads no longer, though it was not told to stop: `reason` says why."""
+
+    worker: UUID
+    namespace: str
+    reason: str

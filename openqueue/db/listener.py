@@ -74,7 +74,7 @@ class Listener:
         self._speaking = asyncio.Lock()
         self._connected = asyncio.Event()
         self._failures = 0
-        self._since = 0.0
+        self._since = self._spoken = 0.0
         self._sessions = 0
 
     @property
@@ -143,6 +143,7 @@ class Listener:
             if self._connection is None or self._connection.is_closed():
                 raise ConnectionFailed(f"The listening session of {self.target.place} is not connected.")
             yield self._connection
+            self._spoken = self._clock.monotonic()
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Connection]:
@@ -175,7 +176,7 @@ class Listener:
                 f"{BEHIND_POOLER}; until then work is found by polling."
             ) from None
         self._connection = connection
-        self._since = self._clock.monotonic()
+        self._since = self._spoken = self._clock.monotonic()
         self._sessions += 1
         self._connected.set()
         self._emit(ListenerConnected(self.channel, again=self._sessions > 1))
@@ -183,7 +184,10 @@ class Listener:
             self._call(greet)
 
     async def _watch(self, connection: Connection) -> NoReturn:
-        """Ping until the session is lost: at once if the server ends it, in bounded time if it vanishes."""
+        """Ping until the session is lost: at once if the server ends it, in bounded time if it vanishes.
+
+        One that somebody else has just had an answer from is not asked again.
+        """
         lost = asyncio.get_running_loop().create_future()
 
         def ended(_connection: object) -> None:
@@ -192,12 +196,13 @@ class Listener:
 
         connection.add_termination_listener(ended)
         while not connection.is_closed():
-            pause = asyncio.ensure_future(self._clock.sleep(self.ping_every))
+            idle = self._clock.monotonic() - self._spoken
+            pause = asyncio.ensure_future(self._clock.sleep(self.ping_every - idle))
             try:
                 await asyncio.wait({pause, lost}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 pause.cancel()
-            if not lost.done():
+            if not lost.done() and self._clock.monotonic() - self._spoken >= self.ping_every:
                 await self.ping()
         raise ConnectionFailed(f"The listening session of {self.target.place} was ended by the server.")
 

@@ -15,6 +15,7 @@ from openqueue.tasks.checks import check_object
 from openqueue.tasks.enqueuer import Enqueuer, Item, SyncEnqueuer
 from openqueue.tasks.lifespans import State
 from openqueue.tasks.runlog import EmitLog, RunLog
+from openqueue.tasks.tick import Tick, without_tick
 
 if TYPE_CHECKING:
     from openqueue.runs.model import Run
@@ -82,7 +83,7 @@ class Context:
         meta: Mapping[str, Any] | None = None,
         tags: tuple[str, ...] = (),
         scheduled_at: datetime | None = None,
-        tick: Any = None,
+        tick: Tick | None = None,
         emit_log: EmitLog = _say_nothing,
         emit_progress: EmitProgress = _say_nothing,
         enqueuer: Enqueuer | None = None,
@@ -98,10 +99,10 @@ class Context:
         self.namespace = namespace
         self.attempt = attempt
         self.max_attempts = max_attempts
-        self.meta: Mapping[str, Any] = {} if meta is None else meta
+        told, self.meta = without_tick(meta)
         self.tags = tags
         self.scheduled_at = scheduled_at
-        self.tick = tick
+        self.tick = told if tick is None else tick
         self.cancelled = Cancellation() if cancelled is None else cancelled
         self._emit_log = emit_log
         self._emit_progress = emit_progress

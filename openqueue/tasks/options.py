@@ -24,6 +24,7 @@ from openqueue.tasks.checks import (
 from openqueue.tasks.enqueue_options import NO_OPTIONS, EnqueueOptions, EnqueueWords
 from openqueue.tasks.keys import KeyWords, check_concurrency_key, parameters
 from openqueue.tasks.middleware import Middleware, check_middleware
+from openqueue.tasks.scheduled import Scheduled, scheduled_words
 
 __all__ = ["NO_OPTIONS", "EnqueueOptions", "EnqueueWords", "TaskOptions", "TaskWords"]
 
@@ -53,6 +54,13 @@ class TaskWords(TypedDict, total=False):
     concurrency_key: KeyWords
     key_concurrency: int
     on_failure: OnFailure
+    cron: str
+    every: Duration
+    timezone: str
+    overlap: Literal["allow", "skip", "queue", "cancel_previous"]
+    catch_up: int
+    jitter: Duration
+    input: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +84,7 @@ class TaskOptions:
     key_concurrency  how many of one key run at once, 1 … 32767; 1 keeps their order
     on_failure    a failed run of a key, until its retry: 'block's those behind it (the default where one runs
                   at once), or has to 'step_aside'
+    scheduled     when it runs by itself: cron, every, timezone, overlap, catch_up, jitter, input
     """
 
     name: str | None = None
@@ -96,6 +105,7 @@ class TaskOptions:
     concurrency_key: KeyWords | None = None
     key_concurrency: int = 1
     on_failure: OnFailure | None = None
+    scheduled: Scheduled | None = None
 
     @property
     def keeps_slot(self) -> bool:
@@ -105,8 +115,10 @@ class TaskOptions:
     @classmethod
     def of(cls, **given: Any) -> TaskOptions:
         """Check what was written in `@task(...)`. Raises InvalidOption, naming the option."""
-        check_known(given, _TASK_CHECKS, _LATER_FOR_TASKS, "@task")
-        return cls(**checked(given, _TASK_CHECKS))
+        schedule = scheduled_words(given)
+        rest = {option: value for option, value in given.items() if option not in schedule}
+        check_known(rest, _TASK_CHECKS, _LATER_FOR_TASKS, "@task")
+        return cls(**checked(rest, _TASK_CHECKS), scheduled=Scheduled.of(**schedule))
 
     def describe(self) -> dict[str, Any]:
         """The options as JSON, for the catalogue; durations in seconds."""
@@ -175,7 +187,6 @@ _TASK_CHECKS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 _LATER_FOR_TASKS = {
-    **dict.fromkeys(("cron", "every", "timezone", "overlap", "catch_up", "jitter", "input"), "schedules"),
     **dict.fromkeys(("concurrency", "rate"), "limits"),
     "batch": "batches",
 }

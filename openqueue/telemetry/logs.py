@@ -16,6 +16,7 @@ from uuid import UUID
 from openqueue.cluster import events as cluster
 from openqueue.db import events as db
 from openqueue.events import Event, Events, Unsubscribe
+from openqueue.scheduler import events as schedules
 from openqueue.telemetry.rendering import Line
 from openqueue.worker import events as worker
 
@@ -108,6 +109,15 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
     cluster.WorkerSuspected: Words(WARNING, "a worker may be dead"),
     cluster.PartitionsMade: Words(INFO, "partitions of the history made"),
     cluster.LanesRemoved: Words(INFO, "lanes that had no job for a while removed"),
+    cluster.LeaderElected: Words(INFO, "leads its namespace"),
+    cluster.LeaderLost: Words(WARNING, "leads its namespace no longer"),
+    schedules.SchedulesLoaded: Words(DEBUG, "schedules loaded"),
+    schedules.TickFired: Words(DEBUG, "tick fired"),
+    schedules.TickSkipped: Words(INFO, "tick not fired"),
+    schedules.TicksMissed: Words(WARNING, "ticks missed while nobody was there"),
+    schedules.ScheduleFailed: Words(ERROR, "a tick could not be enqueued; the schedule goes on"),
+    schedules.ScheduleInvalid: Words(ERROR, "schedule cannot be computed: it fires nothing until edited"),
+    schedules.ScheduleTaken: Words(WARNING, "a schedule added by hand has this key: the task's is not used"),
     cluster.DutyFailed: Words(WARNING, "a duty failed, and is tried again"),
     db.StatementRetried: Words(DEBUG, "statement lost against others, and is sent again"),
     db.ListenerConnected: Choice(

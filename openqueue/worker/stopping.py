@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
@@ -19,7 +19,7 @@ from uuid import UUID
 from openqueue.db.statements import Statements
 from openqueue.db.target import Target, connect
 
-__all__ = ["AT_ONCE", "LAST_RELEASE", "Stopping", "stopping_on_signals"]
+__all__ = ["AT_ONCE", "LAST_RELEASE", "Stopping", "first_of", "stopping_on_signals"]
 
 AT_ONCE: Final = 130
 """The exit code after a second signal."""
@@ -83,3 +83,13 @@ def _leave(target: Target, statements: Statements, worker: UUID) -> None:
 async def _release(target: Target, statements: Statements, worker: UUID) -> None:
     connection = await connect(target, application="openqueue last release", timeout=LAST_RELEASE)
     await connection.fetch(statements["leave_worker"], worker)
+
+
+async def first_of(*ends: Coroutine[Any, Any, object]) -> None:
+    """Return as soon as one of them has ended; the others are cancelled."""
+    waiting = [asyncio.create_task(one) for one in ends]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()

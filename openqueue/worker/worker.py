@@ -10,14 +10,13 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 from openqueue.cluster.members import Member
 from openqueue.cluster.rescuer import Rescuer
-from openqueue.cluster.upkeep import upkeep
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.db.statements import Statements
@@ -25,7 +24,7 @@ from openqueue.db.target import Target
 from openqueue.events import Events
 from openqueue.runs.client import Client
 from openqueue.runs.outcomes import Outcome
-from openqueue.service import running
+from openqueue.service import Service, running
 from openqueue.tasks.enqueuer import using
 from openqueue.tasks.registry import Registry
 from openqueue.worker.completer import Completer
@@ -43,6 +42,7 @@ from openqueue.worker.limits import Limits
 from openqueue.worker.producer import Claims, Producer
 from openqueue.worker.standstill import Standstill
 from openqueue.worker.starter import Starter
+from openqueue.worker.stopping import first_of
 from openqueue.worker.surroundings import Surroundings
 from openqueue.worker.watchdog import Watchdog
 
@@ -53,7 +53,8 @@ class Worker:
     """Runs the tasks of a registry until told to stop.
 
     `database` is open and stays its owner's. `queues`: those to work on, each with the most to run of it at
-    once or None; None: all. `name` shows in lists; by default host and process id.
+    once or None; None: all. `name` shows in lists; by default host and process id. What
+    `beside` answers runs for as long as it takes in work.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Worker:
         bus: Events | None = None,
         version: str = "",
         surroundings: Surroundings | None = None,
+        beside: Callable[[Worker], Sequence[Service]] = lambda _: (),
     ) -> None:
         self.id: UUID = uuid4()
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
@@ -78,17 +80,18 @@ class Worker:
         self._registry = registry
         self._client = client or Client(database, namespace=namespace)
         self._namespace = namespace
-        self._queues = dict(queues) if queues else None
+        self._queues = dict(queues or {}) or None
         self._limits = limits or Limits()
         self._bus = bus or Events()
         self._surroundings = surroundings or Surroundings()
+        self._beside = beside
         self._member = Member(
             database,
             self.id,
             namespace=namespace,
             name=self.name,
             version=version,
-            queues=list(queues) if queues else None,
+            queues=list(queues or ()) or None,
             concurrency=self._limits.concurrency,
         )
         self._assemble()
@@ -132,12 +135,7 @@ class Worker:
     async def drain(self, stop: asyncio.Event | None = None) -> None:
         """Work until nothing is ready (or `stop` is set), then finish; what is scheduled is left."""
         async with self._rings():
-            ends = [asyncio.create_task(self._quiet()), asyncio.create_task((stop or asyncio.Event()).wait())]
-            try:
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for one in ends:
-                    one.cancel()
+            await first_of(self._quiet(), (stop or asyncio.Event()).wait())
 
     async def _quiet(self) -> None:
         """Return once all that was claimed is stored and a look everywhere after that finds nothing."""
@@ -157,7 +155,7 @@ class Worker:
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
-                running(*self._producers, *self._watches, self._doorbell, self._rescuer, *self._upkeep),
+                running(*self._intake, *self._beside(self)),
             ):
                 queues, places = tuple(self._queues or ()), self._limits.concurrency
                 self._bus.emit(WorkerStarted(self.id, self.name, len(self._registry), queues, places))
@@ -183,9 +181,8 @@ class Worker:
             bus=bus,
             surroundings=self._surroundings,
         )
-        self._doorbell = Doorbell(
-            self._database, self.id, self._namespace, list(self._queues) if self._queues else None, bus.emit
-        )
+        queues = list(self._queues or ()) or None
+        self._doorbell = Doorbell(self._database, self.id, self._namespace, queues, bus.emit)
         self._claims = Claims()
         self._pools: list[Inflight] = []
         self._producers: list[Producer] = []
@@ -196,7 +193,7 @@ class Worker:
         self._add_pool([name for name, task in every if task.in_process], limits.processes)
         self._control = Control(self.id, self._pools, self._completer, bus.emit)
         self.pulse = Pulse(claims=self._claims_in_flight, running=self._count_running)
-        self._rescuer = Rescuer(
+        rescuer = Rescuer(
             self._database,
             self.id,
             bus.emit,
@@ -204,7 +201,7 @@ class Worker:
             gone=timedelta(seconds=limits.gone),
             frozen=timedelta(seconds=limits.lease),
         )
-        self._upkeep = upkeep(self._database, bus.emit)
+        self._intake: list[Service] = [*self._producers, *self._watches, self._doorbell, rescuer]
         self._listener.subscribe(self._doorbell.hear)
         self._listener.subscribe(self._control.hear)
         self._listener.on_connected(self._doorbell.look)

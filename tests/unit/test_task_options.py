@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from openqueue.backoff import Custom, Exponential, Fixed
 from openqueue.errors import InvalidOption
 from openqueue.tasks.options import NO_OPTIONS, EnqueueOptions, TaskOptions
+from openqueue.tasks.scheduled import Scheduled
 
 
 def test_a_task_without_options_has_the_documented_defaults() -> None:
@@ -189,11 +190,6 @@ def test_a_key_mode_that_does_not_exist_is_refused_naming_those_that_do(mode: An
 @pytest.mark.parametrize(
     "option",
     [
-        "cron",
-        "every",
-        "timezone",
-        "overlap",
-        "catch_up",
         "concurrency",
         "rate",
         "batch",
@@ -245,6 +241,41 @@ def test_task_options_describe_themselves_for_the_catalogue() -> None:
     assert described["backoff"]["kind"] == "exponential"
     assert described["tags"] == ["a"]
     assert described["meta"] == {"b": 1}
+
+
+def test_a_schedule_is_read_from_its_words() -> None:
+    options = TaskOptions.of(every="5m", overlap="skip", catch_up=2, jitter="30s", input={"a": 1}, queue="q")
+    assert options.queue == "q"
+    assert options.scheduled == Scheduled(
+        every=timedelta(minutes=5),
+        overlap="skip",
+        catch_up=2,
+        jitter=timedelta(seconds=30),
+        input={"a": 1},
+    )
+    assert TaskOptions.of(queue="q").scheduled is None
+    assert TaskOptions.of(cron="@daily", timezone=None).scheduled == Scheduled(cron="@daily")
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ({"cron": "@daily", "every": "5m"}, "every"),
+        ({"timezone": "Europe/Berlin"}, "timezone"),
+        ({"input": {"a": 1}}, "input"),
+        ({"cron": ""}, "cron"),
+        ({"cron": 5}, "cron"),
+        ({"every": 0}, "every"),
+        ({"every": "5m", "overlap": "never"}, "overlap"),
+        ({"every": "5m", "catch_up": -1}, "catch_up"),
+        ({"every": "5m", "jitter": "-1s"}, "jitter"),
+        ({"every": "5m", "input": [1]}, "input"),
+    ],
+)
+def test_what_is_wrong_with_a_schedule_is_named(words: Any, option: str) -> None:
+    with pytest.raises(InvalidOption, match=f"^{option}: ") as caught:
+        TaskOptions.of(**words)
+    assert caught.value.option == option
 
 
 def test_options_cannot_be_changed() -> None:

@@ -112,7 +112,7 @@ async def test_who_stops_in_good_order_is_followed_at_once(candidates: Any) -> N
     second = await candidates()
     await first.stop()
     assert first.duty.doing == 0
-    await eventually(lambda: second.leads, timeout=30, what="the second leads")
+    await eventually(lambda: second.leads, what="the second leads")
     assert first.heard(LeaderLost) == [], "it was told to stop"
 
 
@@ -133,10 +133,10 @@ async def test_the_session_of_a_frozen_leader_is_ended(candidates: Any, dsn: str
     pid = await frozen.fetchval("SELECT pg_backend_pid()")
     await frozen.execute("SELECT openqueue.lead('default', $1, interval '300 milliseconds')", uuid4())
     one = await candidates()
-    await eventually(lambda: one.leads, timeout=30, what="it leads")
+    await eventually(lambda: one.leads, what="it leads")
     (elected,) = one.heard(LeaderElected)
     assert elected == LeaderElected(one.worker, "default", pid)
-    await eventually(frozen.is_closed, timeout=30, what="the frozen session has ended")
+    await eventually(frozen.is_closed, what="the frozen session has ended")
 
 
 async def test_a_leader_that_is_not_overdue_cannot_be_ended(db: asyncpg.Connection, dsn: str) -> None:
@@ -164,7 +164,7 @@ async def test_a_leader_that_loses_its_session_leads_on_or_says_that_it_does_not
         row: Any = await db.fetchrow("SELECT * FROM openqueue.leader")
         return row is not None and row["pid"] not in (None, pid)
 
-    await eventually(leads_anew, timeout=30, what="it holds the lock with another session")
+    await eventually(leads_anew, what="it holds the lock with another session")
     await eventually(lambda: first.leads)
 
 
@@ -177,7 +177,7 @@ async def test_of_two_that_believe_to_lead_one_is_told_otherwise(
     await db.execute(
         "UPDATE openqueue.leader SET holder = $1, pid = NULL, expires_at = now() + interval '1 hour'", other
     )
-    await eventually(lambda: first.heard(LeaderLost), timeout=30, what="it leads no longer")
+    await eventually(lambda: first.heard(LeaderLost), what="it leads no longer")
     assert first.duty.doing == 0
     assert await db.fetchval("SELECT holder FROM openqueue.leader") == other
     assert await db.fetchval("SELECT pg_try_advisory_lock(openqueue.leader_key('default'))"), "it let go"
@@ -192,7 +192,7 @@ async def test_behind_a_pooler_the_row_alone_decides(candidates: Any, db: asyncp
     assert await third.leader.once() is not None
     assert await db.fetchval("SELECT pid FROM openqueue.leader") is None
     await first.stop()
-    await eventually(lambda: second.leads or third.leads, timeout=30, what="another one leads")
+    await eventually(lambda: second.leads or third.leads, what="another one leads")
     assert not (second.leads and third.leads)
 
 

@@ -66,7 +66,7 @@ class Database:
         if own is not None:
             self.end(own)
         self.ready -= set(taken)
-        rows = [{"queue": "default", "priority": 0, "seq": seq} for seq in taken]
+        rows = [{"queue": "default", "priority": 0, "seq": seq, "returned": False} for seq in taken]
         lanes = [["default", 0, self.returns, ended]]
         return rows, {"xmin": xmin, "xid": own and own.xid, "newest": self.seq, "lanes": lanes}
 
@@ -206,7 +206,7 @@ def answer(*, ended: int | None, xid: int | None = None, xmin: int = 0, returns:
 
 
 def row(seq: int) -> dict[str, Any]:
-    return {"queue": "default", "priority": 0, "seq": seq}
+    return {"queue": "default", "priority": 0, "seq": seq, "returned": False}
 
 
 def at(lanes: Lanes) -> int:

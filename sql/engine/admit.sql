@@ -3,11 +3,11 @@
 -- Which pauses, limits and rates a job has to pass at a claim, besides those of its queue: the first that is not open is its gate.
 CREATE OR REPLACE FUNCTION :schema.gates_of(namespace text, queue text, task text, group_key text)
 RETURNS TABLE (counted smallint, scope text) LANGUAGE sql STABLE AS $$
-    SELECT 0::smallint, :schema.scope_of('group', $4, $2) WHERE EXISTS (
-        SELECT FROM :schema.controls c WHERE c.namespace = $1 AND c.kind = 'group' AND c.name = $4 AND c.queue = $2
-          AND c.paused_until > statement_timestamp())
-    UNION ALL SELECT 2::smallint, 'task ' || $3 WHERE EXISTS (
-        SELECT FROM :schema.controls c WHERE c.namespace = $1 AND c.kind = 'task' AND c.name = $3)
+    SELECT 0::smallint, :schema.scope_of('group', $4, $2) WHERE (
+        SELECT true FROM :schema.controls c WHERE c.namespace = $1 AND c.kind = 'group' AND c.name = $4 AND c.queue = $2
+          AND c.paused_until > statement_timestamp() LIMIT 1)
+    UNION ALL SELECT 2::smallint, 'task ' || $3 WHERE (
+        SELECT true FROM :schema.controls c WHERE c.namespace = $1 AND c.kind = 'task' AND c.name = $3 LIMIT 1)
 $$;
 
 -- Decide about jobs that the caller has locked and that nobody holds, in the order given. One number each: which limits count it now
@@ -48,11 +48,13 @@ BEGIN
     )
     SELECT (SELECT array_agg(CASE WHEN v.passes IS NULL THEN 0 WHEN v.passes THEN v.slots WHEN v.busy THEN -2 ELSE -1 END::smallint ORDER BY u.i)
             FROM unnest(ids) WITH ORDINALITY AS u (id, i) LEFT JOIN verdict v ON v.i = u.i) AS slots,
-        (SELECT array_agg(p.scope ORDER BY p.scope) FROM passed p) AS scopes, (SELECT array_agg(p.gone ORDER BY p.scope) FROM passed p) AS gone INTO did;
+        (SELECT array_agg(p.scope ORDER BY p.scope) FROM passed p) AS scopes, (SELECT array_agg(p.gone ORDER BY p.scope) FROM passed p) AS gone,
+        (SELECT array_agg(m.scope ORDER BY m.scope) FROM room m) AS locked,
+        (SELECT array_agg(m.room - COALESCE((SELECT p.gone FROM passed p WHERE p.scope = m.scope), 0) ORDER BY m.scope) FROM room m) AS rooms INTO did;
     IF did.scopes IS NOT NULL THEN
         PERFORM :schema.pass_scopes(namespace, did.scopes, did.gone);
     END IF;
-    PERFORM :schema.look_again(namespace, known);
+    PERFORM :schema.look_again(namespace, did.locked, did.rooms);
     RETURN did.slots;
 END $$;
 

@@ -83,8 +83,9 @@ BEGIN
     )
     SELECT array_agg(f.id ORDER BY f.ord, f.seq) AS ids, array_agg(f.ord ORDER BY f.ord, f.seq) AS ords, array_agg(f.fits ORDER BY f.ord, f.seq) AS fits,
         array_agg(f.seq ORDER BY f.ord, f.seq) AS seqs,
-        array_agg(EXISTS (SELECT FROM :schema.controls c
-            WHERE c.namespace = claim_governed.namespace AND ((c.kind = 'task' AND c.name = f.task) OR (c.kind = 'group' AND c.name = f.group_key)))
+        array_agg((SELECT true FROM :schema.controls c WHERE c.namespace = claim_governed.namespace AND c.kind = 'task' AND c.name = f.task LIMIT 1) IS NOT NULL
+            OR f.group_key IS NOT NULL AND (SELECT true FROM :schema.controls c WHERE c.namespace = claim_governed.namespace
+                                            AND c.kind = 'group' AND c.name = f.group_key LIMIT 1) IS NOT NULL
             ORDER BY f.ord, f.seq) AS gated
     INTO met FROM fitting f;
     -- Admit: those that have something to pass besides their queue.

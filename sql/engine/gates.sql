@@ -37,6 +37,9 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT $1 + GREATEST(0, LEAST(COALESCE($4, 1000000), ceil(0.01 * $2 / extract(epoch FROM $3))) - 1) * ($3 / $2)
 $$;
 
+-- On plans: what is looked for stands in a scalar subquery with a limit, or in a LATERAL one with OFFSET 0. Joined, it would be read by
+-- its namespace, which all rows share, for each scope.
+
 -- Lock scopes and add up their openings; answers those that are locked. Who else holds one may be waited for a moment (waiting), not
 -- longer: a claim in a transaction that stays open holds up nobody but its own scopes.
 CREATE OR REPLACE FUNCTION :schema.lock_scopes(namespace text, scopes text[], waiting boolean DEFAULT true)
@@ -51,24 +54,28 @@ BEGIN
     -- Who makes a row may take long to commit; nobody waits for that.
     INSERT INTO :schema.slots (namespace, scope)
     SELECT lock_scopes.namespace, w.scope FROM unnest(wanted) AS w (scope)
-    WHERE NOT EXISTS (SELECT FROM :schema.slots s WHERE s.namespace = lock_scopes.namespace AND s.scope = w.scope)
+    WHERE (SELECT true FROM :schema.slots s WHERE s.namespace = lock_scopes.namespace AND s.scope = w.scope LIMIT 1) IS NULL
       AND pg_try_advisory_xact_lock(hashtextextended(:'schema' || ' slots ' || lock_scopes.namespace || ' ' || w.scope, 0))
     ON CONFLICT DO NOTHING;
-    locked := ARRAY(SELECT s.scope FROM unnest(wanted) AS w (scope)
-                    JOIN :schema.slots s ON s.namespace = lock_scopes.namespace AND s.scope = ANY (ARRAY[w.scope]) FOR UPDATE OF s SKIP LOCKED);
+    locked := ARRAY(SELECT s.scope FROM unnest(wanted) AS w (scope) CROSS JOIN LATERAL (
+        SELECT s.scope FROM :schema.slots s WHERE s.namespace = lock_scopes.namespace AND s.scope = w.scope FOR UPDATE SKIP LOCKED) s);
     IF waiting AND cardinality(locked) < cardinality(wanted) THEN
         locked := locked || :schema.wait_scopes(namespace, ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(locked) ORDER BY 1));
     END IF;
     WITH taken AS (
-        DELETE FROM :schema.openings o USING unnest(locked) AS l (scope)
-        WHERE o.namespace = lock_scopes.namespace AND o.scope = l.scope AND o.at <= clock_timestamp() RETURNING o.scope, o.freed
+        DELETE FROM :schema.openings o WHERE o.ctid = ANY (ARRAY(
+            SELECT k.ctid FROM unnest(locked) AS l (scope) CROSS JOIN LATERAL (
+                SELECT k.ctid FROM :schema.openings k
+                WHERE k.namespace = lock_scopes.namespace AND k.scope = l.scope AND k.at <= clock_timestamp() OFFSET 0) k))
+        RETURNING o.scope, o.freed
     ), freed AS (
         SELECT t.scope, sum(t.freed) AS freed FROM taken t GROUP BY 1 HAVING sum(t.freed) > 0
     )
-    UPDATE :schema.slots s SET used = GREATEST(0, s.used - f.freed) FROM freed f
-    WHERE s.namespace = lock_scopes.namespace AND s.scope = ANY (ARRAY[f.scope]);
-    RETURN QUERY SELECT s.scope, s.used, s.next_at FROM unnest(locked) AS l (scope)
-        JOIN :schema.slots s ON s.namespace = lock_scopes.namespace AND s.scope = ANY (ARRAY[l.scope]);
+    UPDATE :schema.slots s SET used = GREATEST(0, s.used - f.freed) FROM freed f CROSS JOIN LATERAL (
+        SELECT k.ctid FROM :schema.slots k WHERE k.namespace = lock_scopes.namespace AND k.scope = f.scope OFFSET 0) k
+    WHERE s.ctid = k.ctid;
+    RETURN QUERY SELECT s.scope, s.used, s.next_at FROM unnest(locked) AS l (scope) CROSS JOIN LATERAL (
+        SELECT s.* FROM :schema.slots s WHERE s.namespace = lock_scopes.namespace AND s.scope = l.scope OFFSET 0) s;
 END $$;
 
 -- Wait for scopes that somebody else has locked, one after the other; the first for which that is too long ends it.
@@ -129,28 +136,49 @@ BEGIN
     END IF;
 END $$;
 
+-- What is said of these scopes; most scopes are keys of which nothing is.
+CREATE OR REPLACE FUNCTION :schema.said_of(namespace text, scopes text[])
+RETURNS TABLE (scope text, concurrency integer, rate integer, period interval, burst integer, paused_until timestamptz)
+LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH known AS MATERIALIZED (
+        SELECT u.scope, n.kind, n.name, n.queue FROM unnest(scopes) AS u (scope) CROSS JOIN LATERAL (
+            SELECT split_part(u.scope, ' ', 1) AS kind, CASE WHEN u.scope LIKE 'group %' THEN substr(u.scope, 7)::jsonb ->> 1
+                    ELSE substr(u.scope, position(' ' IN u.scope) + 1) END AS name,
+                CASE WHEN u.scope LIKE 'group %' THEN substr(u.scope, 7)::jsonb ->> 0 ELSE '' END AS queue) n
+        WHERE (SELECT true FROM :schema.controls c
+               WHERE c.namespace = said_of.namespace AND c.kind = n.kind AND c.name = n.name AND c.queue = n.queue LIMIT 1)
+    )
+    SELECT k.scope, f.concurrency, f.rate, f.period, f.burst, f.paused_until FROM known k CROSS JOIN LATERAL (
+        SELECT c.* FROM :schema.controls_in_force c
+        WHERE c.namespace = said_of.namespace AND c.kind = k.kind AND c.name = k.name AND c.queue = k.queue OFFSET 0) f;
+END $$;
+
 -- Which of these scopes let how many jobs through now, as far as they can be locked. most: the limit; paused: until when; rate_at: when to
 -- look again if the rate is what holds them up. The limit of a key that nobody has set is what the next of its jobs says.
 CREATE OR REPLACE FUNCTION :schema.scope_rooms(namespace text, scopes text[], waiting boolean DEFAULT true)
 RETURNS TABLE (scope text, room integer, most integer, rated boolean, paused timestamptz, rate_at timestamptz)
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET jit = off SET enable_seqscan = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
-DECLARE
-    moment timestamptz := clock_timestamp();
 BEGIN
     RETURN QUERY
+    WITH locked AS MATERIALIZED (
+        SELECT l.scope, l.used, l.next_at, clock_timestamp() AS moment FROM :schema.lock_scopes(namespace, scopes, waiting) l
+    ), said AS MATERIALIZED (
+        SELECT f.* FROM :schema.said_of(namespace, scopes) f
+    )
     SELECT l.scope,
         CASE WHEN f.paused_until IS NOT NULL THEN 0 ELSE GREATEST(0, LEAST(m.most - l.used,
-            CASE WHEN f.rate IS NOT NULL THEN :schema.rate_room(l.next_at, f.rate, f.period, f.burst, moment) END, 1000000000)) END,
+            CASE WHEN f.rate IS NOT NULL THEN :schema.rate_room(l.next_at, f.rate, f.period, f.burst, l.moment) END, 1000000000)) END,
         m.most, f.rate IS NOT NULL, f.paused_until,
         CASE WHEN f.rate IS NOT NULL THEN :schema.rate_opens(l.next_at, f.rate, f.period, f.burst) END
-    FROM :schema.lock_scopes(namespace, scopes, waiting) l
-    LEFT JOIN LATERAL (SELECT c.* FROM :schema.controls_in_force c
-        WHERE c.namespace = scope_rooms.namespace AND c.kind = split_part(l.scope, ' ', 1)
-          AND c.name = CASE WHEN l.scope LIKE 'group %' THEN substr(l.scope, 7)::jsonb ->> 1 ELSE substr(l.scope, position(' ' IN l.scope) + 1) END
-          AND c.queue = CASE WHEN l.scope LIKE 'group %' THEN substr(l.scope, 7)::jsonb ->> 0 ELSE '' END OFFSET 0) f ON true
+    FROM locked l LEFT JOIN said f ON f.scope = l.scope
     CROSS JOIN LATERAL (SELECT COALESCE(f.concurrency, CASE WHEN l.scope LIKE 'key %' THEN COALESCE((
         SELECT j.key_limit::integer FROM :schema.jobs j WHERE j.namespace = scope_rooms.namespace AND j.gate = l.scope
         ORDER BY j.priority, j.place LIMIT 1), 1) END) AS most) m;
@@ -159,45 +187,57 @@ END $$;
 -- So many have gone through these scopes: they hold slots where there is a limit, and the rate counts them.
 CREATE OR REPLACE FUNCTION :schema.pass_scopes(namespace text, scopes text[], gone integer[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET jit = off SET enable_seqscan = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
     moment timestamptz := clock_timestamp();
 BEGIN
+    WITH said AS MATERIALIZED (
+        SELECT f.* FROM :schema.said_of(namespace, scopes) f
+    )
     UPDATE :schema.slots s SET
         used = s.used + CASE WHEN s.scope LIKE 'key %' OR f.concurrency IS NOT NULL THEN u.gone ELSE 0 END,
         next_at = CASE WHEN f.rate IS NOT NULL THEN :schema.rate_next(s.next_at, f.rate, f.period, f.burst, moment, u.gone) ELSE s.next_at END
-    FROM unnest(scopes, gone) AS u (scope, gone)
-    LEFT JOIN LATERAL (SELECT c.* FROM :schema.controls_in_force c
-        WHERE c.namespace = pass_scopes.namespace AND c.kind = split_part(u.scope, ' ', 1) AND c.queue = ''
-          AND c.name = substr(u.scope, position(' ' IN u.scope) + 1) OFFSET 0) f ON true
-    WHERE s.namespace = pass_scopes.namespace AND s.scope = ANY (ARRAY[u.scope]);
+    FROM unnest(scopes, gone) AS u (scope, gone) LEFT JOIN said f ON f.scope = u.scope CROSS JOIN LATERAL (
+        SELECT k.ctid FROM :schema.slots k WHERE k.namespace = pass_scopes.namespace AND k.scope = u.scope OFFSET 0) k
+    WHERE s.ctid = k.ctid;
 END $$;
 
--- Where somebody still waits at one of these gates, which the caller has locked, there is an opening to come: at once if there is room,
--- when the rate has gathered, when a pause ends; and after a minute whatever happens.
-CREATE OR REPLACE FUNCTION :schema.look_again(namespace text, scopes text[]) RETURNS void
+-- Where somebody still waits at one of these gates, which the caller has locked and which let so many more through (rooms), there is an
+-- opening to come: at once if there is room, when the rate has gathered, when a pause ends; and after a minute whatever happens.
+CREATE OR REPLACE FUNCTION :schema.look_again(namespace text, scopes text[], rooms integer[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
+DECLARE
+    waited record;
 BEGIN
+    SELECT array_agg(u.scope) AS scopes, array_agg(u.room) AS rooms INTO waited FROM unnest(scopes, rooms) AS u (scope, room)
+    WHERE (SELECT true FROM :schema.jobs j WHERE j.namespace = look_again.namespace AND j.gate = u.scope LIMIT 1);
+    IF waited.scopes IS NULL THEN
+        RETURN;
+    END IF;
     INSERT INTO :schema.openings (namespace, scope, at)
     SELECT look_again.namespace, w.scope, w.at FROM (
-        SELECT s.scope, CASE WHEN s.paused IS NOT NULL THEN s.paused WHEN s.room > 0 THEN clock_timestamp()
-            WHEN s.rate_at > clock_timestamp() THEN s.rate_at ELSE clock_timestamp() + interval '1 minute' END AS at
-        FROM :schema.scope_rooms(namespace, ARRAY(
-            SELECT u.scope FROM unnest(scopes) AS u (scope)
-            WHERE EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = look_again.namespace AND j.gate = u.scope)), false) s) w
-    WHERE w.at < 'infinity' AND NOT EXISTS (SELECT FROM :schema.openings o
-        WHERE o.namespace = look_again.namespace AND o.scope = w.scope AND o.at <= GREATEST(w.at, clock_timestamp()));
+        SELECT u.scope, CASE WHEN f.paused_until IS NOT NULL THEN f.paused_until
+            WHEN f.rate IS NOT NULL AND u.room > 0 THEN GREATEST(clock_timestamp(), :schema.rate_opens(s.next_at, f.rate, f.period, f.burst))
+            WHEN u.room > 0 THEN clock_timestamp()
+            WHEN f.rate IS NOT NULL AND s.next_at > clock_timestamp() THEN :schema.rate_opens(s.next_at, f.rate, f.period, f.burst)
+            ELSE clock_timestamp() + interval '1 minute' END AS at
+        FROM unnest(waited.scopes, waited.rooms) AS u (scope, room)
+        LEFT JOIN :schema.said_of(namespace, waited.scopes) f ON f.scope = u.scope
+        LEFT JOIN LATERAL (SELECT s.next_at FROM :schema.slots s
+                           WHERE f.rate IS NOT NULL AND s.namespace = look_again.namespace AND s.scope = u.scope OFFSET 0) s ON true) w
+    WHERE w.at < 'infinity' AND (SELECT true FROM :schema.openings o WHERE o.namespace = look_again.namespace AND o.scope = w.scope
+                                 AND o.at <= GREATEST(w.at, clock_timestamp()) LIMIT 1) IS NULL;
 END $$;
 
 -- Take in the openings that are due: let jobs out of the gates, as many as there is room for, in the order they had. Answers how many.
 CREATE OR REPLACE FUNCTION :schema.open_gates(namespace text, most integer DEFAULT 1000) RETURNS integer
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET jit = off SET enable_seqscan = off SET enable_mergejoin = off SET enable_bitmapscan = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
@@ -205,35 +245,37 @@ DECLARE
                   SELECT o.scope FROM :schema.openings o WHERE o.namespace = open_gates.namespace AND o.at <= clock_timestamp()
                   ORDER BY o.at LIMIT 2000) o LIMIT 200);
     s      record;
-    queues text[]; priorities smallint[]; keys text[];
+    queues text[]; priorities smallint[]; outs text[];
 BEGIN
     IF cardinality(due) = 0 THEN
         RETURN 0;
     END IF;
     SELECT array_agg(r.scope) AS scopes, array_agg(r.room) AS rooms INTO s FROM :schema.scope_rooms(namespace, due, false) r;
     WITH out AS MATERIALIZED (
-        SELECT j.id, CASE WHEN o.scope LIKE 'key %' THEN o.scope END AS key FROM unnest(s.scopes, s.rooms) AS o (scope, room) CROSS JOIN LATERAL (
+        SELECT j.id, o.scope FROM unnest(s.scopes, s.rooms) AS o (scope, room) CROSS JOIN LATERAL (
             SELECT j.id FROM :schema.jobs j WHERE j.namespace = open_gates.namespace AND j.gate = o.scope
             ORDER BY j.priority, j.place LIMIT LEAST(o.room, most) FOR UPDATE SKIP LOCKED
         ) j LIMIT most
     ), back AS (
-        UPDATE :schema.jobs j SET seq = j.place, gate = 'back ' || j.queue, state = 'q', slots = j.slots | CASE WHEN o.key IS NOT NULL THEN 4 ELSE 0 END
-        FROM out o WHERE j.id = ANY (ARRAY[o.id]) RETURNING j.queue, j.priority, o.key
+        UPDATE :schema.jobs j SET seq = j.place, gate = 'back ' || j.queue, state = 'q', slots = j.slots | CASE WHEN o.scope LIKE 'key %' THEN 4 ELSE 0 END
+        FROM out o WHERE j.id = ANY (ARRAY[o.id]) RETURNING j.queue, j.priority, o.scope
     )
-    SELECT array_agg(b.queue), array_agg(b.priority), array_agg(b.key) FILTER (WHERE b.key IS NOT NULL) INTO queues, priorities, keys FROM back b;
-    IF keys IS NOT NULL THEN
-        PERFORM :schema.pass_scopes(namespace, array_agg(k.key), array_agg(k.gone))
-        FROM (SELECT u.key, count(*)::integer AS gone FROM unnest(keys) AS u (key) GROUP BY 1 ORDER BY 1) k;
-    END IF;
+    SELECT array_agg(b.queue), array_agg(b.priority), array_agg(b.scope) INTO queues, priorities, outs FROM back b;
     IF queues IS NOT NULL THEN
+        PERFORM :schema.pass_scopes(namespace, array_agg(k.scope), array_agg(k.gone))
+        FROM (SELECT u.scope, count(*)::integer AS gone FROM unnest(outs) AS u (scope) WHERE u.scope LIKE 'key %' GROUP BY 1 ORDER BY 1) k
+        HAVING count(*) > 0;
         PERFORM :schema.note_returning(namespace, queues, priorities), :schema.wake(namespace);
     END IF;
-    PERFORM :schema.look_again(namespace, s.scopes);
+    PERFORM :schema.look_again(namespace, array_agg(l.scope), array_agg(l.room)) FROM (
+        SELECT u.scope, u.room - count(o.scope)::integer AS room FROM unnest(s.scopes, s.rooms) AS u (scope, room)
+        LEFT JOIN unnest(outs) AS o (scope) ON o.scope = u.scope GROUP BY u.scope, u.room) l;
     -- The row of a key that nobody has used for a while goes.
-    DELETE FROM :schema.slots d USING unnest(s.scopes) AS u (scope)
-    WHERE d.namespace = open_gates.namespace AND d.scope = ANY (ARRAY[u.scope]) AND d.used = 0 AND d.next_at <= clock_timestamp()
-      AND u.scope LIKE 'key %'
-      AND NOT EXISTS (SELECT FROM :schema.openings o WHERE o.namespace = d.namespace AND o.scope = d.scope)
-      AND NOT EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = d.namespace AND j.gate = d.scope);
+    DELETE FROM :schema.slots d WHERE d.ctid = ANY (ARRAY(
+        SELECT k.ctid FROM unnest(s.scopes) AS u (scope) CROSS JOIN LATERAL (
+            SELECT k.* , k.ctid FROM :schema.slots k WHERE k.namespace = open_gates.namespace AND k.scope = u.scope OFFSET 0) k
+        WHERE k.used = 0 AND k.next_at <= clock_timestamp() AND u.scope LIKE 'key %'
+          AND (SELECT true FROM :schema.openings o WHERE o.namespace = k.namespace AND o.scope = k.scope LIMIT 1) IS NULL
+          AND (SELECT true FROM :schema.jobs j WHERE j.namespace = k.namespace AND j.gate = k.scope LIMIT 1) IS NULL));
     RETURN COALESCE(cardinality(queues), 0);
 END $$;

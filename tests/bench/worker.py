@@ -27,5 +27,11 @@ async def talk(lines: int, *, ctx: Context = Context.injected) -> None:
         ctx.log.info(LINE, number=number)
 
 
+@task(name="bench.keyed", queue=QUEUE, concurrency_key=lambda key: f"{key}", key_concurrency=2)
+async def keyed(key: int) -> None:
+    """Do nothing, beside one other of its key at most."""
+    TALLY.begin()
+
+
 if __name__ == "__main__":
-    sys.exit(run_async(work((*TASKS, take, talk))))
+    sys.exit(run_async(work((*TASKS, take, talk, keyed))))

@@ -42,9 +42,12 @@ async def read(stream: asyncio.StreamReader) -> Frame:
 
 def read_sync(stream: BinaryIO) -> Frame | None:
     """The next frame; None when the other side is gone."""
-    head = stream.read(_HEAD.size)
-    if len(head) < _HEAD.size:
+    try:
+        head = stream.read(_HEAD.size)
+        if len(head) < _HEAD.size:
+            return None
+        length, kind = _HEAD.unpack(head)
+        body = stream.read(length)
+    except ConnectionError:  # it is gone, and had not read all that was sent to it
         return None
-    length, kind = _HEAD.unpack(head)
-    body = stream.read(length)
     return (kind, body) if len(body) == length else None

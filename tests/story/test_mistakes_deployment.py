@@ -132,10 +132,18 @@ async def test_a_schema_that_is_newer_and_fits_is_worked_on_with_a_warning(dsn: 
 
 
 async def without_the_setting(dsn: str) -> None:
-    with Bouncer.before(dsn) as bouncer:
-        async with openqueue.connect(bouncer.dsn):
-            for number in range(8):
-                await asyncio.gather(*(ship.enqueue(number) for _ in range(4)))
+    """Others are in the sessions by turns, so that a statement does not stay in the one that knows it."""
+    with Bouncer.before(dsn, sessions=2) as bouncer:
+        other: Any = await asyncpg.connect(bouncer.dsn, statement_cache_size=0)
+        try:
+            async with openqueue.connect(bouncer.dsn):
+                for number in range(8):
+                    await ship.enqueue(number)
+                    async with other.transaction():
+                        await other.execute("SELECT 1")
+                        await ship.enqueue(number)
+        finally:
+            other.terminate()
 
 
 POOLED = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from contextlib import suppress
 from typing import Any, Self
 
@@ -28,6 +30,11 @@ class FleetProcess(WorkerProcess):
         for number in range(1, self._size + 1):
             await self.wait_for("worker started", process=f"w-{number}")
         return self
+
+    def kill_others(self) -> None:
+        for one in self.heard("worker process started"):
+            with suppress(ProcessLookupError):
+                os.kill(one["pid"], signal.SIGKILL)
 
     def pid_of(self, name: str) -> int:
         """The process of this worker, the latest."""

@@ -66,14 +66,17 @@ class WorkerProcess:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(ProcessLookupError):
-            if self._process.returncode is None:
-                self._process.kill()
+        self.signal(signal.SIGKILL)
         await self._process.wait()
+        if kind is not None:
+            self.kill_others()
         await asyncio.gather(*self._readers)
         if kind is not None:
             print(f"worker {self.pid} ended with {self._process.returncode}; it told:")
             print("\n".join(map(str, self.told[-60:])), self.errors[-4000:], sep="\n")
+
+    def kill_others(self) -> None:
+        """Kill what it has started and may have left behind: they hold the ends of what is read here."""
 
     @property
     def command(self) -> list[str]:
@@ -89,7 +92,10 @@ class WorkerProcess:
         return self._process.returncode is None
 
     def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+        """Not by `send_signal`, which looks whether it has ended: then asyncio is not told its exit code."""
+        with suppress(ProcessLookupError):
+            if self.alive:
+                os.kill(self.pid, number)
 
     def told_to_end(self) -> bool:
         """Send SIGTERM if it is still alive; says whether it has ended."""

@@ -193,7 +193,7 @@ class Worker:
         self._add_pool([name for name, task in every if task.in_process], limits.processes)
         self._control = Control(self.id, self._pools, self._completer, bus.emit)
         self.pulse = Pulse(claims=self._claims_in_flight, running=self._count_running)
-        rescuer = Rescuer(
+        self._rescuer = Rescuer(
             self._database,
             self.id,
             bus.emit,
@@ -201,7 +201,7 @@ class Worker:
             gone=timedelta(seconds=limits.gone),
             frozen=timedelta(seconds=limits.lease),
         )
-        self._intake: list[Service] = [*self._producers, *self._watches, self._doorbell, rescuer]
+        self._intake: list[Service] = [*self._producers, *self._watches, self._doorbell, self._rescuer]
         self._listener.subscribe(self._doorbell.hear)
         self._listener.subscribe(self._control.hear)
         self._listener.on_connected(self._doorbell.look)

@@ -136,7 +136,8 @@ async def test_O3_client_and_worker_work_through_it_and_leave_nothing_in_its_ses
             "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
             " WHERE locktype = 'advisory' AND datname = current_database()"
         )
-        assert ask(dsn, held) == [(1,)]  # the liveness lock, on a session of the worker's own
+        # The liveness lock and the leader's, on sessions of the worker's own.
+        await eventually(lambda: ask(dsn, held) == [(2,)], what="two locks")
 
 
 @pytest.mark.usefixtures("left_behind")

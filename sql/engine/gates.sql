@@ -156,8 +156,8 @@ BEGIN
         ORDER BY j.priority, j.place LIMIT 1), 1) END) AS most) m;
 END $$;
 
--- So many have gone through these scopes: they hold slots where there is a limit, and the rate counts them.
-CREATE OR REPLACE FUNCTION :schema.pass_scopes(namespace text, scopes text[], gone integer[]) RETURNS void
+-- So many have gone through these scopes: they hold slots of those that are counted, as they say themselves, and the rate counts them.
+CREATE OR REPLACE FUNCTION :schema.pass_scopes(namespace text, scopes text[], gone integer[], counted boolean[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
@@ -166,9 +166,9 @@ DECLARE
     moment timestamptz := clock_timestamp();
 BEGIN
     UPDATE :schema.slots s SET
-        used = s.used + CASE WHEN s.scope LIKE 'key %' OR f.concurrency IS NOT NULL THEN u.gone ELSE 0 END,
+        used = s.used + CASE WHEN u.counted THEN u.gone ELSE 0 END,
         next_at = CASE WHEN f.rate IS NOT NULL THEN :schema.rate_next(s.next_at, f.rate, f.period, f.burst, moment, u.gone) ELSE s.next_at END
-    FROM unnest(scopes, gone) AS u (scope, gone)
+    FROM unnest(scopes, gone, counted) AS u (scope, gone, counted)
     LEFT JOIN LATERAL (SELECT c.* FROM :schema.controls_in_force c
         WHERE c.namespace = pass_scopes.namespace AND c.kind = split_part(u.scope, ' ', 1) AND c.queue = ''
           AND c.name = substr(u.scope, position(' ' IN u.scope) + 1) OFFSET 0) f ON true
@@ -222,7 +222,7 @@ BEGIN
     )
     SELECT array_agg(b.queue), array_agg(b.priority), array_agg(b.key) FILTER (WHERE b.key IS NOT NULL) INTO queues, priorities, keys FROM back b;
     IF keys IS NOT NULL THEN
-        PERFORM :schema.pass_scopes(namespace, array_agg(k.key), array_agg(k.gone))
+        PERFORM :schema.pass_scopes(namespace, array_agg(k.key), array_agg(k.gone), array_agg(true))
         FROM (SELECT u.key, count(*)::integer AS gone FROM unnest(keys) AS u (key) GROUP BY 1 ORDER BY 1) k;
     END IF;
     IF queues IS NOT NULL THEN

@@ -1,0 +1,55 @@
+"""Control where claims, changes of what holds and transactions that stay open meet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.engine.calls import Engine, blocked
+from tests.engine.conftest import Another
+
+
+def ids(rows: list[Any]) -> list[Any]:
+    return [row["id"] for row in rows]
+
+
+async def control(engine: Engine, kind: str, name: str, **change: Any) -> None:
+    await engine.sql("SELECT set_control($1, $2, $3::text::jsonb)", kind, name, json.dumps(change))
+
+
+async def keys_of(engine: Engine, count: int) -> list[UUID]:
+    """One job for each of so many concurrency keys."""
+    rows = await engine.sql(
+        "SELECT id FROM add_batch(ARRAY['t'], array_fill('{}'::jsonb, ARRAY[$1::integer]),"
+        " concurrency_keys => ARRAY(SELECT 'k' || i FROM generate_series(1, $1) i))",
+        count,
+    )
+    return ids(rows)
+
+
+async def test_a_limit_taken_back_while_a_claim_is_under_way_leaves_its_slots_right(
+    engine: Engine, another: Another
+) -> None:
+    await control(engine, "queue", "default", concurrency=5)
+    await control(engine, "task", "t", concurrency=5)
+    await engine.add(4)
+    await engine.claim(2)
+    # A claim that stops after it has asked what holds, and goes on when that has changed.
+    other = await another()
+    await engine.sql(
+        "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END $$"
+    )
+    await engine.sql("CREATE TRIGGER stop AFTER INSERT ON claims EXECUTE FUNCTION stop()")
+    await engine.sql("SELECT pg_advisory_lock(7)")
+    pid = await other.db.fetchval("SELECT pg_backend_pid()")
+    claiming = asyncio.create_task(other.claim(1))
+    await blocked(engine.db, pid)
+    await control(engine, "queue", "default", concurrency=None)
+    await control(engine, "task", "t", concurrency=None)
+    await engine.sql("SELECT pg_advisory_unlock(7)")
+    assert len(await claiming) == 1  # and what slots say is what jobs say: see invariants.py

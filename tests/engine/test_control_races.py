@@ -53,3 +53,20 @@ async def test_a_limit_taken_back_while_a_claim_is_under_way_leaves_its_slots_ri
     await control(engine, "task", "t", concurrency=None)
     await engine.sql("SELECT pg_advisory_unlock(7)")
     assert len(await claiming) == 1  # and what slots say is what jobs say: see invariants.py
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rate": 1_000_000_000, "period": "1 second"},
+        {"rate": 3, "period": "1 microsecond"},
+        {"rate": 1, "period": "1 day", "burst": 1_000_000_000},
+        {"rate": 1, "period": "100000 years"},
+    ],
+)
+async def test_no_rate_is_too_high_or_too_low_to_claim(engine: Engine, change: dict[str, Any]) -> None:
+    await control(engine, "queue", "default", **change)
+    await control(engine, "task", "t", **change)
+    (first, _) = await engine.add(2)
+    assert first in ids(await engine.claim())
+    await engine.claim()

@@ -47,6 +47,11 @@ LANGUAGE sql IMMUTABLE AS $$
     FROM :schema.rate_steps($2, $3, $4) b
 $$;
 
+-- The advisory lock of who makes the row of a scope in slots.
+CREATE OR REPLACE FUNCTION :schema.slots_key(namespace text, scope text) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT hashtextextended(:'schema' || ' slots ' || $1 || ' ' || $2, 0)
+$$;
+
 -- Lock scopes and add up their openings; answers those that are locked. Who else holds one may be waited for a moment (waiting), not
 -- longer: a claim in a transaction that stays open holds up nobody but its own scopes.
 CREATE OR REPLACE FUNCTION :schema.lock_scopes(namespace text, scopes text[], waiting boolean DEFAULT true)
@@ -62,7 +67,7 @@ BEGIN
     INSERT INTO :schema.slots (namespace, scope)
     SELECT lock_scopes.namespace, w.scope FROM unnest(wanted) AS w (scope)
     WHERE NOT EXISTS (SELECT FROM :schema.slots s WHERE s.namespace = lock_scopes.namespace AND s.scope = w.scope)
-      AND pg_try_advisory_xact_lock(hashtextextended(:'schema' || ' slots ' || lock_scopes.namespace || ' ' || w.scope, 0))
+      AND pg_try_advisory_xact_lock(:schema.slots_key(lock_scopes.namespace, w.scope))
     ON CONFLICT DO NOTHING;
     locked := ARRAY(SELECT s.scope FROM unnest(wanted) AS w (scope)
                     JOIN :schema.slots s ON s.namespace = lock_scopes.namespace AND s.scope = ANY (ARRAY[w.scope]) FOR UPDATE OF s SKIP LOCKED);
@@ -211,9 +216,15 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
-    due    text[] := ARRAY(SELECT DISTINCT o.scope FROM (
-                  SELECT o.scope FROM :schema.openings o WHERE o.namespace = open_gates.namespace AND o.at <= clock_timestamp()
-                  ORDER BY o.at LIMIT 2000) o LIMIT 200);
+    -- Without those that somebody has locked, or is about to make: a claim that stays open holds up no scopes but its own.
+    due    text[] := ARRAY(
+        SELECT o.scope FROM (
+            SELECT o.scope FROM (SELECT o.scope, o.at FROM :schema.openings o WHERE o.namespace = open_gates.namespace AND o.at <= clock_timestamp()
+                                 ORDER BY o.at LIMIT 5000) o GROUP BY 1 ORDER BY min(o.at)) o
+        LEFT JOIN LATERAL (SELECT true AS mine FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope
+                           FOR UPDATE SKIP LOCKED) s ON true
+        WHERE s.mine OR (NOT EXISTS (SELECT FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope)
+            AND pg_try_advisory_xact_lock(:schema.slots_key(open_gates.namespace, o.scope))) LIMIT 200);
     s      record;
     queues text[]; priorities smallint[]; keys text[];
 BEGIN

@@ -70,3 +70,14 @@ async def test_no_rate_is_too_high_or_too_low_to_claim(engine: Engine, change: d
     (first, _) = await engine.add(2)
     assert first in ids(await engine.claim())
     await engine.claim()
+
+
+async def test_a_claim_held_open_keeps_its_own_keys_only(engine: Engine, another: Another) -> None:
+    await keys_of(engine, 500)
+    other = await another()
+    async with other.db.transaction():
+        first = ids(await other.claim(10))
+        assert len(first) == 10
+        rest = ids(await engine.claim(10))
+        assert len(rest) == 10
+        assert not {*first} & {*rest}

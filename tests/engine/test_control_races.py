@@ -81,3 +81,22 @@ async def test_a_claim_held_open_keeps_its_own_keys_only(engine: Engine, another
         rest = ids(await engine.claim(10))
         assert len(rest) == 10
         assert not {*first} & {*rest}
+
+
+async def test_an_end_of_fairness_finds_what_is_arranged_for_the_first_time(
+    engine: Engine, another: Another
+) -> None:
+    await control(engine, "queue", "default", fairness="round_robin")
+    jobs = await engine.add(5)
+    other, third = await another(), await another()
+    transaction = other.db.transaction()
+    await transaction.start()
+    assert len(await other.claim(1)) == 1
+    pid = await third.db.fetchval("SELECT pg_backend_pid()")
+    ending = asyncio.create_task(control(third, "queue", "default", fairness=None))
+    asked = "SELECT count(*) FROM controls"
+    while not ending.done() and not await engine.db.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0", pid):
+        await engine.sql(asked)
+    await transaction.commit()
+    await ending
+    assert sorted([*ids(await engine.claim()), *ids(await engine.claim())]) == sorted(jobs[1:])

@@ -169,6 +169,7 @@ DECLARE
     flag    smallint := CASE kind WHEN 'queue' THEN 1 ELSE 2 END;
     running integer;
 BEGIN
+    PERFORM pg_advisory_xact_lock(:schema.slots_key(namespace, kind || ' ' || name));  -- claims wait for nobody who makes the row
     INSERT INTO :schema.slots (namespace, scope) VALUES (namespace, kind || ' ' || name) ON CONFLICT DO NOTHING;
     PERFORM FROM :schema.slots s WHERE s.namespace = count_running.namespace AND s.scope = kind || ' ' || name FOR UPDATE;
     WITH held AS MATERIALIZED (

@@ -100,3 +100,14 @@ async def test_an_end_of_fairness_finds_what_is_arranged_for_the_first_time(
     await transaction.commit()
     await ending
     assert sorted([*ids(await engine.claim()), *ids(await engine.claim())]) == sorted(jobs[1:])
+
+
+async def test_a_limit_that_is_not_committed_yet_stops_nobody(engine: Engine, another: Another) -> None:
+    await control(engine, "queue", "default", rate=100, period="1 second", burst=100)
+    jobs = await engine.add(2)
+    other = await another()
+    await engine.sql("SET lock_timeout = '5s'")
+    async with other.db.transaction():
+        await control(other, "queue", "default", concurrency=1)
+        assert await engine.claim() == []  # its rate is the other's for now
+    assert ids(await engine.claim()) == jobs[:1]

@@ -111,3 +111,26 @@ async def test_a_limit_that_is_not_committed_yet_stops_nobody(engine: Engine, an
         await control(other, "queue", "default", concurrency=1)
         assert await engine.claim() == []  # its rate is the other's for now
     assert ids(await engine.claim()) == jobs[:1]
+
+
+async def test_a_change_that_waited_for_the_end_of_the_last_one_is_not_lost(
+    engine: Engine, another: Another
+) -> None:
+    await control(engine, "queue", "q", concurrency=5)
+    other = await another()
+    async with engine.db.transaction():
+        await control(engine, "queue", "q", rate=1, period="1 hour")
+        pid = await other.db.fetchval("SELECT pg_backend_pid()")
+        waiting = asyncio.create_task(control(other, "queue", "q", concurrency=7))
+        await blocked(engine.db, pid)
+        await control(engine, "queue", "q", concurrency=None, rate=None, period=None)
+    await waiting
+    (row,) = await engine.sql("SELECT concurrency FROM controls_in_force")
+    assert row["concurrency"] == 7
+
+
+@pytest.mark.parametrize("field", ["period", "ageing"])
+async def test_a_span_without_an_end_is_refused(engine: Engine, field: str) -> None:
+    change = {"period": "infinity", "rate": 1} if field == "period" else {"ageing": "infinity"}
+    with pytest.raises(Exception, match=rf"^{field} "):
+        await control(engine, "queue", "default", **change)

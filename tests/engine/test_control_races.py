@@ -134,3 +134,12 @@ async def test_a_span_without_an_end_is_refused(engine: Engine, field: str) -> N
     change = {"period": "infinity", "rate": 1} if field == "period" else {"ageing": "infinity"}
     with pytest.raises(Exception, match=rf"^{field} "):
         await control(engine, "queue", "default", **change)
+
+
+async def test_a_job_put_off_at_the_gate_of_its_task_gives_back_the_slot_of_its_key(engine: Engine) -> None:
+    await control(engine, "task", "t", concurrency=0)
+    job = await engine.add_one(concurrency_key="k")
+    assert await engine.claim() == []
+    other = await engine.add_one(task="u", concurrency_key="k")
+    await engine.sql("SELECT reschedule_jobs(ARRAY[$1::uuid], run_at => now() + interval '1 hour')", job)
+    assert ids(await engine.claim()) == [other]

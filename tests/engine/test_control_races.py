@@ -143,3 +143,15 @@ async def test_a_job_put_off_at_the_gate_of_its_task_gives_back_the_slot_of_its_
     other = await engine.add_one(task="u", concurrency_key="k")
     await engine.sql("SELECT reschedule_jobs(ARRAY[$1::uuid], run_at => now() + interval '1 hour')", job)
     assert ids(await engine.claim()) == [other]
+
+
+async def test_a_lane_that_was_retired_meanwhile_still_knows_that_jobs_came_back(engine: Engine) -> None:
+    await engine.add_one(concurrency_key="k")
+    await engine.add()
+    assert len(await engine.claim(1)) == 1
+    await engine.sql("SELECT release_jobs($1)", engine.worker)
+    await engine.sql("UPDATE jobs SET gate = 'back default', place = seq WHERE concurrency_key = 'k'")
+    await engine.sql("UPDATE lanes SET retired = '2020-01-01'")
+    await engine.add()
+    await engine.sql("SELECT drop_lanes(ARRAY['2020-01-01'::timestamptz])")
+    assert await engine.db.fetchval("SELECT openqueue.governed('default')")

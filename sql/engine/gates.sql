@@ -191,8 +191,9 @@ BEGIN
 END $$;
 
 -- Where somebody still waits at one of these gates, which the caller has locked, there is an opening to come: at once if there is room,
--- when the rate has gathered, when a pause ends; and after a minute whatever happens.
-CREATE OR REPLACE FUNCTION :schema.look_again(namespace text, scopes text[]) RETURNS void
+-- when the rate has gathered, when a pause ends; and after a minute whatever happens. opened: so many as there was room for have just
+-- been let out, as far as they could be.
+CREATE OR REPLACE FUNCTION :schema.look_again(namespace text, scopes text[], opened boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
@@ -201,6 +202,7 @@ BEGIN
     INSERT INTO :schema.openings (namespace, scope, at)
     SELECT look_again.namespace, w.scope, w.at FROM (
         SELECT s.scope, CASE WHEN s.paused IS NOT NULL THEN s.paused WHEN s.room > 0 THEN clock_timestamp()
+                + CASE WHEN NOT opened THEN '0' WHEN s.scope LIKE 'key %' THEN '100 milliseconds' ELSE '1 second' END::interval
             WHEN s.rate_at > clock_timestamp() THEN s.rate_at ELSE clock_timestamp() + interval '1 minute' END AS at
         FROM :schema.scope_rooms(namespace, ARRAY(
             SELECT u.scope FROM unnest(scopes) AS u (scope)
@@ -231,11 +233,17 @@ BEGIN
     IF cardinality(due) = 0 THEN
         RETURN 0;
     END IF;
-    SELECT array_agg(r.scope) AS scopes, array_agg(r.room) AS rooms INTO s FROM :schema.scope_rooms(namespace, due, false) r;
+    SELECT array_agg(r.scope) AS scopes, array_agg(r.room) AS rooms, array_agg(COALESCE(r.most = 1, false) AND r.scope LIKE 'key %') AS serial
+    INTO s FROM :schema.scope_rooms(namespace, due, false) r;
     WITH out AS MATERIALIZED (
-        SELECT j.id, CASE WHEN o.scope LIKE 'key %' THEN o.scope END AS key FROM unnest(s.scopes, s.rooms) AS o (scope, room) CROSS JOIN LATERAL (
-            SELECT j.id FROM :schema.jobs j WHERE j.namespace = open_gates.namespace AND j.gate = o.scope
-            ORDER BY j.priority, j.place LIMIT LEAST(o.room, most) FOR UPDATE SKIP LOCKED
+        -- The head of a serial key keeps its turn while somebody has it locked; of others, those behind go on.
+        SELECT j.id, CASE WHEN o.scope LIKE 'key %' THEN o.scope END AS key FROM unnest(s.scopes, s.rooms, s.serial) AS o (scope, room, serial)
+        CROSS JOIN LATERAL (
+            SELECT j.id FROM (
+                SELECT j.id FROM :schema.jobs j WHERE j.namespace = open_gates.namespace AND j.gate = o.scope
+                ORDER BY j.priority, j.place LIMIT CASE WHEN o.room = 0 THEN 0 WHEN o.serial THEN 1 ELSE LEAST(o.room, most) + 20 END
+            ) n JOIN :schema.jobs j ON j.id = ANY (ARRAY[n.id]) WHERE j.gate = o.scope
+            LIMIT LEAST(o.room, most) FOR UPDATE OF j SKIP LOCKED
         ) j LIMIT most
     ), back AS (
         UPDATE :schema.jobs j SET seq = j.place, gate = 'back ' || j.queue, state = 'q', slots = j.slots | CASE WHEN o.key IS NOT NULL THEN 4 ELSE 0 END
@@ -249,7 +257,8 @@ BEGIN
     IF queues IS NOT NULL THEN
         PERFORM :schema.note_returning(namespace, queues, priorities), :schema.wake(namespace);
     END IF;
-    PERFORM :schema.look_again(namespace, s.scopes);
+    -- Who was let out and is not claimed has not passed yet, and somebody may have locked who is next: then it is not looked at once more.
+    PERFORM :schema.look_again(namespace, s.scopes, COALESCE(cardinality(queues), 0) < most);
     -- The row of a key that nobody has used for a while goes.
     DELETE FROM :schema.slots d USING unnest(s.scopes) AS u (scope)
     WHERE d.namespace = open_gates.namespace AND d.scope = ANY (ARRAY[u.scope]) AND d.used = 0 AND d.next_at <= clock_timestamp()

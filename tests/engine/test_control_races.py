@@ -155,3 +155,30 @@ async def test_a_lane_that_was_retired_meanwhile_still_knows_that_jobs_came_back
     await engine.add()
     await engine.sql("SELECT drop_lanes(ARRAY['2020-01-01'::timestamptz])")
     assert await engine.db.fetchval("SELECT openqueue.governed('default')")
+
+
+async def test_C6_a_head_that_somebody_has_locked_keeps_its_turn(engine: Engine, another: Another) -> None:
+    jobs = [await engine.add_one(concurrency_key="k") for _ in range(2)]
+    other = await another()
+    async with other.db.transaction():
+        await other.sql("SELECT edit_run($1, payload => '{\"n\": 1}')", jobs[0])
+        assert await engine.claim() == []
+    await engine.sql("UPDATE openings SET at = clock_timestamp()")
+    assert ids(await engine.claim()) == jobs[:1]
+
+
+async def test_who_cannot_go_on_yet_asks_for_no_look_every_few_milliseconds(engine: Engine) -> None:
+    await control(engine, "task", "t", concurrency=1)
+    jobs = await engine.add(20)
+    assert ids(await engine.claim()) == jobs[:1]
+    await control(engine, "queue", "default", paused_until="infinity")
+    await engine.finish(jobs[:1])
+    await engine.claim()
+    await engine.claim()
+    assert engine.position["due"] > 0.5
+    rows = await engine.sql("SELECT FROM jobs WHERE state = 'q'")
+    assert len(rows) <= 2
+    await control(engine, "queue", "default", paused_until=None)
+    for job in jobs[1:]:
+        assert ids(await engine.claim()) == [job]
+        await engine.finish([job])

@@ -44,15 +44,15 @@ BEGIN
         UPDATE :schema.jobs j SET state = 'b', gate = v.gate, place = j.seq, seq = NULL
         FROM verdict v WHERE j.id = ANY (ARRAY[v.id]) AND NOT v.passes AND NOT v.busy
     ), passed AS (
-        SELECT t.scope, count(*)::integer AS gone FROM turn t JOIN verdict v ON v.i = t.i WHERE v.passes GROUP BY 1
+        SELECT t.scope, count(*)::integer AS gone, bool_or(t.most IS NOT NULL) AS counted FROM turn t JOIN verdict v ON v.i = t.i WHERE v.passes GROUP BY 1
     )
     SELECT (SELECT array_agg(CASE WHEN v.passes IS NULL THEN 0 WHEN v.passes THEN v.slots WHEN v.busy THEN -2 ELSE -1 END::smallint ORDER BY u.i)
             FROM unnest(ids) WITH ORDINALITY AS u (id, i) LEFT JOIN verdict v ON v.i = u.i) AS slots,
         (SELECT array_agg(p.scope ORDER BY p.scope) FROM passed p) AS scopes, (SELECT array_agg(p.gone ORDER BY p.scope) FROM passed p) AS gone,
-        (SELECT array_agg(m.scope ORDER BY m.scope) FROM room m) AS locked,
+        (SELECT array_agg(p.counted ORDER BY p.scope) FROM passed p) AS counted, (SELECT array_agg(m.scope ORDER BY m.scope) FROM room m) AS locked,
         (SELECT array_agg(m.room - COALESCE((SELECT p.gone FROM passed p WHERE p.scope = m.scope), 0) ORDER BY m.scope) FROM room m) AS rooms INTO did;
     IF did.scopes IS NOT NULL THEN
-        PERFORM :schema.pass_scopes(namespace, did.scopes, did.gone);
+        PERFORM :schema.pass_scopes(namespace, did.scopes, did.gone, did.counted);
     END IF;
     PERFORM :schema.look_again(namespace, did.locked, did.rooms);
     RETURN did.slots;

@@ -121,9 +121,9 @@ BEGIN
     )
     SELECT array_agg(c.id ORDER BY c.i) AS ids, array_agg(c.i ORDER BY c.i) AS places INTO taken FROM claimed c;
     -- What has gone through queues with a limit or a rate; how far fair lanes have been served.
-    PERFORM :schema.pass_scopes(namespace, array_agg('queue ' || g.queue), array_agg(g.gone)) FROM (
+    PERFORM :schema.pass_scopes(namespace, array_agg('queue ' || g.queue), array_agg(g.gone), array_agg(r.counted)) FROM (
         SELECT lanes.queues[met.ords[p]] AS queue, count(*)::integer AS gone FROM unnest(taken.places) p GROUP BY 1) g
-    WHERE g.queue IN (SELECT r.queue FROM unnest(rooms.queues, rooms.rooms) AS r (queue, room) WHERE r.room IS NOT NULL) HAVING count(*) > 0;
+    JOIN unnest(rooms.queues, rooms.rooms, rooms.counted) AS r (queue, room, counted) ON r.queue = g.queue AND r.room IS NOT NULL HAVING count(*) > 0;
     PERFORM :schema.note_served(namespace, array_agg(g.queue), array_agg(g.priority), array_agg(g.seq)) FROM (
         SELECT lanes.queues[met.ords[p]] AS queue, lanes.priorities[met.ords[p]] AS priority, max(met.seqs[p]) AS seq
         FROM unnest(taken.places) p WHERE lanes.fair[met.ords[p]] GROUP BY 1, 2) g HAVING count(*) > 0;

@@ -52,7 +52,7 @@ BEGIN
                     WHEN COALESCE(move_waiting.queue, o.queue) = o.queue AND COALESCE(move_waiting.priority, o.priority) = o.priority THEN 'stay'
                     WHEN o.state IN ('s', 't') THEN 'stay' ELSE k.now END AS how,
                 -- Let through by its key, and put off: others go first.
-                (CASE WHEN move_waiting.run_at > statement_timestamp() AND o.seq IS NOT NULL THEN o.slots ELSE 0 END)::smallint AS freed
+                (CASE WHEN move_waiting.run_at > statement_timestamp() AND (o.seq IS NOT NULL OR o.gate IS NOT NULL) THEN o.slots ELSE 0 END)::smallint AS freed
             FROM :schema.jobs o CROSS JOIN LATERAL (SELECT CASE WHEN o.concurrency_key IS NOT NULL AND o.slots & 4 = 0 THEN 'gate' ELSE 'line' END AS now) k
             WHERE o.id = u.id OFFSET 0) n
         WHERE j.id = ANY (ARRAY[n.id])

@@ -107,18 +107,21 @@ BEGIN
     IF fault IS NOT NULL THEN
         PERFORM :schema.refuse(fault[1], fault[2], fault[3], kind || ' ' || name);
     END IF;
-    INSERT INTO :schema.controls (namespace, kind, name, queue, source) VALUES (namespace, kind, name, queue, source) ON CONFLICT DO NOTHING;
-    SELECT * INTO c FROM :schema.controls k WHERE k.namespace = set_control.namespace AND k.kind = set_control.kind
-        AND k.name = set_control.name AND k.queue = set_control.queue AND k.source = set_control.source FOR UPDATE;
+    LOOP  -- somebody may take all back between the two
+        INSERT INTO :schema.controls (namespace, kind, name, queue, source) VALUES (namespace, kind, name, queue, source) ON CONFLICT DO NOTHING;
+        SELECT * INTO c FROM :schema.controls k WHERE k.namespace = set_control.namespace AND k.kind = set_control.kind
+            AND k.name = set_control.name AND k.queue = set_control.queue AND k.source = set_control.source FOR UPDATE;
+        EXIT WHEN FOUND;
+    END LOOP;
     BEGIN
         c := jsonb_populate_record(c, change || jsonb_build_object('changed_at', clock_timestamp()));
     EXCEPTION WHEN data_exception THEN
         PERFORM :schema.refuse_span(change, kind || ' ' || name);
         RAISE;
     END;
-    IF c.period <= interval '0' OR c.ageing <= interval '0' THEN
-        PERFORM :schema.refuse(CASE WHEN c.period <= interval '0' THEN 'period' ELSE 'ageing' END, 'is not longer than nothing',
-                               'give a span of time, such as "1 minute"', kind || ' ' || name);
+    IF c.period <= interval '0' OR c.ageing <= interval '0' OR NOT isfinite(c.period) OR NOT isfinite(c.ageing) THEN
+        PERFORM :schema.refuse(CASE WHEN c.period <= interval '0' OR NOT isfinite(c.period) THEN 'period' ELSE 'ageing' END,
+                               'is not longer than nothing, or has no end', 'give a span of time, such as "1 minute"', kind || ' ' || name);
     END IF;
     UPDATE :schema.controls k SET concurrency = c.concurrency, rate = c.rate, period = c.period, burst = c.burst,
         fairness = c.fairness, ageing = c.ageing, weight = c.weight, paused_until = c.paused_until, reason = c.reason,
@@ -169,6 +172,7 @@ DECLARE
     flag    smallint := CASE kind WHEN 'queue' THEN 1 ELSE 2 END;
     running integer;
 BEGIN
+    PERFORM pg_advisory_xact_lock(:schema.slots_key(namespace, kind || ' ' || name));  -- claims wait for nobody who makes the row
     INSERT INTO :schema.slots (namespace, scope) VALUES (namespace, kind || ' ' || name) ON CONFLICT DO NOTHING;
     PERFORM FROM :schema.slots s WHERE s.namespace = count_running.namespace AND s.scope = kind || ' ' || name FOR UPDATE;
     WITH held AS MATERIALIZED (

@@ -16,25 +16,40 @@
 -- Nothing is lost between the two: a scope's openings are added up under its lock, and then it is seen who waits; an opening that could
 -- not be seen stays in its table for the next claim. A gate at which jobs wait always has an opening to come, at the latest after a minute.
 
+-- Of a rate: the seconds from one to the next, how many may go together, and the time that those who did not come have saved up. In
+-- seconds, as an interval knows no less than a microsecond, and with bounds that keep every sum inside the calendar.
+CREATE OR REPLACE FUNCTION :schema.rate_steps(rate integer, period interval, burst integer, OUT every double precision, OUT burst integer, OUT saved interval)
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT e.every, b.burst, LEAST(1e9, (b.burst - 1) * e.every) * interval '1 second'
+    FROM (SELECT extract(epoch FROM $2)::double precision / $1 AS every) e
+    CROSS JOIN LATERAL (SELECT COALESCE($3, GREATEST(1, LEAST(1e9, ceil(0.05 / e.every))))::integer AS burst) b
+$$;
+
 -- How many a rate lets through at a moment, by the generic cell rate algorithm (ITU-T I.371): next_at is the theoretical arrival time
 -- of the next one. Without a burst as many may go together as belong to 50 ms: claims do not come more often.
 CREATE OR REPLACE FUNCTION :schema.rate_room(next_at timestamptz, rate integer, period interval, burst integer, now timestamptz)
 RETURNS integer LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN $1 > $5 THEN 0 ELSE LEAST(b.burst, 1 + floor(LEAST(1e9, extract(epoch FROM $5 - GREATEST($1, $5 - (b.burst - 1) * b.every)) / extract(epoch FROM b.every))))::integer END
-    FROM (SELECT $3 / $2 AS every, COALESCE($4, GREATEST(1, ceil(0.05 * $2 / extract(epoch FROM $3))))::integer AS burst) b
+    SELECT CASE WHEN $1 > $5 THEN 0
+        ELSE LEAST(b.burst, 1 + floor(LEAST(1e9, extract(epoch FROM $5 - GREATEST($1, $5 - b.saved)) / b.every + 1e-6)))::integer END
+    FROM :schema.rate_steps($2, $3, $4) b
 $$;
 
 -- next_at after so many have gone through.
 CREATE OR REPLACE FUNCTION :schema.rate_next(next_at timestamptz, rate integer, period interval, burst integer, now timestamptz, gone bigint)
 RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
-    SELECT GREATEST($1, $5 - (b.burst - 1) * b.every) + $6 * b.every
-    FROM (SELECT $3 / $2 AS every, COALESCE($4, GREATEST(1, ceil(0.05 * $2 / extract(epoch FROM $3))))::integer AS burst) b
+    SELECT GREATEST($1, $5 - b.saved) + LEAST(1e10, $6 * b.every) * interval '1 second' FROM :schema.rate_steps($2, $3, $4) b
 $$;
 
 -- When to look at a rate again: as soon as what belongs to 10 ms has gathered, so that a high rate does not mean a claim for each job.
 CREATE OR REPLACE FUNCTION :schema.rate_opens(next_at timestamptz, rate integer, period interval, burst integer) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT $1 + GREATEST(0, LEAST(COALESCE($4, 1000000), ceil(0.01 * $2 / extract(epoch FROM $3))) - 1) * ($3 / $2)
+    SELECT $1 + LEAST(1e10, GREATEST(0, LEAST(COALESCE($4, 1000000), ceil(0.01 / b.every)) - 1) * b.every) * interval '1 second'
+    FROM :schema.rate_steps($2, $3, $4) b
+$$;
+
+-- The advisory lock of who makes the row of a scope in slots.
+CREATE OR REPLACE FUNCTION :schema.slots_key(namespace text, scope text) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT hashtextextended(:'schema' || ' slots ' || $1 || ' ' || $2, 0)
 $$;
 
 -- On plans: what is looked for stands in a scalar subquery with a limit, or in a LATERAL one with OFFSET 0. Joined, it would be read by
@@ -55,7 +70,7 @@ BEGIN
     INSERT INTO :schema.slots (namespace, scope)
     SELECT lock_scopes.namespace, w.scope FROM unnest(wanted) AS w (scope)
     WHERE (SELECT true FROM :schema.slots s WHERE s.namespace = lock_scopes.namespace AND s.scope = w.scope LIMIT 1) IS NULL
-      AND pg_try_advisory_xact_lock(hashtextextended(:'schema' || ' slots ' || lock_scopes.namespace || ' ' || w.scope, 0))
+      AND pg_try_advisory_xact_lock(:schema.slots_key(lock_scopes.namespace, w.scope))
     ON CONFLICT DO NOTHING;
     locked := ARRAY(SELECT s.scope FROM unnest(wanted) AS w (scope) CROSS JOIN LATERAL (
         SELECT s.scope FROM :schema.slots s WHERE s.namespace = lock_scopes.namespace AND s.scope = w.scope FOR UPDATE SKIP LOCKED) s);
@@ -184,8 +199,8 @@ BEGIN
         ORDER BY j.priority, j.place LIMIT 1), 1) END) AS most) m;
 END $$;
 
--- So many have gone through these scopes: they hold slots where there is a limit, and the rate counts them.
-CREATE OR REPLACE FUNCTION :schema.pass_scopes(namespace text, scopes text[], gone integer[]) RETURNS void
+-- So many have gone through these scopes: they hold slots of those that are counted, as they say themselves, and the rate counts them.
+CREATE OR REPLACE FUNCTION :schema.pass_scopes(namespace text, scopes text[], gone integer[], counted boolean[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
@@ -197,16 +212,17 @@ BEGIN
         SELECT f.* FROM :schema.said_of(namespace, scopes) f
     )
     UPDATE :schema.slots s SET
-        used = s.used + CASE WHEN s.scope LIKE 'key %' OR f.concurrency IS NOT NULL THEN u.gone ELSE 0 END,
+        used = s.used + CASE WHEN u.counted THEN u.gone ELSE 0 END,
         next_at = CASE WHEN f.rate IS NOT NULL THEN :schema.rate_next(s.next_at, f.rate, f.period, f.burst, moment, u.gone) ELSE s.next_at END
-    FROM unnest(scopes, gone) AS u (scope, gone) LEFT JOIN said f ON f.scope = u.scope CROSS JOIN LATERAL (
+    FROM unnest(scopes, gone, counted) AS u (scope, gone, counted) LEFT JOIN said f ON f.scope = u.scope CROSS JOIN LATERAL (
         SELECT k.ctid FROM :schema.slots k WHERE k.namespace = pass_scopes.namespace AND k.scope = u.scope OFFSET 0) k
     WHERE s.ctid = k.ctid;
 END $$;
 
 -- Where somebody still waits at one of these gates, which the caller has locked and which let so many more through (rooms), there is an
 -- opening to come: at once if there is room, when the rate has gathered, when a pause ends; and after a minute whatever happens.
-CREATE OR REPLACE FUNCTION :schema.look_again(namespace text, scopes text[], rooms integer[]) RETURNS void
+-- opened: so many as there was room for have just been let out, as far as they could be.
+CREATE OR REPLACE FUNCTION :schema.look_again(namespace text, scopes text[], rooms integer[], opened boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
@@ -223,7 +239,7 @@ BEGIN
     SELECT look_again.namespace, w.scope, w.at FROM (
         SELECT u.scope, CASE WHEN f.paused_until IS NOT NULL THEN f.paused_until
             WHEN f.rate IS NOT NULL AND u.room > 0 THEN GREATEST(clock_timestamp(), :schema.rate_opens(s.next_at, f.rate, f.period, f.burst))
-            WHEN u.room > 0 THEN clock_timestamp()
+            WHEN u.room > 0 THEN clock_timestamp() + CASE WHEN NOT opened THEN '0' WHEN u.scope LIKE 'key %' THEN '100 milliseconds' ELSE '1 second' END::interval
             WHEN f.rate IS NOT NULL AND s.next_at > clock_timestamp() THEN :schema.rate_opens(s.next_at, f.rate, f.period, f.burst)
             ELSE clock_timestamp() + interval '1 minute' END AS at
         FROM unnest(waited.scopes, waited.rooms) AS u (scope, room)
@@ -241,20 +257,32 @@ SET jit = off SET enable_seqscan = off SET enable_mergejoin = off SET enable_bit
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
-    due    text[] := ARRAY(SELECT DISTINCT o.scope FROM (
-                  SELECT o.scope FROM :schema.openings o WHERE o.namespace = open_gates.namespace AND o.at <= clock_timestamp()
-                  ORDER BY o.at LIMIT 2000) o LIMIT 200);
+    -- Without those that somebody has locked, or is about to make: a claim that stays open holds up no scopes but its own.
+    due    text[] := ARRAY(
+        SELECT o.scope FROM (
+            SELECT o.scope FROM (SELECT o.scope, o.at FROM :schema.openings o WHERE o.namespace = open_gates.namespace AND o.at <= clock_timestamp()
+                                 ORDER BY o.at LIMIT 5000) o GROUP BY 1 ORDER BY min(o.at)) o
+        LEFT JOIN LATERAL (SELECT true AS mine FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope
+                           FOR UPDATE SKIP LOCKED) s ON true
+        WHERE s.mine OR ((SELECT true FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope LIMIT 1) IS NULL
+            AND pg_try_advisory_xact_lock(:schema.slots_key(open_gates.namespace, o.scope))) LIMIT 200);
     s      record;
     queues text[]; priorities smallint[]; outs text[];
 BEGIN
     IF cardinality(due) = 0 THEN
         RETURN 0;
     END IF;
-    SELECT array_agg(r.scope) AS scopes, array_agg(r.room) AS rooms INTO s FROM :schema.scope_rooms(namespace, due, false) r;
+    SELECT array_agg(r.scope) AS scopes, array_agg(r.room) AS rooms, array_agg(COALESCE(r.most = 1, false) AND r.scope LIKE 'key %') AS serial
+    INTO s FROM :schema.scope_rooms(namespace, due, false) r;
     WITH out AS MATERIALIZED (
-        SELECT j.id, o.scope FROM unnest(s.scopes, s.rooms) AS o (scope, room) CROSS JOIN LATERAL (
-            SELECT j.id FROM :schema.jobs j WHERE j.namespace = open_gates.namespace AND j.gate = o.scope
-            ORDER BY j.priority, j.place LIMIT LEAST(o.room, most) FOR UPDATE SKIP LOCKED
+        -- The head of a serial key keeps its turn while somebody has it locked; of others, those behind go on.
+        SELECT j.id, o.scope FROM unnest(s.scopes, s.rooms, s.serial) AS o (scope, room, serial)
+        CROSS JOIN LATERAL (
+            SELECT j.id FROM (
+                SELECT j.id FROM :schema.jobs j WHERE j.namespace = open_gates.namespace AND j.gate = o.scope
+                ORDER BY j.priority, j.place LIMIT CASE WHEN o.room = 0 THEN 0 WHEN o.serial THEN 1 ELSE LEAST(o.room, most) + 20 END
+            ) n JOIN :schema.jobs j ON j.id = ANY (ARRAY[n.id]) WHERE j.gate = o.scope
+            LIMIT LEAST(o.room, most) FOR UPDATE OF j SKIP LOCKED
         ) j LIMIT most
     ), back AS (
         UPDATE :schema.jobs j SET seq = j.place, gate = 'back ' || j.queue, state = 'q', slots = j.slots | CASE WHEN o.scope LIKE 'key %' THEN 4 ELSE 0 END
@@ -262,12 +290,13 @@ BEGIN
     )
     SELECT array_agg(b.queue), array_agg(b.priority), array_agg(b.scope) INTO queues, priorities, outs FROM back b;
     IF queues IS NOT NULL THEN
-        PERFORM :schema.pass_scopes(namespace, array_agg(k.scope), array_agg(k.gone))
+        PERFORM :schema.pass_scopes(namespace, array_agg(k.scope), array_agg(k.gone), array_agg(true))
         FROM (SELECT u.scope, count(*)::integer AS gone FROM unnest(outs) AS u (scope) WHERE u.scope LIKE 'key %' GROUP BY 1 ORDER BY 1) k
         HAVING count(*) > 0;
         PERFORM :schema.note_returning(namespace, queues, priorities), :schema.wake(namespace);
     END IF;
-    PERFORM :schema.look_again(namespace, array_agg(l.scope), array_agg(l.room)) FROM (
+    -- Who was let out and is not claimed has not passed yet, and somebody may have locked who is next: then it is not looked at once more.
+    PERFORM :schema.look_again(namespace, array_agg(l.scope), array_agg(l.room), COALESCE(cardinality(queues), 0) < most) FROM (
         SELECT u.scope, u.room - count(o.scope)::integer AS room FROM unnest(s.scopes, s.rooms) AS u (scope, room)
         LEFT JOIN unnest(outs) AS o (scope) ON o.scope = u.scope GROUP BY u.scope, u.room) l;
     -- The row of a key that nobody has used for a while goes.

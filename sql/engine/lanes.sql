@@ -74,7 +74,7 @@ BEGIN
     UPDATE :schema.lanes l SET retired = NULL
     WHERE l.retired = ANY (marks) AND :schema.lane_in_use(l.namespace, l.queue, l.priority)
       AND NOT EXISTS (SELECT FROM :schema.lanes o WHERE o.namespace = l.namespace AND o.queue = l.queue
-                      AND o.priority = l.priority AND o.retired IS NULL);
+                      AND o.priority = l.priority AND o.retired IS NULL AND (o.back OR NOT l.back));
     WITH dropped AS (
         DELETE FROM :schema.lanes l USING (
             SELECT l.ctid FROM :schema.lanes l WHERE l.retired = ANY (marks) LIMIT most FOR UPDATE SKIP LOCKED

@@ -12,6 +12,11 @@
 -- The seq of the first virtual time.
 CREATE OR REPLACE FUNCTION :schema.first_turn() RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT -4611686018427387904 $$;
 
+-- The advisory lock of who makes rows of a queue in turns.
+CREATE OR REPLACE FUNCTION :schema.turns_key(namespace text, queue text) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT hashtextextended(:'schema' || ' turns ' || $1 || ' ' || $2, 0)
+$$;
+
 -- Arrange arrivals of one lane by turns. Answers the virtual time (a seq) from which the lane is to be read.
 CREATE OR REPLACE FUNCTION :schema.arrange(
     namespace text, queue text, priority smallint, weighted boolean, most integer DEFAULT 5000
@@ -25,7 +30,7 @@ BEGIN
     IF now_served IS NULL THEN
         INSERT INTO :schema.turns (namespace, queue, priority, served)
         SELECT $1, $2, $3, :schema.first_turn()
-        WHERE pg_try_advisory_xact_lock(hashtextextended(:'schema' || ' turns ' || $1 || ' ' || $2 || ' ' || $3, 0)) ON CONFLICT DO NOTHING;
+        WHERE pg_try_advisory_xact_lock(:schema.turns_key($1, $2)) ON CONFLICT DO NOTHING;
     END IF;
     SELECT t.served INTO now_served FROM :schema.turns t
     WHERE t.namespace = $1 AND t.queue = $2 AND t.priority = $3 FOR UPDATE SKIP LOCKED;
@@ -82,6 +87,7 @@ CREATE OR REPLACE FUNCTION :schema.end_turns(namespace text, queue text) RETURNS
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM pg_advisory_xact_lock(:schema.turns_key($1, $2));  -- who arranges a lane for the first time has its row not committed yet
     PERFORM FROM :schema.turns t WHERE t.namespace = $1 AND t.queue = $2 ORDER BY t.priority FOR UPDATE;
     PERFORM :schema.note_returning($1, array_agg(t.queue), array_agg(t.priority)) FROM :schema.turns t
     WHERE t.namespace = $1 AND t.queue = $2 HAVING count(*) > 0;

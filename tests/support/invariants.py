@@ -27,7 +27,14 @@ _RULES = """
     UNION ALL SELECT 'an outcome is one of those there are', to_jsonb(a)
     FROM openqueue.attempts a WHERE outcome <> ALL ($2)
     UNION ALL SELECT 'a run may be tried at least once', to_jsonb(r)
-    FROM openqueue.run_requests r WHERE max_attempts < 1"""
+    FROM openqueue.run_requests r WHERE max_attempts < 1
+    UNION ALL SELECT 'the slots taken of a scope are those that its jobs hold', to_jsonb(t) FROM (
+        SELECT namespace, scope, sum(used) AS used, sum(held) AS held FROM (
+            SELECT namespace, scope, used, 0 AS held FROM openqueue.slots
+            UNION ALL SELECT namespace, scope, -freed, 0 FROM openqueue.openings
+            UNION ALL SELECT j.namespace, v.scope, 0, 1 FROM openqueue.jobs j CROSS JOIN LATERAL (VALUES
+                (1, 'queue ' || queue), (2, 'task ' || task), (4, 'key ' || concurrency_key)) v (flag, scope)
+            WHERE j.slots & v.flag > 0) a GROUP BY 1, 2 HAVING sum(used) <> sum(held)) t"""
 
 
 async def faults(db: Any) -> list[str]:

@@ -103,8 +103,7 @@ def enqueue(
         str | None,
         typer.Option(
             metavar="MODE",
-            help="With a key, the run that waits: replace it, keep_time (all but its time), skip (keep it),"
-            " or merge (join lists).",
+            help="With a key, what becomes of the run that waits: replace, keep_time, skip, merge.",
         ),
     ] = None,
     unique: Annotated[

@@ -9,7 +9,6 @@ hashes are our own, so that no new version of a library moves a schedule, and so
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -53,7 +52,7 @@ _NAMED = {
 _HASH = re.compile(r"H(?:\((\d{1,2})-(\d{1,2})\))?(?:/(\d{1,3}))?")
 _RANGE = re.compile(r"(\w+)-(\w+)(/\d+)?")
 _STEP = re.compile(r"(?:\*|\w+|(\w+)-(\w+))/(\d+)")
-_LONGEST = 200
+_LAST_WEEKDAY = re.compile(r"\b([0-7]|SUN|MON|TUE|WED|THU|FRI|SAT)L\b")
 
 
 def check_cron(value: Any, option: str = "cron") -> str:
@@ -68,7 +67,7 @@ def check_cron(value: Any, option: str = "cron") -> str:
         pattern = read_cron(text, "")
     except _Unreadable as error:
         raise InvalidOption(f"{option}: {_short(text)} {error}", option=option) from None
-    if not _ever(pattern):
+    if not _ever(pattern.days, pattern.months):
         raise InvalidOption(
             f"{option}: {_short(text)} never fires: no year has such a day. Change the day or the month.",
             option=option,
@@ -82,23 +81,23 @@ def read_cron(text: str, key: str) -> Pattern:
     if key and "H" not in text.upper():
         return read_cron(text, "")
     fields = read_fields(text, key)
-    found = croniter(" ".join(_for_croniter(fields)), 0.0, second_at_beginning=True)
-    minutes, hours, dates, months, weekdays, seconds = found.expanded
-    nth = found.nth_weekday_of_month
+    seconds, minutes, hours, dates, months, weekdays = (
+        _values(*each) for each in zip(fields, range(6), strict=True)
+    )
     days = Days(
-        dates=frozenset() if found.nearest_weekday else _all(dates, FIELDS[DAY]) - {"l"},
-        weekdays=_all(weekdays, Field("", 0, 6, 6)) - set(nth),
-        both=any(fields[day].startswith(("*", "?")) for day in (DAY, WEEKDAY)),
-        last="l" in dates,
-        nearest=frozenset(found.nearest_weekday),
-        nth=frozenset((day, 0 if n == "l" else n) for day, each in nth.items() for n in each),
+        dates=dates.plain,
+        weekdays=weekdays.plain,
+        both=any(field.startswith(("*", "?")) for field in (fields[DAY], fields[WEEKDAY])),
+        last=dates.last,
+        nearest=dates.nearest,
+        nth=weekdays.nth,
     )
     return Pattern(
-        seconds=_ordered(seconds, FIELDS[SECOND]),
-        minutes=_ordered(minutes, FIELDS[MINUTE]),
-        hours=_ordered(hours, FIELDS[HOUR]),
+        seconds=seconds.ordered,
+        minutes=minutes.ordered,
+        hours=hours.ordered,
         days=days,
-        months=_ordered(months, FIELDS[MONTH]),
+        months=months.ordered,
         fixed=not any(_is_wildcard(field) for field in written(text)[:DAY]),
     )
 
@@ -121,7 +120,7 @@ def read_fields(text: str, key: str) -> list[str]:
         for token in tokens:
             _refuse_ambiguous(token, one)
         fields.append(",".join(tokens))
-        _try(fields[-1], place)
+        _values(fields[-1], place)
     return fields
 
 
@@ -193,38 +192,48 @@ def _refuse_step(token: str, stepped: re.Match[str], field: Field) -> None:
         raise _Unreadable(f"has {token!r}: a range with a step that goes backwards. List the values.")
 
 
-def _try(field: str, place: int) -> None:
-    """Have one field read alone, so that the message can name it."""
-    others = ["0", "0", "0", "*", "*", "*"]
-    others[place] = _for_croniter([*others[:place], field, *others[place + 1 :]])[place]
+class Values(NamedTuple):
+    """What one field matches: plain numbers, and what only fields of days have."""
+
+    plain: frozenset[int]
+    ordered: tuple[int, ...]
+    last: bool
+    nearest: frozenset[int]
+    nth: frozenset[tuple[int, int]]
+
+
+@lru_cache(maxsize=20_000)
+def _values(field: str, place: int) -> Values:
+    """Have croniter read one field alone, so that the message can name it and each is read once."""
+    one = FIELDS[place]
+    alone = ["0", "0", "0", "*", "*", "*"]
+    alone[place] = _LAST_WEEKDAY.sub(_for_croniter, field) if place == WEEKDAY else field
     try:
-        croniter(" ".join(others), 0.0, second_at_beginning=True)
+        found = croniter(" ".join(alone), 0.0, second_at_beginning=True)
     except (CroniterError, ValueError, KeyError, IndexError):
-        one = FIELDS[place]
         named = {MONTH: " or JAN-DEC", WEEKDAY: " or SUN-SAT"}.get(place, "")
         raise _Unreadable(
             f"has {field!r} as its {one.name}: that is {one.lowest}-{one.highest}{named}, '*',"
             " lists ('1,15'), ranges ('9-17') and steps ('*/5')."
         ) from None
+    values = found.expanded[(place - 1) % 6]  # croniter keeps the seconds behind
+    nth = found.nth_weekday_of_month
+    highest = min(one.highest, 6) if place == WEEKDAY else one.highest
+    plain = frozenset(range(one.lowest, highest + 1) if values == ["*"] else values)
+    plain = frozenset() if found.nearest_weekday else plain - {"l"} - set(nth)
+    return Values(
+        plain=plain,
+        ordered=tuple(sorted(plain)),
+        last="l" in values,
+        nearest=frozenset(found.nearest_weekday),
+        nth=frozenset((day, 0 if n == "l" else n) for day, each in nth.items() for n in each),
+    )
 
 
-def _for_croniter(fields: list[str]) -> list[str]:
+def _for_croniter(found: re.Match[str]) -> str:
     """The last Friday is written 5L or L5; croniter reads the second."""
-    weekday = re.sub(r"\b([0-7]|SUN|MON|TUE|WED|THU|FRI|SAT)L\b", _last_weekday, fields[WEEKDAY])
-    return [*fields[:WEEKDAY], weekday]
-
-
-def _last_weekday(found: re.Match[str]) -> str:
     names = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
     return f"L{names.index(found[1]) if found[1] in names else found[1]}"
-
-
-def _all(values: list[Any], field: Field) -> frozenset[Any]:
-    return frozenset(range(field.lowest, field.highest + 1)) if values == ["*"] else frozenset(values)
-
-
-def _ordered(values: list[Any], field: Field) -> tuple[int, ...]:
-    return tuple(sorted(_all(values, field)))
 
 
 def _is_wildcard(field: str) -> bool:
@@ -232,15 +241,10 @@ def _is_wildcard(field: str) -> bool:
     return field.startswith(("*", "H/"))
 
 
-def _ever(pattern: Pattern) -> bool:
-    return next(_some_day(pattern), None) is not None
-
-
-def _some_day(pattern: Pattern) -> Iterator[int]:
-    """Days of one round of the calendar: after 400 years weekdays and leap years are the same."""
-    for year in range(2000, 2400):
-        for month in pattern.months:
-            yield from pattern.days.of(year, month)
+@lru_cache(maxsize=20_000)
+def _ever(days: Days, months: tuple[int, ...]) -> bool:
+    """Looks at one round of the calendar: after 400 years weekdays and leap years are the same."""
+    return any(days.of(year, month) for year in range(2000, 2400) for month in months)
 
 
 def _short(text: str) -> str:

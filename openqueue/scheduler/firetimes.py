@@ -159,6 +159,8 @@ class _Cron:
 
 
 def _naive(moment: datetime) -> datetime:
+    if moment.tzinfo is UTC:
+        return moment.replace(tzinfo=None)
     if moment.utcoffset() is None:
         raise InvalidOption(f"{moment!r} has no time zone: use datetime.now(timezone.utc) or astimezone().")
     return moment.astimezone(UTC).replace(tzinfo=None)

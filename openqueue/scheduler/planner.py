@@ -129,21 +129,28 @@ def plan(
     on_time = _on_time(firetimes, after, newest, now, watched)
     missed_upto = on_time[0] - _INSTANT if on_time else newest
     caught_up = _newest(firetimes, after, missed_upto, policy.catch_up)
-    chosen = [(at, True) for at in caught_up] + [(at, False) for at in on_time]
+    chosen = [*caught_up, *on_time]
     chosen = chosen if left is None else chosen[-left:]
+    late = len(chosen) - len(on_time)
+    befores = [firetimes.previous(at) for at in chosen[:1]] + chosen[:-1]
     ticks = tuple(
-        Tick(at, at + jittered(key, at, policy.jitter), fired + place, firetimes.previous(at), late)
-        for place, (at, late) in enumerate(chosen, start=1)
+        Tick(at, at + jittered(key, at, policy.jitter), fired + place, before, catch_up=place <= late)
+        for place, (at, before) in enumerate(zip(chosen, befores, strict=True), start=1)
     )
-    upto = ticks[0].at - _INSTANT if ticks else newest
     total = fired + len(ticks)
-    finished = policy.max_runs is not None and total >= policy.max_runs
-    next_at = None if finished else firetimes.next(newest)
-    return Plan(ticks, _skipped(firetimes, after, upto), newest, total, next_at)
+    return Plan(
+        fire=ticks,
+        skipped=_skipped(firetimes, after, befores[0] if ticks else newest),
+        cursor=newest,
+        fired=total,
+        next_at=None if policy.max_runs is not None and total >= policy.max_runs else firetimes.next(newest),
+    )
 
 
 def jittered(key: str, at: datetime, jitter: timedelta) -> timedelta:
     """The delay of one tick: from nothing to below `jitter`, always the same for a schedule and a time."""
+    if not jitter:
+        return jitter
     seed = f"{key}@{at.timestamp():.6f}".encode()
     part = int.from_bytes(sha256(seed).digest()[:8]) / 2**64
     return timedelta(microseconds=int(jitter / _INSTANT * part))
@@ -171,12 +178,12 @@ def _newest(firetimes: Firetimes, after: datetime, upto: datetime, count: int) -
     return found[::-1]
 
 
-def _skipped(firetimes: Firetimes, after: datetime, upto: datetime) -> tuple[Skipped, ...]:
-    first = firetimes.next(after)
-    last = firetimes.previous(upto + _INSTANT)
-    if first is None or last is None or first > last:
+def _skipped(firetimes: Firetimes, after: datetime, last: datetime | None) -> tuple[Skipped, ...]:
+    if last is None or last <= after:
         return ()
-    return (Skipped("missed", firetimes.count(after, upto), first, last),)
+    first = firetimes.next(after)
+    assert first is not None
+    return (Skipped("missed", firetimes.count(after, last), first, last),)
 
 
 def _check_whole(value: object, option: str, lowest: int, highest: int) -> None:

@@ -182,3 +182,18 @@ async def test_who_cannot_go_on_yet_asks_for_no_look_every_few_milliseconds(engi
     for job in jobs[1:]:
         assert ids(await engine.claim()) == [job]
         await engine.finish([job])
+
+
+async def test_C10_jobs_with_keys_take_turns_by_their_groups(engine: Engine) -> None:
+    await control(engine, "queue", "default", fairness="round_robin")
+    for group, count in (("many", 60), ("few", 3)):
+        await engine.sql(
+            "SELECT FROM add_batch(ARRAY['t'], array_fill('{}'::jsonb, ARRAY[$2::integer]),"
+            " group_keys => array_fill($1::text, ARRAY[$2]),"
+            " concurrency_keys => ARRAY(SELECT $1 || i FROM generate_series(1, $2) i))",
+            group,
+            count,
+        )
+    got = ids(await engine.claim(12))
+    rows = await engine.sql("SELECT FROM jobs WHERE id = ANY ($1) AND group_key = 'few'", got)
+    assert len(rows) == 3

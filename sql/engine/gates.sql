@@ -218,10 +218,11 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
+    moment timestamptz := clock_timestamp();  -- as it stands in a query, no index can be asked for it
     -- Without those that somebody has locked, or is about to make: a claim that stays open holds up no scopes but its own.
     due    text[] := ARRAY(
         SELECT o.scope FROM (
-            SELECT o.scope FROM (SELECT o.scope, o.at FROM :schema.openings o WHERE o.namespace = open_gates.namespace AND o.at <= clock_timestamp()
+            SELECT o.scope FROM (SELECT o.scope, o.at FROM :schema.openings o WHERE o.namespace = open_gates.namespace AND o.at <= moment
                                  ORDER BY o.at LIMIT 5000) o GROUP BY 1 ORDER BY min(o.at)) o
         LEFT JOIN LATERAL (SELECT true AS mine FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope
                            FOR UPDATE SKIP LOCKED) s ON true

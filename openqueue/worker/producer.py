@@ -92,8 +92,10 @@ class Producer:
         `control`: of this scope something else holds now; what is claimed and has not begun goes back.
         """
         if control is not None:
-            self._governed = self._reconsider = True
+            self._reconsider = True
             self._inflight.nudge()
+        if control is not None or (due is None and ready is not None and not ready):
+            self._governed = True  # a gate may open: no claim from one lane alone sees to that
         if ready is None:
             self._pace.sweep_soon()
         else:
@@ -176,6 +178,7 @@ class Producer:
         sweep = self._pace.sweeps(now, self._lanes.swept)
         promote = self._pace.promotes(now, sweep)
         plan = self._lanes.sweep() if sweep else self._lanes.forward()
+        self._governed = False  # unless it is heard meanwhile
         *rows, last = await self._take(
             room,
             "claim_jobs",
@@ -196,7 +199,7 @@ class Producer:
         if self._lanes.learn(plan, rows, position, took):
             self._pace.sweep_soon()
         self._doorbell.note(position["newest"])
-        self._governed = position.get("governed", False)
+        self._governed = self._governed or position.get("governed", False)
         got, full = len(rows), len(rows) >= room
         self._pace.claimed(
             now, took, sweep=plan.sweep, promoted=promote, got=got, full=full, due=position["due"]

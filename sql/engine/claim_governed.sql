@@ -14,7 +14,7 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
-    rooms    record; lanes record; met record; taken record;
+    found    record; rooms    record; lanes record; met record; taken record;
     slots    smallint[];
     served   bigint;
     aside    integer := 0;
@@ -24,8 +24,29 @@ BEGIN
     IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = claim_governed.namespace AND c.kind = 'all' AND c.paused_until > statement_timestamp()) THEN
         n := 0;
     END IF;
+    -- The lanes that may have something for the caller; of the others, at once, how far they are read. What comes later than this look is
+    -- behind nobody's cursor: last_seq is where each lane ended then.
+    SELECT array_agg(l.queue) FILTER (WHERE l.ready) AS queues, array_agg(l.priority) FILTER (WHERE l.ready) AS priorities,
+        array_agg(l.returns) FILTER (WHERE l.ready) AS returns, array_agg(l.cursor) FILTER (WHERE l.ready) AS cursors,
+        array_agg(l.upto) FILTER (WHERE l.ready) AS uptos, array_agg(l.last_seq) FILTER (WHERE l.ready) AS last_seqs,
+        json_agg(json_build_array(l.queue, l.priority, l.returns, CASE WHEN l.upto < 9223372036854775807 THEN l.upto ELSE l.last_seq END))
+            FILTER (WHERE NOT l.ready) AS idle
+    INTO found FROM (
+        SELECT k.*, COALESCE((SELECT j.seq FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue
+                AND j.priority = k.priority AND j.seq > k.cursor ORDER BY j.seq DESC LIMIT 1), k.cursor) AS last_seq,
+            (SELECT true FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue AND j.priority = k.priority
+                AND j.seq < 0 ORDER BY j.seq LIMIT 1) IS NOT NULL
+            OR (SELECT true FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.gate = 'back ' || k.queue AND j.priority = k.priority
+                ORDER BY j.place LIMIT 1) IS NOT NULL
+            OR (SELECT true FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue AND j.priority = k.priority
+                AND j.seq > k.cursor AND j.seq <= k.upto AND j.worker = :schema.nobody()
+                AND (claim_governed.tasks IS NULL OR j.task = ANY (claim_governed.tasks)) AND j.deadline > statement_timestamp()
+                ORDER BY j.seq LIMIT 1) IS NOT NULL AS ready
+        FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) k
+        WHERE queues IS NULL OR k.queue = ANY (queues)) l;
     SELECT COALESCE(array_agg(r.queue), '{}') AS queues, array_agg(r.room) AS rooms, array_agg(r.counted) AS counted,
-        array_agg(r.fairness) AS fairness, array_agg(r.ageing) AS ageing INTO rooms FROM :schema.queue_rooms(namespace, queues) r;
+        array_agg(r.fairness) AS fairness, array_agg(r.ageing) AS ageing INTO rooms
+    FROM :schema.queue_rooms(namespace, ARRAY(SELECT DISTINCT u FROM unnest(found.queues) u)) r;
     -- The lanes, in the order in which they are served; first: where reading begins. In a fair queue that is for its turns to say; from
     -- time to time (promote) such a lane is read from its beginning: a claim that was undone leaves its jobs behind.
     WITH lane AS MATERIALIZED (
@@ -34,16 +55,17 @@ BEGIN
                 SELECT j.run_at FROM :schema.jobs j
                 WHERE r.ageing IS NOT NULL AND j.namespace = claim_governed.namespace AND j.queue = l.queue AND j.priority = l.priority
                   AND (j.seq > l.cursor OR r.fairness <> 'strict') AND j.worker = :schema.nobody() ORDER BY j.seq LIMIT 1)) / extract(epoch FROM r.ageing)), 0) AS rank
-        FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) l
-        LEFT JOIN unnest(queues, limits) AS q (queue, most) ON q.queue = l.queue
-        LEFT JOIN unnest(rooms.queues, rooms.rooms, rooms.fairness, rooms.ageing) AS r (queue, room, fairness, ageing) ON r.queue = l.queue
-        WHERE queues IS NULL OR q.queue IS NOT NULL
+        FROM unnest(found.queues, found.priorities, found.returns, found.cursors, found.uptos, found.last_seqs)
+            AS l (queue, priority, returns, cursor, upto, last_seq)
+        CROSS JOIN LATERAL (SELECT limits[array_position(queues, l.queue)] AS most) q
+        CROSS JOIN LATERAL (SELECT array_position(rooms.queues, l.queue) AS i) a
+        CROSS JOIN LATERAL (SELECT rooms.rooms[a.i] AS room, rooms.fairness[a.i] AS fairness, rooms.ageing[a.i] AS ageing) r
     )
     SELECT array_agg(l.queue ORDER BY l.ord) AS queues, array_agg(l.priority ORDER BY l.ord) AS priorities, array_agg(l.returns ORDER BY l.ord) AS returns,
         array_agg(l.most ORDER BY l.ord) AS mosts, array_agg(l.fairness <> 'strict' ORDER BY l.ord) AS fair,
         array_agg(CASE l.fairness WHEN 'strict' THEN l.cursor ELSE :schema.first_turn() END ORDER BY l.ord) AS firsts,
         array_agg(CASE l.fairness WHEN 'strict' THEN l.upto ELSE 0 END ORDER BY l.ord) AS lasts,
-        array_agg(l.fairness = 'weighted' ORDER BY l.ord) AS weighted
+        array_agg(l.fairness = 'weighted' ORDER BY l.ord) AS weighted, array_agg(l.last_seq ORDER BY l.ord) AS last_seqs
     INTO lanes FROM (SELECT lane.*, row_number() OVER (ORDER BY lane.rank, lane.queue <= last_queue, lane.queue, lane.priority) AS ord FROM lane) l;
     FOR i IN 1 .. COALESCE(cardinality(lanes.queues), 0) LOOP
         IF lanes.fair[i] AND lanes.mosts[i] > 0 THEN
@@ -145,7 +167,7 @@ BEGIN
                  ORDER BY j.run_at LIMIT 1)
                 UNION ALL (SELECT GREATEST(o.at, clock_timestamp() + interval '5 milliseconds') FROM :schema.openings o
                            WHERE o.namespace = claim_governed.namespace ORDER BY o.at LIMIT 1)) d),
-        'lanes', (SELECT json_agg(json_build_array(l.queue, l.priority, l.returns, CASE
+        'lanes', (SELECT json_agg(l) FROM (SELECT l FROM json_array_elements(found.idle) l UNION ALL SELECT json_build_array(l.queue, l.priority, l.returns, CASE
                 WHEN NOT l.fair AND l.most > 0 AND COALESCE(p.picked, 0) < l.most AND COALESCE(p.picked, 0) = COALESCE(p.taken, 0)
                     AND (l.ord < (SELECT max(o) FROM unnest(met.ords) o) OR COALESCE(cardinality(met.ids), 0) < claim_governed.n)
                 THEN CASE WHEN l.last < 9223372036854775807 THEN COALESCE((
@@ -154,12 +176,9 @@ BEGIN
                           AND j.seq > l.first AND j.seq <= l.last AND j.worker = :schema.nobody()
                           AND (claim_governed.tasks IS NULL OR j.task = ANY (claim_governed.tasks)) AND j.deadline > statement_timestamp()
                         ORDER BY j.seq LIMIT 1), l.last)
-                    ELSE COALESCE((
-                        SELECT j.seq FROM :schema.jobs j
-                        WHERE j.namespace = claim_governed.namespace AND j.queue = l.queue AND j.priority = l.priority
-                          AND j.seq > l.first ORDER BY j.seq DESC LIMIT 1), l.first) END END))
-            FROM unnest(lanes.queues, lanes.priorities, lanes.returns, lanes.mosts, lanes.firsts, lanes.lasts, lanes.fair)
-                WITH ORDINALITY AS l (queue, priority, returns, most, first, last, fair, ord)
+                    ELSE l.last_seq END END)
+            FROM unnest(lanes.queues, lanes.priorities, lanes.returns, lanes.mosts, lanes.firsts, lanes.lasts, lanes.fair, lanes.last_seqs)
+                WITH ORDINALITY AS l (queue, priority, returns, most, first, last, fair, last_seq, ord)
             LEFT JOIN (SELECT o.ord, count(*) AS picked, count(*) FILTER (WHERE o.i = ANY (taken.places)) AS taken
-                       FROM unnest(met.ords) WITH ORDINALITY AS o (ord, i) GROUP BY 1) p ON p.ord = l.ord))::text, NULL, NULL, NULL;
+                       FROM unnest(met.ords) WITH ORDINALITY AS o (ord, i) GROUP BY 1) p ON p.ord = l.ord) l))::text, NULL, NULL, NULL;
 END $$;

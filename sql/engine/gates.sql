@@ -226,10 +226,11 @@ SET jit = off SET enable_seqscan = off SET enable_mergejoin = off SET enable_bit
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
+    moment timestamptz := clock_timestamp();  -- as it stands in a query, no index can be asked for it
     -- Without those that somebody has locked, or is about to make: a claim that stays open holds up no scopes but its own.
     due    text[] := ARRAY(
         SELECT o.scope FROM (
-            SELECT o.scope FROM (SELECT o.scope, o.at FROM :schema.openings o WHERE o.namespace = open_gates.namespace AND o.at <= clock_timestamp()
+            SELECT o.scope FROM (SELECT o.scope, o.at FROM :schema.openings o WHERE o.namespace = open_gates.namespace AND o.at <= moment
                                  ORDER BY o.at LIMIT 5000) o GROUP BY 1 ORDER BY min(o.at)) o
         LEFT JOIN LATERAL (SELECT true AS mine FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope
                            FOR UPDATE SKIP LOCKED) s ON true
@@ -245,16 +246,21 @@ BEGIN
     INTO s FROM :schema.scope_rooms(namespace, due, false) r;
     WITH out AS MATERIALIZED (
         -- The head of a serial key keeps its turn while somebody has it locked; of others, those behind go on.
-        SELECT j.id, o.scope FROM unnest(s.scopes, s.rooms, s.serial) AS o (scope, room, serial)
+        SELECT j.id, o.scope, j.place > 0 AND (
+            SELECT true FROM :schema.controls c WHERE c.namespace = open_gates.namespace AND c.kind = 'queue' AND c.name = j.queue
+              AND c.queue = '' AND c.fairness <> 'strict' LIMIT 1) IS NOT NULL AS arrives
+        FROM unnest(s.scopes, s.rooms, s.serial) AS o (scope, room, serial)
         CROSS JOIN LATERAL (
-            SELECT j.id FROM (
+            SELECT j.id, j.queue, j.place FROM (
                 SELECT j.id FROM :schema.jobs j WHERE j.namespace = open_gates.namespace AND j.gate = o.scope
                 ORDER BY j.priority, j.place LIMIT CASE WHEN o.room = 0 THEN 0 WHEN o.serial THEN 1 ELSE LEAST(o.room, most) + 20 END
             ) n JOIN :schema.jobs j ON j.id = ANY (ARRAY[n.id]) WHERE j.gate = o.scope
             LIMIT LEAST(o.room, most) FOR UPDATE OF j SKIP LOCKED
         ) j LIMIT most
     ), back AS (
-        UPDATE :schema.jobs j SET seq = j.place, gate = 'back ' || j.queue, state = 'q', slots = j.slots | CASE WHEN o.scope LIKE 'key %' THEN 4 ELSE 0 END
+        -- In a fair queue one that has had no turn yet arrives now, as any other of its group.
+        UPDATE :schema.jobs j SET seq = CASE WHEN o.arrives THEN nextval(:'schema.job_seq'::regclass) ELSE j.place END,
+            gate = CASE WHEN NOT o.arrives THEN 'back ' || j.queue END, place = CASE WHEN NOT o.arrives THEN j.place END, state = 'q', slots = j.slots | CASE WHEN o.scope LIKE 'key %' THEN 4 ELSE 0 END
         FROM out o WHERE j.id = ANY (ARRAY[o.id]) RETURNING j.queue, j.priority, o.scope
     )
     SELECT array_agg(b.queue), array_agg(b.priority), array_agg(b.scope) INTO queues, priorities, outs FROM back b;

@@ -45,17 +45,18 @@ BEGIN
         SELECT j.id, COALESCE(j.group_key, '') AS group_key, j.seq FROM :schema.jobs j
         WHERE j.namespace = $1 AND j.queue = $2 AND j.priority = $3 AND j.seq > 0 AND j.worker = :schema.nobody() AND j.gate IS NULL
         ORDER BY j.seq LIMIT most FOR UPDATE SKIP LOCKED
-    ), last AS MATERIALIZED (
-        SELECT c.group_key, GREATEST(now_served, g.tag) AS tag, GREATEST(1, (1048576 / CASE WHEN weighted THEN COALESCE(f.weight, 1) ELSE 1 END)::bigint) AS step
-        FROM (SELECT DISTINCT come.group_key FROM come) c
-        LEFT JOIN LATERAL (SELECT g.tag FROM :schema.groups g
-            WHERE g.namespace = $1 AND g.queue = $2 AND g.priority = $3 AND g.group_key = c.group_key OFFSET 0) g ON true
-        LEFT JOIN LATERAL (SELECT f.weight FROM :schema.controls_in_force f
-            WHERE weighted AND f.namespace = $1 AND f.kind = 'group' AND f.name = c.group_key AND f.queue = $2 OFFSET 0) f ON true
+    ), nth AS (
+        SELECT come.*, row_number() OVER (PARTITION BY come.group_key ORDER BY come.seq) AS nth FROM come
+    ), first AS (  -- what is known of a group is looked up once; by >=, as no other index can answer that
+        SELECT n.*, CASE WHEN n.nth = 1 THEN GREATEST(now_served, (
+                SELECT CASE WHEN g.group_key = n.group_key THEN g.tag END FROM :schema.groups g
+                WHERE g.namespace = $1 AND g.queue = $2 AND g.priority = $3 AND g.group_key >= n.group_key ORDER BY g.group_key LIMIT 1)) END AS tag,
+            CASE WHEN n.nth = 1 THEN GREATEST(1, (1048576 / CASE WHEN weighted THEN COALESCE((
+                SELECT f.weight FROM :schema.controls_in_force f
+                WHERE f.namespace = $1 AND f.kind = 'group' AND f.name = n.group_key AND f.queue = $2), 1) ELSE 1 END)::bigint) END AS step
+        FROM nth n
     ), tagged AS MATERIALIZED (
-        SELECT o.id, o.group_key, l.tag + l.step * o.nth AS tag
-        FROM (SELECT come.*, row_number() OVER (PARTITION BY come.group_key ORDER BY come.seq) AS nth FROM come) o
-        JOIN last l ON l.group_key = ANY (ARRAY[o.group_key])
+        SELECT f.id, f.group_key, max(f.tag) OVER same + max(f.step) OVER same * f.nth AS tag FROM first f WINDOW same AS (PARTITION BY f.group_key)
     ), moved AS (
         UPDATE :schema.jobs j SET seq = t.tag FROM tagged t WHERE j.id = ANY (ARRAY[t.id])
     )

@@ -11,6 +11,7 @@ import pytest
 
 from tests.engine.calls import Engine, blocked
 from tests.engine.conftest import Another
+from tests.engine.test_plans import touched
 
 
 def ids(rows: list[Any]) -> list[Any]:
@@ -182,3 +183,51 @@ async def test_who_cannot_go_on_yet_asks_for_no_look_every_few_milliseconds(engi
     for job in jobs[1:]:
         assert ids(await engine.claim()) == [job]
         await engine.finish([job])
+
+
+async def test_C10_jobs_with_keys_take_turns_by_their_groups(engine: Engine) -> None:
+    await control(engine, "queue", "default", fairness="round_robin")
+    for group, count in (("many", 60), ("few", 3)):
+        await engine.sql(
+            "SELECT FROM add_batch(ARRAY['t'], array_fill('{}'::jsonb, ARRAY[$2::integer]),"
+            " group_keys => array_fill($1::text, ARRAY[$2]),"
+            " concurrency_keys => ARRAY(SELECT $1 || i FROM generate_series(1, $2) i))",
+            group,
+            count,
+        )
+    got = ids(await engine.claim(12))
+    rows = await engine.sql("SELECT FROM jobs WHERE id = ANY ($1) AND group_key = 'few'", got)
+    assert len(rows) == 3
+
+
+async def test_what_comes_while_a_claim_is_under_way_is_behind_nobodys_cursor(
+    engine: Engine, another: Another
+) -> None:
+    await control(engine, "task", "other", concurrency=5)
+    await engine.add()
+    other = await another()
+    await engine.sql(
+        "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END $$"
+    )
+    await engine.sql("CREATE TRIGGER stop AFTER INSERT ON claims EXECUTE FUNCTION stop()")
+    await engine.sql("SELECT pg_advisory_lock(7)")
+    pid = await other.db.fetchval("SELECT pg_backend_pid()")
+    claiming = asyncio.create_task(other.claim())
+    await blocked(engine.db, pid)
+    await engine.add()
+    await engine.sql("SELECT pg_advisory_unlock(7)")
+    (row,) = await claiming
+    assert other.position["lanes"] == [["default", 0, other.position["lanes"][0][2], row["seq"]]]
+
+
+async def test_a_claim_reads_and_locks_nothing_of_limited_queues_that_have_nothing_for_it(
+    engine: Engine,
+) -> None:
+    await engine.sql("SELECT set_control('queue', 'q' || i, '{\"concurrency\": 1}') FROM generate_series(1, 100) i")
+    await engine.claim()
+    for queue in ("q1", "q2", "free"):
+        await engine.add_one(queue_name=queue)
+    assert len(await engine.claim()) == 3
+    await engine.add_one(queue_name="free")
+    assert await touched(engine, lambda: engine.claim(10)) < 1000

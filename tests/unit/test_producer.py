@@ -84,6 +84,8 @@ class Places:
     def in_queue(self, queue: str) -> int:
         return sum(1 for job in self.jobs if job.row["queue"] == queue)
 
+    def nudge(self) -> None: ...
+
     def waited(self) -> float:
         return 0.0
 
@@ -206,6 +208,29 @@ async def test_bells_of_one_busy_lane_do_not_keep_it_from_looking_at_everything(
     stage.database.rings = lambda: stage.producer.hear([["default", 0, 7]], None)
     await stage.until(lambda: sum(call["statement"] == "claim_jobs" for call in stage.database.calls) >= 5)
     assert sum(call["statement"] == "claim_lane" for call in stage.database.calls) >= 5
+
+
+async def test_a_gate_that_may_open_is_not_forgotten_over_the_bell_of_a_lane() -> None:
+    stage = Stage()
+    running = asyncio.create_task(stage.until(lambda: len(stage.database.calls) >= 2))
+    await eventually(lambda: stage.database.calls)
+    stage.bell.hear('{"namespace": "default", "ready": []}')
+    stage.bell.hear('{"namespace": "default", "ready": [["default", 0, 7]]}')
+    await running
+    assert [call["statement"] for call in stage.database.calls[:2]] == ["claim_jobs", "claim_jobs"]
+
+
+async def test_what_is_said_while_a_claim_is_under_way_holds_for_the_next_one() -> None:
+    stage = Stage()
+    stage.database.rings = lambda: stage.bell.hear(
+        '{"namespace": "default", "control": "queue default", "ready": []}'
+    )
+    running = asyncio.create_task(stage.until(lambda: len(stage.database.calls) >= 2))
+    await eventually(lambda: stage.database.calls)
+    stage.database.rings = None
+    stage.bell.hear('{"namespace": "default", "ready": [["default", 0, 7]]}')
+    await running
+    assert [call["statement"] for call in stage.database.calls[:2]] == ["claim_jobs", "claim_jobs"]
 
 
 @pytest.mark.parametrize(

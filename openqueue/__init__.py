@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from openqueue.runs.history import RunFilter
     from openqueue.runs.model import Run, RunEvent, RunInfo
+    from openqueue.tasks.batch import Batch
     from openqueue.tasks.context import Context
     from openqueue.tasks.control import Cancelled, GiveUp, Snooze
     from openqueue.tasks.lifespans import worker_lifespan
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttemptFailed",
+    "Batch",
     "CallNext",
     "Cancelled",
     "Client",
@@ -107,6 +109,7 @@ __all__ = [
 
 _HOME = {
     "AttemptFailed": "worker.subscribers",
+    "Batch": "tasks.batch",
     "CallNext": "tasks.middleware",
     "Cancelled": "tasks.control",
     "Client": "clients",

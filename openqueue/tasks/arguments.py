@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from openqueue.codec import check_size, strictly
 from openqueue.errors import InvalidArguments, NotSerializable, UnexpectedResult
+from openqueue.tasks.batch import of_one
 from openqueue.tasks.contract import Contract, compile_contract, input_schema
 from openqueue.tasks.faults import invalid
 from openqueue.tasks.signature import check_shape, read
@@ -26,13 +27,17 @@ class Arguments:
     """The arguments and the result of one function.
 
     `local` has the names around a function that is defined inside another one, for its annotations.
+    `batch`: the function takes a list, and what is sent is one element.
     Raises InvalidTask for a signature that cannot be sent: `*args`, `**kwargs`, `/`, generators, methods.
     """
 
-    __slots__ = ("_contract", "_function", "_local")
+    __slots__ = ("_batch", "_contract", "_function", "_local")
 
-    def __init__(self, function: Callable[..., Any], local: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], local: Mapping[str, Any] | None = None, *, batch: bool = False
+    ) -> None:
         check_shape(function)
+        self._batch = batch
         self._function = function
         self._local = local
         self._contract: Contract | None = None
@@ -41,7 +46,8 @@ class Arguments:
     def contract(self) -> Contract:
         """The compiled signature, now. Raises InvalidTask for annotations that cannot be used."""
         if self._contract is None:
-            self._contract = compile_contract(read(self._function, self._local))
+            signature = read(self._function, self._local)
+            self._contract = compile_contract(of_one(signature) if self._batch else signature)
             self._local = None
         return self._contract
 

@@ -51,6 +51,7 @@ class Context:
         "_emit_log",
         "_emit_progress",
         "_enqueuer",
+        "_items",
         "_log",
         "_loop",
         "_sync",
@@ -91,6 +92,7 @@ class Context:
         loop: asyncio.AbstractEventLoop | None = None,
         sync: SyncEnqueuer | None = None,
         state: State | None = None,
+        items: tuple[Context, ...] = (),
     ) -> None:
         """Made by the worker; `loop` or `sync` is where `enqueue_sync` lets the work be done."""
         self.run_id = run_id
@@ -111,6 +113,16 @@ class Context:
         self._sync = sync
         self.state = State() if state is None else state
         self._log: RunLog | None = None
+        self._items = items
+
+    @property
+    def items(self) -> tuple[Context, ...]:
+        """One Context for each run of the call, in order: several only where the task has `batch=`.
+
+        Then the fields of this one are those of the first; its log lines and progress go to all of them, and
+        it is `cancelled` when all of them are.
+        """
+        return self._items or (self,)
 
     @property
     def log(self) -> RunLog:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 from openqueue.backoff import Backoff, Custom, Exponential, Fixed
 from openqueue.durations import Duration, parse_duration
 from openqueue.errors import InvalidOption
+from openqueue.tasks.batch import Batch, check_batch
 from openqueue.tasks.checks import (
     check_choice,
     check_exceptions,
@@ -82,6 +83,7 @@ class TaskOptions:
     concurrency_key  runs with the same key share a limit, in all processes; a text, or a function of some of
                   the arguments that returns one (None: no key)
     key_concurrency  how many of one key run at once, 1 … 32767; 1 keeps their order
+    batch         its function gets a list of up to so many runs' arguments, gathered for so long
     on_failure    a failed run of a key, until its retry: 'block's those behind it (the default where one runs
                   at once), or has to 'step_aside'
     scheduled     when it runs by itself: cron, every, timezone, overlap, catch_up, jitter, input
@@ -106,6 +108,7 @@ class TaskOptions:
     key_concurrency: int = 1
     on_failure: OnFailure | None = None
     scheduled: Scheduled | None = None
+    batch: Batch | None = None
 
     @property
     def keeps_slot(self) -> bool:
@@ -137,6 +140,7 @@ class TaskOptions:
             "executor": self.executor,
             "concurrency_key": {"of": parameters(key)} if callable(key := self.concurrency_key) else key,
             "key_concurrency": self.key_concurrency,
+            "batch": self.batch.describe() if self.batch else None,
             "on_failure": "block" if self.keeps_slot else "step_aside",
         }
 
@@ -184,9 +188,9 @@ _TASK_CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "concurrency_key": check_concurrency_key,
     "key_concurrency": check_whole(1, 32767),
     "on_failure": check_choice("block", "step_aside"),
+    "batch": check_batch,
 }
 
 _LATER_FOR_TASKS = {
     **dict.fromkeys(("concurrency", "rate"), "limits"),
-    "batch": "batches",
 }

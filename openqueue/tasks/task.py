@@ -48,7 +48,7 @@ class Task(Generic[P, R]):
         defaults: TaskOptions,
         local: Mapping[str, Any] | None = None,
     ) -> None:
-        self.arguments = Arguments(function, local)
+        self.arguments = Arguments(function, local, batch=defaults.batch is not None)
         self.function = function
         self.defaults = defaults
         self.is_async = iscoroutinefunction(function)
@@ -210,8 +210,8 @@ if not TYPE_CHECKING:
         """Make a function a task: `@task`, or `@task(queue="mail", max_attempts=10)`.
 
         Options: name, queue, priority, max_attempts, backoff, timeout, deadline, tags, meta, retry_on,
-        give_up_on, aliases, description, executor, middleware, concurrency_key, key_concurrency, on_failure;
-        see TaskOptions. Raises InvalidTask and InvalidOption.
+        give_up_on, aliases, description, executor, middleware, concurrency_key, key_concurrency, on_failure,
+        batch; see TaskOptions. Raises InvalidTask and InvalidOption.
         """
         around = sys._getframe(1)
         if function is not None:
@@ -236,6 +236,11 @@ def _check_executor(task: Task[..., Any], *, is_local: bool) -> None:
         raise InvalidTask(
             f"{task.name}: executor={task.defaults.executor!r} is for `def` tasks, and this one is"
             " `async def`, which runs in the event loop. Leave one of them out."
+        )
+    if task.in_process and task.defaults.batch:
+        raise InvalidTask(
+            f"{task.name}: executor='process' cannot be together with batch=: a process answers with one"
+            " outcome, not with one for each item. Leave one of them out."
         )
     if task.in_process and is_local:
         raise InvalidTask(

@@ -27,9 +27,12 @@ from openqueue.tasks.lifespans import Lifespans, State, declared_lifespans
 from openqueue.tasks.middleware import declared_middleware
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.surrounding import surrounded
+from openqueue.worker.batches import Batches
+from openqueue.worker.busy import Ended
 from openqueue.worker.completer import Completer
 from openqueue.worker.events import RunFinished
 from openqueue.worker.executor import Executor
+from openqueue.worker.gathered import Gathered
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal
 from openqueue.worker.processes import Processes
@@ -154,19 +157,31 @@ class Drain:
 
     async def _attempts(self, queue: str | None, *, raises: bool) -> AsyncGenerator[Ran, None]:
         while True:
-            job = await self._claim(queue)
+            job = await self._claim(queue, list(self._registry.every_name))
             if job is not None:
-                yield await self._attempt(job)
+                for ran in await self._attempt(await self._gather(job, queue)):
+                    yield ran
             elif not await self._learns(queue, raises=raises):
                 return
 
-    async def _claim(self, queue: str | None) -> Job | None:
+    async def _gather(self, job: Job, queue: str | None) -> Job:
+        """The job; where its task has `batch=` together with others that are ready."""
+        task = self._registry.get(job.task)
+        if task.defaults.batch is None:
+            return job
+        jobs = [job]
+        names = [task.name, *task.defaults.aliases]
+        while len(jobs) < task.defaults.batch.size and (more := await self._claim(queue, names)):
+            jobs.append(more)
+        return Gathered(jobs)
+
+    async def _claim(self, queue: str | None, names: list[str]) -> Job | None:
         claim = next(_claims)
         *rows, _ = await self._client.database.fetch(
             "testing_claim",
             self._worker,
             claim,
-            list(self._registry.every_name),
+            names,
             queue,
             self._client.namespace,
         )
@@ -175,14 +190,17 @@ class Drain:
         self._completer.claimed(claim, len(rows))
         return Job(rows[0], claim)
 
-    async def _attempt(self, job: Job) -> Ran:
-        """One attempt in an asyncio task of its own: the context variables it sets end with it."""
+    async def _attempt(self, job: Job) -> list[Ran]:
+        """One attempt or call in an asyncio task of its own: the context variables it sets end with it."""
         await self._lifespans.enter(declared_lifespans())
         executor = self._make_executor()
-        outcomes: list[Outcome] = []
+        ended: list[Ended] = []
+        batches = Batches(self._registry, executor, lambda *one: ended.append(one))
 
         async def execute() -> None:
-            outcomes.append(await executor.execute(job))
+            outcome = await batches.execute(job)
+            job.finished_at = time.monotonic()
+            batches.ended(job, outcome)
 
         job.started_at = time.monotonic()
         job.runner = asyncio.create_task(execute(), name=f"openqueue:{job.task}")
@@ -195,11 +213,10 @@ class Drain:
         finally:
             executor.release()
         job.runner.result()
-        (outcome,) = outcomes
-        job.finished_at = time.monotonic()
-        self._completer.ended(job, outcome)
+        for one, outcome in ended:
+            self._completer.ended(one, outcome)
         await self._completer.once()
-        return self._told(job, outcome, executor.error)
+        return [self._told(one, outcome, executor.errors.get(one)) for one, outcome in ended]
 
     def _told(self, job: Job, outcome: Outcome, error: BaseException | None) -> Ran:
         """What became of an attempt, as it was stored: the database may refuse a result."""
@@ -251,13 +268,15 @@ class Drain:
 
 
 class Attentive(Executor):
-    """An executor that keeps the error its attempt ended with: a test wants the exception itself."""
+    """An executor that keeps the errors its attempts end with: a test wants the exception itself."""
 
-    error: BaseException | None = None
+    def __init__(self, registry: Registry, **parts: Any) -> None:
+        super().__init__(registry, **parts)
+        self.errors: dict[Job, BaseException] = {}
 
-    def _ended(self, job: Job, error: BaseException) -> Outcome:
-        self.error = error
-        return super()._ended(job, error)
+    def decide(self, job: Job, error: BaseException) -> Outcome:
+        self.errors[job] = error
+        return super().decide(job, error)
 
 
 def declared_tasks() -> Registry:

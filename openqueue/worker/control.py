@@ -10,6 +10,7 @@ from openqueue.events import Emit
 from openqueue.runs.outcomes import Outcome
 from openqueue.worker.completer import Completer
 from openqueue.worker.events import ExpiredBeforeStart, LeaseWasLost
+from openqueue.worker.gathering import Gathering
 from openqueue.worker.inflight import Inflight
 from openqueue.worker.job import Job
 
@@ -19,7 +20,9 @@ __all__ = ["Control"]
 class Control:
     """Finds the attempts meant in this worker's pools. To repeat a request changes nothing."""
 
-    def __init__(self, worker: UUID, pools: Sequence[Inflight], completer: Completer, emit: Emit) -> None:
+    def __init__(
+        self, worker: UUID, pools: Sequence[Inflight | Gathering], completer: Completer, emit: Emit
+    ) -> None:
         self._worker = str(worker)
         self._pools = pools
         self._completer = completer
@@ -60,7 +63,7 @@ class Control:
                     job.asked = "stop"
                 job.interrupt()
 
-    def _lose(self, pool: Inflight, job: Job) -> None:
+    def _lose(self, pool: Inflight | Gathering, job: Job) -> None:
         if job.lost:
             return
         job.lost = True

@@ -9,7 +9,7 @@ of them goes the middleware; without any, nothing of it is there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final
@@ -27,7 +27,7 @@ from openqueue.tasks.task import Task
 from openqueue.worker.events import RunStarted, ThreadAbandoned
 from openqueue.worker.in_process import Written, read, run_in_process
 from openqueue.worker.job import PATIENCE, Job
-from openqueue.worker.journal import Journal
+from openqueue.worker.journal import Journal, Spread
 from openqueue.worker.orders import order_of
 from openqueue.worker.probation import Probation
 from openqueue.worker.remote import with_description
@@ -64,7 +64,7 @@ class Executor:
         self._largest_output = largest_output
         self._bus = bus or Events()
         self._emit = emit or self._bus.emit
-        self._probation = Probation(before)
+        self.probation = Probation(before)
         around = surroundings or Surroundings()
         self._middleware, self._state, self._processes = around.middleware, around.state, around.processes
         self._threads = Threads(most_left_behind=max(threads, FEWEST_LEFT_BEHIND))
@@ -85,46 +85,76 @@ class Executor:
 
     async def execute(self, job: Job) -> Outcome:
         """Run one attempt. Whatever leaves the task, a SystemExit too, is an outcome."""
-        if self._bus.wants(RunStarted):
-            self._emit(RunStarted(job.id, job.task, job.row["queue"], job.row["attempt"]))
+        self.tell_started(job)
         try:
             if job.doubted:
                 return await self._on_probation(job)
-            if job.may_expire() and not await self._probation.may_begin(job):
+            if job.may_expire() and not await self.probation.may_begin(job):
                 return RELEASED
             return await self._attempt(job)
         except BaseException as error:
-            if isinstance(error, GeneratorExit) and _is_thrown_away(job):
+            if isinstance(error, GeneratorExit) and self.is_thrown_away(job):
                 raise
-            return self._ended(job, error)
+            outcome = self.decide(job, error)
+            self.take_back_cancellation(job, error)
+            return outcome
 
     async def _on_probation(self, job: Job) -> Outcome:
-        async with self._probation.of(job) as may_begin:
+        async with self.probation.of(job) as may_begin:
             return await self._attempt(job) if may_begin else RELEASED
 
     async def _attempt(self, job: Job) -> Outcome:
         task = self._registry.get(job.task)
+        arguments = self.input_of(task, job)
+        if task.in_process or self.has_middleware(task):
+            value = await self._call_around(task, arguments, job)
+        else:
+            value = await self._call(task, arguments, job)
+        return self.completed(task, value)
+
+    def tell_started(self, job: Job) -> None:
+        """Tell who wants to know that an attempt begins."""
+        if self._bus.wants(RunStarted):
+            self._emit(RunStarted(job.id, job.task, job.row["queue"], job.row["attempt"]))
+
+    def input_of(self, task: Task[..., Any], job: Job) -> dict[str, Any]:
+        """The arguments of a run. Raises InvalidArguments and RequestMissing."""
         if job.row["input"] is None:
             raise RequestMissing(f"the request of run {job.id} is missing", run_id=job.id)
-        if task.in_process or self._middleware or task.defaults.middleware:
-            value = await self._call_around(task, job)
-        else:
-            value = await self._call(task, job)
+        return task.arguments.parse(job.row["input"])
+
+    def has_middleware(self, task: Task[..., Any]) -> bool:
+        """Whether anything goes around the task's attempts."""
+        return bool(self._middleware or task.defaults.middleware)
+
+    def completed(self, task: Task[..., Any], value: Any) -> Outcome:
+        """The outcome of a run that returned this. Raises NotSerializable and TooLarge."""
         if isinstance(value, Written):
             return completed(value.text)
         return completed(task.arguments.dump_output(value, max_bytes=self._largest_output))
 
-    def _ended(self, job: Job, error: BaseException) -> Outcome:
+    def decide(self, job: Job, error: BaseException) -> Outcome:
+        """What becomes of a run whose attempt has ended with this."""
         try:
-            outcome = self._decide(job, error)
+            return self._decide(job, error)
         except BaseException as failure:  # noqa: BLE001  an error that cannot be described is still an end
             strange = f"{type(error).__qualname__}, which cannot be described ({type(failure).__qualname__})"
-            outcome = self._decide(job, RuntimeError(strange))
+            return self._decide(job, RuntimeError(strange))
+
+    def take_back_cancellation(self, job: Job, error: BaseException) -> None:
+        """What was asked of the attempt that runs here has been done: it is not asked of the next one."""
         runner = asyncio.current_task()
         if job.asked is not None and isinstance(error, asyncio.CancelledError) and runner is not None:
             while runner.cancelling():
                 runner.uncancel()
-        return outcome
+
+    @staticmethod
+    def is_thrown_away(job: Job) -> bool:
+        """Whether the attempt is not run by its runner, but closed because the event loop is gone."""
+        try:
+            return asyncio.current_task() is not job.runner
+        except RuntimeError:
+            return True
 
     def _decide(self, job: Job, error: BaseException) -> Outcome:
         known = job.task in self._registry and not isinstance(error, RequestMissing)
@@ -132,11 +162,10 @@ class Executor:
         outcome = decide(options, job.row["attempt"], job.row["max_attempts"], error, job.asked)
         return with_description(outcome, error)
 
-    async def _call(self, task: Task[..., Any], job: Job) -> Any:
-        arguments = task.arguments.parse(job.row["input"])
+    async def _call(self, task: Task[..., Any], arguments: dict[str, Any], job: Job) -> Any:
         wanted = task.arguments.context_parameter
         if wanted is not None:
-            arguments[wanted] = self._context(job)
+            arguments[wanted] = self.context(job)
         timeout = task.defaults.timeout
         if timeout is None:
             if task.is_async:
@@ -156,17 +185,22 @@ class Executor:
             job.cancellation().set()
             raise TimedOut(f"{job.task} took longer than its timeout of {seconds:g} s") from error
 
-    async def _call_around(self, task: Task[..., Any], job: Job) -> Any:
+    async def _call_around(self, task: Task[..., Any], arguments: dict[str, Any], job: Job) -> Any:
         """With middleware around it, or in a process."""
-        arguments = task.arguments.parse(job.row["input"])
-        context = self._context(job)
+        context = self.context(job)
         if task.arguments.context_parameter is not None:
             arguments[task.arguments.context_parameter] = context
+        return await self.call(task, arguments, job, context)
+
+    async def call(
+        self, task: Task[..., Any], arguments: dict[str, Any], job: Job, context: Context | None
+    ) -> Any:
+        """Call the function within its timeout; `context` is for middleware, if there is any."""
         seconds = task.defaults.timeout.total_seconds() if task.defaults.timeout else None
         limit = asyncio.timeout(seconds)
         around = (*self._middleware, *task.defaults.middleware)
         call: CallNext = partial(self._run, task, arguments, job, limit)
-        if around:
+        if around and context is not None:
             call = in_order(around, context, partial(read, call) if task.in_process else call)
         return await (call() if seconds is None else self._within(limit, seconds, call, job))
 
@@ -203,8 +237,9 @@ class Executor:
                 self._emit(ThreadAbandoned(job.id, job.task, "lost" if job.lost else job.asked or "timeout"))
         return call.ended.done()
 
-    def _context(self, job: Job) -> Context:
-        row, journal = job.row, self._journal
+    def context(self, job: Job, items: Sequence[Job] = ()) -> Context:
+        """The Context of an attempt; of a call for several jobs, what it says is said of each of `items`."""
+        row, journal = job.row, Spread(self._journal, items) if items else self._journal
         return Context(
             run_id=job.id,
             task=job.task,
@@ -221,15 +256,8 @@ class Executor:
             cancelled=job.cancellation(),
             loop=asyncio.get_running_loop(),
             state=self._state,
+            items=tuple(map(self.context, items)),
         )
-
-
-def _is_thrown_away(job: Job) -> bool:
-    """Whether the attempt is not run by its runner, but closed because the event loop is gone."""
-    try:
-        return asyncio.current_task() is not job.runner
-    except RuntimeError:
-        return True
 
 
 class RequestMissing(RunNotFound):

@@ -21,7 +21,7 @@ from openqueue.tasks.places import place
 from openqueue.worker.job import Job
 from openqueue.worker.standstill import OnePlace, Waits
 
-__all__ = ["Inflight"]
+__all__ = ["Ended", "Inflight"]
 
 PREFETCH_SECONDS: Final = 0.05
 MOST_PREFETCHED: Final = 1_000
@@ -54,17 +54,17 @@ class Inflight:
 
     @property
     def running(self) -> Collection[Job]:
-        """The attempts under way."""
+        """The attempts under way; several jobs that are one call are one."""
         return self._running
 
     @property
     def held(self) -> list[Job]:
         """Everything that is here, running or not."""
-        return [*self._waiting, *self._running]
+        return [job for one in (*self._waiting, *self._running) for job in one.jobs]
 
     @property
     def waiting(self) -> int:
-        """Jobs claimed ahead that have no place yet."""
+        """Jobs and calls claimed ahead that have no place yet."""
         return len(self._waiting)
 
     def waited(self) -> float:
@@ -121,17 +121,20 @@ class Inflight:
 
     def take_waiting(self) -> list[Job]:
         """Hand out all jobs that have not begun; they are no longer here."""
-        jobs = list(self._waiting)
+        jobs = [job for one in self._waiting for job in one.jobs]
         self._waiting.clear()
+        for job in jobs:
+            job.within = None
         self._changed.set()
         return jobs
 
     def drop(self, job: Job) -> bool:
         """Remove a job that has not begun; says whether it was so."""
-        try:
-            self._waiting.remove(job)
-        except ValueError:
+        one = job.within or job
+        if one not in self._waiting:
             return False
+        if job.within is None or not job.within.leave(job):
+            self._waiting.remove(one)
         self._changed.set()
         return True
 

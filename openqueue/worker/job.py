@@ -12,6 +12,7 @@ from openqueue.tasks.cancellation import Cancellation
 
 if TYPE_CHECKING:
     from openqueue.runs.outcomes import Asked
+    from openqueue.worker.gathered import Gathered
 
 __all__ = ["PATIENCE", "Job"]
 
@@ -31,6 +32,7 @@ class Job:
     asked        what was asked of the attempt: 'cancel', 'stop', or nothing
     doubted      whether this worker still has the lease is to be asked before the attempt begins
     lost         the lease is gone: nothing of it may be written
+    within       the call that it is a part of, if it was gathered with others
     expired      it is gone because the deadline passed before the attempt began
     """
 
@@ -49,6 +51,7 @@ class Job:
         "started",
         "started_at",
         "task",
+        "within",
     )
 
     def __init__(self, row: Any, claim: int) -> None:
@@ -66,6 +69,12 @@ class Job:
         self.expired = False
         self.runner: asyncio.Task[None] | None = None
         self.cancelled: Cancellation | None = None
+        self.within: Gathered | None = None
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The jobs that are one call together: this one alone."""
+        return (self,)
 
     def cancellation(self) -> Cancellation:
         """The flag that the task sees as `ctx.cancelled`."""
@@ -87,11 +96,13 @@ class Job:
         return bool(deadline - datetime.now(UTC) < CLOCKS_APART)
 
     def interrupt(self) -> None:
-        """Cancel the attempt where it stands."""
+        """Cancel the attempt where it stands; of a call for several only its own part."""
         if self.cancelled is not None:
             self.cancelled.set()
         if self.runner is not None:
             self.runner.cancel()
+        elif self.within is not None:
+            self.within.interrupt_part()
 
     def __repr__(self) -> str:
         return f"<Job {self.id} of {self.task}>"

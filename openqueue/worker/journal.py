@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -12,7 +13,7 @@ from uuid import UUID
 from openqueue.codec import encode
 from openqueue.worker.job import Job
 
-__all__ = ["Entry", "Journal", "RunJournal", "entries_of"]
+__all__ = ["Entry", "Journal", "RunJournal", "Spread", "entries_of"]
 
 MOST_ENTRIES: Final = 50_000
 MOST_BYTES: Final = 64 * 1024 * 1024
@@ -112,6 +113,24 @@ class RunJournal:
             while len(self._entries) > MOST_ENTRIES or (self._bytes > MOST_BYTES and len(self._entries) > 1):
                 self._bytes -= len(self._entries.popleft().data)
                 self._dropped += 1
+
+
+class Spread:
+    """What one call says, said of each of its jobs."""
+
+    def __init__(self, journal: Journal, jobs: Sequence[Job]) -> None:
+        self._journal = journal
+        self._jobs = jobs
+
+    def log(self, _: Job, level: str, message: str, fields: dict[str, Any]) -> None:
+        """Keep a log line with each run."""
+        for job in self._jobs:
+            self._journal.log(job, level, message, fields)
+
+    def progress(self, _: Job, patch: dict[str, Any]) -> None:
+        """Merge a patch into each run's progress."""
+        for job in self._jobs:
+            self._journal.progress(job, patch)
 
 
 def entries_of(

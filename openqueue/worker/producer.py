@@ -24,6 +24,7 @@ from openqueue.worker.claims import Claims
 from openqueue.worker.completer import Completer
 from openqueue.worker.doorbell import Doorbell
 from openqueue.worker.events import JobsReleased
+from openqueue.worker.gathering import Gathering
 from openqueue.worker.inflight import Inflight
 from openqueue.worker.job import Job
 from openqueue.worker.lanes import Belled, Lanes
@@ -50,7 +51,7 @@ class Producer:
         database: Database,
         worker: UUID,
         claims: Claims,
-        inflight: Inflight,
+        inflight: Inflight | Gathering,
         completer: Completer,
         doorbell: Doorbell,
         *,

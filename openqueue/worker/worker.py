@@ -34,13 +34,11 @@ from openqueue.worker.draining import drain
 from openqueue.worker.events import WorkerDraining, WorkerGivenUp, WorkerStarted, WorkerStopped
 from openqueue.worker.executor import Executor
 from openqueue.worker.heartbeat import Heartbeat, Pulse
-from openqueue.worker.inflight import Inflight
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal
 from openqueue.worker.leases import Leases
 from openqueue.worker.limits import Limits
-from openqueue.worker.producer import Claims, Producer
-from openqueue.worker.standstill import Standstill
+from openqueue.worker.places import Places
 from openqueue.worker.starter import Starter
 from openqueue.worker.stopping import first_of
 from openqueue.worker.surroundings import Surroundings
@@ -151,7 +149,7 @@ class Worker:
             async with (
                 self._surroundings.open(self._bus),
                 self._present(),
-                running(self._heartbeat(), Watchdog(self._running, self._bus.emit)),
+                running(self._heartbeat(), Watchdog(self._places.calls, self._bus.emit)),
                 self._completer.storing(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
@@ -181,18 +179,26 @@ class Worker:
             bus=bus,
             surroundings=self._surroundings,
         )
-        queues = list(self._queues or ()) or None
-        self._doorbell = Doorbell(self._database, self.id, self._namespace, queues, bus.emit)
-        self._claims = Claims()
-        self._pools: list[Inflight] = []
-        self._producers: list[Producer] = []
-        self._watches: list[Standstill] = []
-        every = [(name, self._registry.get(name)) for name in self._registry.every_name]
-        self._add_pool([name for name, task in every if task.is_async], limits.concurrency)
-        self._add_pool([name for name, task in every if task.in_thread], limits.threads)
-        self._add_pool([name for name, task in every if task.in_process], limits.processes)
-        self._control = Control(self.id, self._pools, self._completer, bus.emit)
-        self.pulse = Pulse(claims=self._claims_in_flight, running=self._count_running)
+        self._doorbell = Doorbell(
+            self._database, self.id, self._namespace, list(self._queues) if self._queues else None, bus.emit
+        )
+        self._places = Places(
+            self._database,
+            self.id,
+            self._registry,
+            self._executor,
+            self._completer,
+            self._doorbell,
+            self._ended,
+            client=self._client,
+            queues=self._queues,
+            limits=limits,
+            namespace=self._namespace,
+            emit=bus.emit,
+        )
+        self._producers, self._watches = self._places.producers, self._places.watches
+        self._control = Control(self.id, self._places.everywhere, self._completer, bus.emit)
+        self.pulse = Pulse(claims=self._claims_in_flight, running=self._places.count)
         self._rescuer = Rescuer(
             self._database,
             self.id,
@@ -205,32 +211,6 @@ class Worker:
         self._listener.subscribe(self._doorbell.hear)
         self._listener.subscribe(self._control.hear)
         self._listener.on_connected(self._doorbell.look)
-
-    def _add_pool(self, tasks: list[str], places: int) -> None:
-        """Places for one kind of tasks (async, in threads, in processes), and a producer that fills them."""
-        if not tasks:
-            return
-        pool = Inflight(places, self._executor.execute, self._ended)
-        self._pools.append(pool)
-        self._watches.append(
-            Standstill(pool, tasks, self._queues, self._client.get, self._bus.emit, self._limits.poll + 1)
-        )
-        self._producers.append(
-            Producer(
-                self._database,
-                self.id,
-                self._claims,
-                pool,
-                self._completer,
-                self._doorbell,
-                tasks=tasks,
-                queues=self._queues,
-                in_queue=self._in_queue,
-                namespace=self._namespace,
-                poll=self._limits.poll,
-                emit=self._bus.emit,
-            )
-        )
 
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(
@@ -263,34 +243,29 @@ class Worker:
             yield
         finally:
             self.pulse.draining = True
-            self._bus.emit(WorkerDraining(self.id, self._count_running(), self._limits.grace))
-            await drain(self._producers, self._pools, self._control, self._limits.grace, self._bus.emit)
+            self._bus.emit(WorkerDraining(self.id, self._places.count(), self._limits.grace))
+            await drain(
+                self._producers, self._places.pools, self._control, self._limits.grace, self._bus.emit
+            )
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         self._completer.ended(job, outcome)
         if self._queues:  # a queue may have been at its bound
-            for producer in self._producers:
-                producer.wake()
-
-    def _in_queue(self, queue: str) -> int:
-        return sum(pool.in_queue(queue) for pool in self._pools)
+            self._places.wake()
 
     def _running(self) -> list[Job]:
-        return [job for pool in self._pools for job in pool.running]
-
-    def _claims_in_flight(self) -> list[int]:
-        return [*self._claims.pending.copy(), *self._completer.claims()]
-
-    def _count_running(self) -> int:
-        return sum(len(pool.running) for pool in self._pools)  # also asked from the heartbeat's thread
+        return self._places.running()
 
     def _held(self) -> list[Job]:
-        return [job for pool in self._pools for job in pool.held]
+        return self._places.held()
+
+    def _claims_in_flight(self) -> list[int]:
+        return [*self._places.claims.pending.copy(), *self._completer.claims()]
 
     def _lose(self, job: Job) -> None:
         self._control.lose(job)
 
     def _given_up(self) -> None:
-        self._bus.emit(WorkerGivenUp(self.id, self._count_running()))
+        self._bus.emit(WorkerGivenUp(self.id, self._places.count()))
         self._leases.doubt()
         self._doorbell.doubt()

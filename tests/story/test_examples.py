@@ -77,6 +77,13 @@ PRINTED = {
         Bob's is scheduled
         then it is cancelled
         """,
+    "17_batches.py": """
+        Ada: 11
+        nobody: there is no such phone
+        Bob: 11
+        asleep: scheduled
+        said of each: one request {'notices': 4}
+        """,
 }
 
 

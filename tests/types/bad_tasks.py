@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from openqueue import Context, connect_sync, enqueue, enqueue_many, enqueue_many_sync, enqueue_sync, task
+from openqueue import (
+    Batch,
+    Context,
+    connect_sync,
+    enqueue,
+    enqueue_many,
+    enqueue_many_sync,
+    enqueue_sync,
+    task,
+)
 
 
 @task
@@ -40,6 +49,44 @@ async def misjudged() -> None: ...
 
 @task(batch=3)  # E: call-overload untyped-decorator | CallIssue
 async def not_yet() -> None: ...
+
+
+@task(batch=Batch(10))
+async def index(words: list[str]) -> list[int | Exception]:
+    return [len(word) for word in words]
+
+
+@task(batch=(10, "1s"))  # E: call-overload untyped-decorator | ArgumentType
+async def paired(words: list[str]) -> list[int]:
+    return []
+
+
+@task(batch=Batch(10))  # E: arg-type | ArgumentType CallIssue
+async def not_a_list(word: str) -> list[int]:
+    return []
+
+
+@task(batch=Batch(10))  # E: arg-type | ArgumentType CallIssue
+async def two_lists(words: list[str], numbers: list[int]) -> None: ...
+
+
+@task(batch=Batch(10))  # E: arg-type | ArgumentType CallIssue
+async def one_answer(words: list[str]) -> int:
+    return 1
+
+
+async def use_batches() -> None:
+    await index.enqueue(["a"])  # E: arg-type | ArgumentType
+    await index.enqueue(1)  # E: arg-type | ArgumentType
+    await index.enqueue()  # E: call-arg | CallIssue
+    await index.enqueue("a", "b")  # E: call-arg | CallIssue
+    await index.options(delay="5m").enqueue(1)  # E: arg-type | ArgumentType
+    answer: str = await (await index.enqueue("a")).result()  # E: assignment | AssignmentType
+    await index("a")  # E: arg-type | ArgumentType
+
+
+Batch(size="10")  # E: arg-type | ArgumentType
+Batch(10, wait=object())  # E: arg-type | ArgumentType
 
 
 async def use() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, assert_type
 
 from openqueue import (
     AttemptFailed,
+    Batch,
     CallNext,
     Context,
     Exponential,
@@ -132,6 +134,32 @@ def outside(ctx: Context, number: int) -> int:
     return number
 
 
+@dataclass
+class Doc:
+    number: int
+
+
+@task(batch=Batch(size=100, wait="200ms"))
+async def index(docs: list[Doc]) -> list[str | Exception]:
+    return [GiveUp("empty") if doc.number < 0 else "indexed" for doc in docs]
+
+
+@task(batch=Batch(10), queue="mail", timeout="1m")
+def count_all(ctx: Context, texts: list[str]) -> list[int]:
+    for item in ctx.items:
+        item.progress({"attempt": item.attempt})
+    return [len(text) for text in texts]
+
+
+@task(batch=Batch(10, wait=timedelta(seconds=1)))
+async def store(docs: list[Doc], *, ctx: Context = Context.injected) -> None: ...
+
+
+@task(batch=Batch(10))
+async def look_up(numbers: Sequence[int]) -> list[Doc | Exception | None]:
+    return [Doc(number) if number else None for number in numbers]
+
+
 def told(event: RunStarted | RunFinished) -> None: ...
 
 
@@ -142,6 +170,18 @@ assert_type(subscribe(RunStarted, lambda event: assert_type(event, RunStarted)),
 subscribe(RunStarted, told)
 subscribe(RunStarted | RunFinished, told)
 subscribe(AttemptFailed, failed)
+
+
+async def use_batches() -> None:
+    assert_type(await index.enqueue(Doc(1)), Run[str])
+    assert_type(await (await index.enqueue(Doc(1))).result(), str)
+    assert_type(await count_all.options(delay="5m").enqueue("text"), Run[int])
+    assert_type(await store.enqueue(Doc(1)), Run[None])
+    assert_type(index.item(Doc(1)), Item[str])
+    assert_type(await enqueue_many(index.item(Doc(n)) for n in range(3)), list[Run[Any]])
+    assert_type(await look_up.enqueue(1), Run[Doc | None])
+    await store([Doc(1)])
+    count_all(Context.injected, ["a"])
 
 
 async def use() -> None:

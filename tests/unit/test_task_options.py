@@ -192,7 +192,6 @@ def test_a_key_mode_that_does_not_exist_is_refused_naming_those_that_do(mode: An
     [
         "concurrency",
         "rate",
-        "batch",
     ],
 )
 def test_an_option_of_a_later_version_is_refused_and_never_ignored(option: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from openqueue import __version__
 from openqueue.clients import client_of, database_of, listener_of, use_settings
+from openqueue.control.declared import publish
 from openqueue.events import Events
 from openqueue.settings import Settings
 from openqueue.tasks.discovery import discover
@@ -58,6 +59,7 @@ async def open_worker(
         database_of(settings, bus, "openqueue worker", idle=idle) as database,
         client_of(settings, database, bus) as client,
     ):
+        await publish(database, settings.namespace, found, settings.controls)
         yield Worker(
             database,
             listener_of(settings, database, bus, "openqueue listener"),

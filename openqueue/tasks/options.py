@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 from openqueue.backoff import Backoff, Custom, Exponential, Fixed
 from openqueue.durations import Duration, parse_duration
 from openqueue.errors import InvalidOption
+from openqueue.rates import Rate, RateWords, parse_rate
 from openqueue.tasks.checks import (
     check_choice,
     check_exceptions,
@@ -53,6 +54,9 @@ class TaskWords(TypedDict, total=False):
     concurrency_key: KeyWords
     key_concurrency: int
     on_failure: OnFailure
+    concurrency: int
+    rate: RateWords
+    burst: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,9 @@ class TaskOptions:
     key_concurrency  how many of one key run at once, 1 … 32767; 1 keeps their order
     on_failure    a failed run of a key, until its retry: 'block's those behind it (the default where one runs
                   at once), or has to 'step_aside'
+    concurrency   how many of it run at once, in all processes; None: as many as there are places for
+    rate          how many of it begin in a period, in all processes, such as '100/1m'
+    burst         how many of a rate may begin at once; None: they are spread evenly
     """
 
     name: str | None = None
@@ -96,6 +103,9 @@ class TaskOptions:
     concurrency_key: KeyWords | None = None
     key_concurrency: int = 1
     on_failure: OnFailure | None = None
+    concurrency: int | None = None
+    rate: Rate | None = None
+    burst: int | None = None
 
     @property
     def keeps_slot(self) -> bool:
@@ -106,6 +116,8 @@ class TaskOptions:
     def of(cls, **given: Any) -> TaskOptions:
         """Check what was written in `@task(...)`. Raises InvalidOption, naming the option."""
         check_known(given, _TASK_CHECKS, _LATER_FOR_TASKS, "@task")
+        if given.get("burst") is not None and given.get("rate") is None:
+            raise InvalidOption("burst: belongs to a rate: rate='100/1m', burst=20.", option="burst")
         return cls(**checked(given, _TASK_CHECKS))
 
     def describe(self) -> dict[str, Any]:
@@ -126,6 +138,9 @@ class TaskOptions:
             "concurrency_key": {"of": parameters(key)} if callable(key := self.concurrency_key) else key,
             "key_concurrency": self.key_concurrency,
             "on_failure": "block" if self.keeps_slot else "step_aside",
+            "concurrency": self.concurrency,
+            "rate": str(self.rate) if self.rate else None,
+            "burst": self.burst,
         }
 
 
@@ -172,10 +187,12 @@ _TASK_CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "concurrency_key": check_concurrency_key,
     "key_concurrency": check_whole(1, 32767),
     "on_failure": check_choice("block", "step_aside"),
+    "concurrency": check_whole(1, 1_000_000_000),
+    "rate": lambda value, option: parse_rate(value, field=option),
+    "burst": check_whole(1, 1_000_000_000),
 }
 
 _LATER_FOR_TASKS = {
     **dict.fromkeys(("cron", "every", "timezone", "overlap", "catch_up", "jitter", "input"), "schedules"),
-    **dict.fromkeys(("concurrency", "rate"), "limits"),
     "batch": "batches",
 }

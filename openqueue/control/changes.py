@@ -23,6 +23,7 @@ __all__ = [
     "check_weights",
     "limited",
     "paused",
+    "resumed",
     "scope",
     "shared",
 ]
@@ -103,6 +104,11 @@ def paused(one: Scope, until: Duration | datetime | None, reason: str | None) ->
     if isinstance(until, datetime):
         return Change(*one, {**values, "paused_until": check_moment(until, "until").isoformat()})
     return Change(*one, values, check_lasting(until, "until").total_seconds())
+
+
+def resumed(one: Scope) -> Change:
+    """Its pause is over."""
+    return Change(*one, {"paused_until": None, "reason": None})
 
 
 def limited(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from openqueue.control.changes import KEPT, Change, Kept, limited, paused, scope, shared
+from openqueue.control.changes import KEPT, Change, Kept, limited, paused, resumed, scope, shared
 from openqueue.control.model import Control, Fairness
 from openqueue.db.connections import Executor, adapt
 from openqueue.db.pool import Database
@@ -38,12 +38,12 @@ class Controls:
         reason: str | None = None,
         connection: object | None = None,
     ) -> None:
-        """Let nothing more begin of a queue, a task, a group (its queue, itself), or at all; what runs goes on.
+        """Let nothing more begin of a queue, a task, a group (with its queue) or at all. What runs goes on.
 
         `until`: for how long, by the database's clock, or a moment; None: until it is resumed.
         """
         one = scope(queue=queue, task=task, group=group, everything=everything)
-        await self._say([paused(one, until, reason)], connection)
+        await self.say([paused(one, until, reason)], connection)
 
     async def resume(
         self,
@@ -56,7 +56,7 @@ class Controls:
     ) -> None:
         """End that pause. Others stay: a queue that is resumed waits as long as everything is paused."""
         one = scope(queue=queue, task=task, group=group, everything=everything)
-        await self._say([Change(*one, {"paused_until": None, "reason": None})], connection)
+        await self.say([resumed(one)], connection)
 
     async def limit(
         self,
@@ -75,7 +75,7 @@ class Controls:
         stays as it is, None takes it back.
         """
         one = scope(queue=queue, task=task, key=key)
-        await self._say([limited(one, concurrency, rate, burst)], connection)
+        await self.say([limited(one, concurrency, rate, burst)], connection)
 
     async def fairness(
         self,
@@ -93,7 +93,7 @@ class Controls:
         turns, 'weighted' by their `weights` (1 unless said; of those not named nothing changes). With
         `ageing` a waiting job gains one level of priority each time that long.
         """
-        await self._say(shared(queue, fairness, weights, ageing), connection)
+        await self.say(shared(queue, fairness, weights, ageing), connection)
 
     async def list(self) -> Sequence[Control]:
         """All of which anything holds, with what it is and who said it."""
@@ -104,7 +104,8 @@ class Controls:
         rows = await self._database.fetch("controls_in_force", self._namespace, kind, name)
         return [Control.of(dict(row)) for row in rows]
 
-    async def _say(self, changes: Sequence[Change], connection: object | None) -> None:
+    async def say(self, changes: Sequence[Change], connection: object | None = None) -> None:
+        """Say several things together, all or none: what the calls above are made of."""
         executor: Executor | Any = self._database if connection is None else adapt(connection)
         columns: list[list[Any]] = [
             list(column) for column in zip(*(one.row() for one in changes), strict=True)

@@ -31,6 +31,11 @@ SELECT c.source, c.concurrency, c.rate, extract(epoch FROM c.period)::float8 AS 
     extract(epoch FROM c.ageing)::float8 AS ageing
 FROM :schema.controls c WHERE c.namespace = $1::text AND c.kind = $2::text AND c.name = $3::text ORDER BY c.source;
 
+-- name: known_queues
+-- Queues of tasks that workers have published, and those that have unfinished runs.
+SELECT q.name AS queue FROM :schema.queues q WHERE q.namespace = $1::text
+UNION SELECT s.queue FROM :schema.queue_stats s WHERE s.namespace = $1::text;
+
 -- name: task_stats
 -- Unfinished runs of task $2 in namespace $1, by state.
 SELECT count(*) FILTER (WHERE j.state IN ('q', 'c')) AS queued, count(*) FILTER (WHERE j.state = 'b') AS blocked,

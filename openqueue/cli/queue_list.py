@@ -133,7 +133,7 @@ _COLUMNS: tuple[Column[Row], ...] = (
     Column("WORKERS", lambda row: str(row["workers"]), rank=6, right=True),
     Column("LIMIT", lambda row: limit_of(row["control"]), rank=5, right=True),
     Column("RATE", lambda row: rate_of(row["control"]), rank=8),
-    Column("PAUSED", lambda row: pause_of(row["control"]), least=6, rank=4),
+    Column("PAUSED", lambda row: pause_of(row["control"]), rank=4),
     Column("FAIRNESS", lambda row: (row["control"] and row["control"].fairness) or "-", rank=9),
     Column("RETRYING", lambda row: str(row["retrying"]), rank=10, right=True),
     Column("SCHEDULED", lambda row: str(row["scheduled"]), rank=11, right=True),

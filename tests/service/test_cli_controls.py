@@ -1,9 +1,14 @@
-"""`openqueue queues` and `tasks`: what is limited and paused is shown, with who said it, and refused by flag."""
+"""`openqueue queues` and `tasks`: what holds is shown, with who said it, and said by flags."""
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
+import openqueue
 from tests.support.command import Command
 from tests.support.terminal import in_terminal
 
@@ -123,7 +128,18 @@ def test_a_command_that_is_misspelt_is_no_name(bare: Command, line: str) -> None
     assert "pause" in answer.err
 
 
-def test_on_a_narrow_terminal_what_matters_is_left(oq: Command) -> None:
+def test_on_a_terminal_of_80_columns_what_matters_is_left(oq: Command) -> None:
     oq("queues", "limit", "mail", "--concurrency", "5", "--rate", "100/m", "--fairness", "weighted")
     oq("queues", "pause", "mail")
-    assert "LIMIT" in oq("queues").out
+    env = {**os.environ, "PYTHONPATH": str(Path(openqueue.__file__).parent.parent), "TERM": "xterm"}
+    env.pop("COLUMNS")
+    line = [sys.executable, "-m", "openqueue", "queues"]
+    with in_terminal(line, cwd=oq.project, env=env, columns=80) as terminal:
+        row = terminal.read_until(r"\nmail .*\r\n").group()
+    print(terminal.text)
+    assert "0/5" in row
+    assert "until resumed" in row
+    with in_terminal([*line, "show", "mail"], cwd=oq.project, env=env, columns=80) as terminal:
+        terminal.read_until(r"paused .*run time.*\r\n")
+    print(terminal.text)
+    assert max(map(len, terminal.text.splitlines())) <= 80

@@ -182,14 +182,19 @@ LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
+DECLARE
+    waiting text[];
+    ats     timestamptz[];
 BEGIN
-    INSERT INTO :schema.openings (namespace, scope, at)
-    SELECT look_again.namespace, w.scope, w.at FROM (
+    -- Of its own, as it takes in the openings that have become due: who asked in the same statement would still see them there.
+    SELECT array_agg(w.scope), array_agg(w.at) INTO waiting, ats FROM (
         SELECT s.scope, CASE WHEN s.paused IS NOT NULL THEN s.paused WHEN s.room > 0 THEN clock_timestamp()
             WHEN s.rate_at > clock_timestamp() THEN s.rate_at ELSE clock_timestamp() + interval '1 minute' END AS at
         FROM :schema.scope_rooms(namespace, ARRAY(
             SELECT u.scope FROM unnest(scopes) AS u (scope)
-            WHERE EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = look_again.namespace AND j.gate = u.scope)), false) s) w
+            WHERE EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = look_again.namespace AND j.gate = u.scope)), false) s) w;
+    INSERT INTO :schema.openings (namespace, scope, at)
+    SELECT look_again.namespace, w.scope, w.at FROM unnest(waiting, ats) AS w (scope, at)
     WHERE w.at < 'infinity' AND NOT EXISTS (SELECT FROM :schema.openings o
         WHERE o.namespace = look_again.namespace AND o.scope = w.scope AND o.at <= GREATEST(w.at, clock_timestamp()));
 END $$;

@@ -183,13 +183,15 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
 #variable_conflict use_column
 DECLARE
+    moment  timestamptz := clock_timestamp();
     waiting text[];
     ats     timestamptz[];
 BEGIN
     -- Of its own, as it takes in the openings that have become due: who asked in the same statement would still see them there.
     SELECT array_agg(w.scope), array_agg(w.at) INTO waiting, ats FROM (
         SELECT s.scope, CASE WHEN s.paused IS NOT NULL THEN s.paused WHEN s.room > 0 THEN clock_timestamp()
-            WHEN s.rate_at > clock_timestamp() THEN s.rate_at ELSE clock_timestamp() + interval '1 minute' END AS at
+            -- From before the look: what held up in it may have gathered by now.
+            WHEN s.rate_at > moment THEN s.rate_at ELSE clock_timestamp() + interval '1 minute' END AS at
         FROM :schema.scope_rooms(namespace, ARRAY(
             SELECT u.scope FROM unnest(scopes) AS u (scope)
             WHERE EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = look_again.namespace AND j.gate = u.scope)), false) s) w;

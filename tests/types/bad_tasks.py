@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from openqueue import Context, connect_sync, enqueue, enqueue_many, enqueue_many_sync, enqueue_sync, task
+from openqueue import (
+    Context,
+    connect,
+    connect_sync,
+    enqueue,
+    enqueue_many,
+    enqueue_many_sync,
+    enqueue_sync,
+    task,
+)
 
 
 @task
@@ -38,6 +47,10 @@ async def mistyped() -> None: ...
 async def misjudged() -> None: ...
 
 
+@task(rate=100)  # E: call-overload untyped-decorator | ArgumentType
+async def mislimited() -> None: ...
+
+
 @task(cron="0 2 * * *")  # E: call-overload untyped-decorator | CallIssue
 async def not_yet() -> None: ...
 
@@ -65,6 +78,11 @@ async def use() -> None:
     send_mail.options(unique=True)  # E: arg-type | ArgumentType
     await send_mail.options(delay="5m").enqueue(1)  # E: arg-type | ArgumentType
     send_mail.item(to=1)  # E: arg-type | ArgumentType
+
+    async with connect() as oq:
+        await oq.controls.limit(queue=1, concurrency=5)  # E: arg-type | ArgumentType
+        await oq.controls.fairness("mail", "fair")  # E: arg-type | ArgumentType
+        await oq.controls.pause("mail")  # E: call-arg | CallIssue
 
     await enqueue(send_mail)  # E: call-overload | ArgumentType CallIssue
     await enqueue(send_mail.item())  # E: call-arg | CallIssue

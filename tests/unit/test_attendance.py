@@ -92,6 +92,12 @@ def run(status: str, **more: Any) -> RunInfo:
             None,
             f"It is retrying: attempt 1 of 3 ended with ValueError: x; the next is due at {NOON}.",
         ),
+        (
+            run("blocked", task="mail.send"),
+            None,
+            "It is blocked: its concurrency key, its task or its group is at a limit or paused. See"
+            + " which: openqueue tasks show mail.send, openqueue queues show mail.",
+        ),
         (run("running", attempt=2), None, "It is running: attempt 2 of 3."),
     ],
 )

@@ -140,6 +140,7 @@ def test_on_a_terminal_of_80_columns_what_matters_is_left(oq: Command) -> None:
     assert "0/5" in row
     assert "until resumed" in row
     with in_terminal([*line, "show", "mail"], cwd=oq.project, env=env, columns=80) as terminal:
-        terminal.read_until(r"paused .*run time.*\r\n")
-    print(terminal.text)
-    assert max(map(len, terminal.text.splitlines())) <= 80
+        page = terminal.read_until(r"paused .*run time.*\r\n").string
+    print(page)
+    assert "concurrency" in page
+    assert max(map(len, page.splitlines())) <= 80

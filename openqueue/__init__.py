@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         enqueue_many_sync,
         enqueue_sync,
     )
+    from openqueue.control.controls import Controls
+    from openqueue.control.model import Control
     from openqueue.embedding import Worker, lifespan
     from openqueue.errors import (
         ConfigError,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         UnexpectedState,
         UnknownTask,
     )
+    from openqueue.rates import Rate
     from openqueue.runs.history import RunFilter
     from openqueue.runs.model import Run, RunEvent, RunInfo
     from openqueue.tasks.batch import Batch
@@ -64,6 +67,8 @@ __all__ = [
     "ConfigError",
     "ConnectionFailed",
     "Context",
+    "Control",
+    "Controls",
     "Exponential",
     "Fixed",
     "GiveUp",
@@ -74,6 +79,7 @@ __all__ = [
     "NotSerializable",
     "OpenQueueError",
     "ProcessDied",
+    "Rate",
     "Run",
     "RunCancelled",
     "RunEvent",
@@ -114,9 +120,12 @@ _HOME = {
     "Cancelled": "tasks.control",
     "Client": "clients",
     "Context": "tasks.context",
+    "Control": "control.model",
+    "Controls": "control.controls",
     "Exponential": "backoff",
     "Fixed": "backoff",
     "GiveUp": "tasks.control",
+    "Rate": "rates",
     "Run": "runs.model",
     "RunEvent": "runs.model",
     "RunFilter": "runs.history",

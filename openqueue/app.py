@@ -11,6 +11,7 @@ from openqueue import __version__
 from openqueue.clients import client_of, database_of, listener_of, use_settings
 from openqueue.cluster.leader import Leader
 from openqueue.cluster.upkeep import upkeep
+from openqueue.control.declared import publish
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.events import Events
@@ -65,6 +66,7 @@ async def open_worker(
         database_of(settings, bus, "openqueue worker", idle=idle) as database,
         client_of(settings, database, bus) as client,
     ):
+        await publish(database, settings.namespace, found, settings.controls)
         listener = listener_of(settings, database, bus, "openqueue listener")
         yield Worker(
             database,

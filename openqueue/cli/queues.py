@@ -1,89 +1,208 @@
-"""`openqueue queues`: how much waits and runs where, for how long already, and who works on it."""
+"""`openqueue queues`: how much waits and runs where, what holds there, and acting on it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from openqueue.cli.completing import complete_queue
+from openqueue.cli.control_page import in_words
+from openqueue.cli.controlling import (
+    Burst,
+    Concurrency,
+    RateFlag,
+    Reason,
+    Until,
+    apply,
+    limits,
+    naming,
+    read_until,
+    taken,
+    weights_of,
+)
+from openqueue.cli.listing import Listing
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
-from openqueue.cli.output import Column, show_json, show_table
-from openqueue.cli.session import client, run_async, settings_of
-from openqueue.durations import format_duration
+from openqueue.cli.output import show_json
+from openqueue.cli.queue_list import print_queues, show_queue
+from openqueue.cli.session import run_async, settings_of
+from openqueue.errors import InvalidOption
 
 if TYPE_CHECKING:
-    from openqueue.settings import Settings
+    from openqueue.control.model import Control
 
-__all__ = ["group", "workers_of"]
+__all__ = ["group"]
 
-group = typer.Typer(add_completion=False)
+group = typer.Typer(
+    cls=Listing,
+    add_completion=False,
+    help="List the queues: how much waits, and for how long. Show, limit, pause and resume one.",
+)
 
-Row = Mapping[str, Any]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The queue.", show_default=False, autocompletion=complete_queue)
+]
+NameOrAll = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME", help="The queue.", show_default=False, autocompletion=complete_queue),
+]
+GroupFlag = Annotated[str | None, typer.Option("--group", help="Only this group of the queue.")]
+All = Annotated[bool, typer.Option("--all", help="Everything in the namespace, instead of a queue.")]
 
 
-@group.command("queues", epilog=examples("openqueue queues", "openqueue queues --json | jq '.[].queued'"))
-def queues(
+@group.command("list", epilog=examples("openqueue queues", "openqueue queues --json | jq '.[].queued'"))
+def list_queues(
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
     schema: Schema = None,
     namespace: Namespace = None,
 ) -> None:
-    """List the queues: how much waits, and for how long.
+    """List the queues: how much waits, and for how long, and what holds.
 
-    Those that have unfinished runs, and those that a worker which is alive was told to work on.
+    Those that have unfinished runs, those that a worker which is alive was told to work on, and those of
+    which anything was said. LIMIT: how many slots are taken, of how many.
     """
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
-    found = run_async(_queues(settings))
-    if as_json:
-        show_json(found)
-    else:
-        show_table(found, _COLUMNS, empty="No queue has anything to do.")
+    run_async(print_queues(settings, as_json=as_json))
 
 
-async def _queues(settings: Settings) -> list[Row]:
-    async with client(settings) as opened:
-        stats, workers = [
-            [dict(row) for row in await opened.database.fetch(name, opened.namespace)]
-            for name in ("queue_stats", "workers")
-        ]
-    silence = 3 * settings.heartbeat.total_seconds()
-    alive = [one for one in workers if one["beat_age"] < silence and one["state"] != "draining"]
-    known = {row["queue"]: row for row in stats}
-    named = {queue for one in alive for queue in one["queues"] or ()}
-    return [
-        {**_EMPTY, "queue": queue, **known.get(queue, {}), "workers": workers_of(queue, alive)}
-        for queue in sorted({*known, *named})
-    ]
+@group.command("show", epilog=examples("openqueue queues show mail"))
+def show(
+    name: Name,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    namespace: Namespace = None,
+) -> None:
+    """Show what waits in a queue, which limits hold, and who said each."""
+    settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
+    run_async(show_queue(settings, name, as_json=as_json))
 
 
-def workers_of(queue: str, alive: Iterable[Row]) -> int:
-    """How many of these workers work on a queue: a worker that names none works on all. Pure."""
-    return sum(one["queues"] is None or queue in one["queues"] for one in alive)
-
-
-def _waiting(row: Row) -> str:
-    age = row["oldest_age"]
-    return "-" if age is None else format_duration(timedelta(seconds=round(age, 1 if age < 10 else 0)))
-
-
-_EMPTY: Row = {
-    "queue": "",
-    "queued": 0,
-    "running": 0,
-    "scheduled": 0,
-    "retrying": 0,
-    "oldest_ready_at": None,
-    "oldest_age": None,
-}
-
-_COLUMNS: tuple[Column[Row], ...] = (
-    Column("QUEUE", lambda row: row["queue"], least=12),
-    Column("QUEUED", lambda row: str(row["queued"]), rank=1, right=True),
-    Column("RUNNING", lambda row: str(row["running"]), rank=2, right=True),
-    Column("OLDEST", _waiting, rank=3, right=True),
-    Column("RETRYING", lambda row: str(row["retrying"]), rank=5, right=True),
-    Column("SCHEDULED", lambda row: str(row["scheduled"]), rank=6, right=True),
-    Column("WORKERS", lambda row: str(row["workers"]), rank=4, right=True),
+@group.command(
+    "pause",
+    epilog=examples(
+        "openqueue queues pause mail --until 30m --reason 'the provider is down'",
+        "openqueue queues pause mail --group 'customer 42'",
+        "openqueue queues pause --all",
+    ),
 )
+def pause(
+    *,
+    name: NameOrAll = None,
+    only: GroupFlag = None,
+    everything: All = False,
+    until: Until = None,
+    reason: Reason = None,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    namespace: Namespace = None,
+) -> None:
+    """Start nothing more from a queue, a group of it, or at all; what runs goes on."""
+    from openqueue.control.changes import paused
+
+    with naming():
+        change = paused(_scope(name, only, everything), read_until(until), reason)
+    settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
+    _tell(apply(settings, [change], "known_queues"), _named(name, only), as_json=as_json)
+
+
+@group.command("resume", epilog=examples("openqueue queues resume mail", "openqueue queues resume --all"))
+def resume(
+    *,
+    name: NameOrAll = None,
+    only: GroupFlag = None,
+    everything: All = False,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    namespace: Namespace = None,
+) -> None:
+    """End the pause of a queue, of a group of it, or of everything. Each ends only its own."""
+    from openqueue.control.changes import resumed
+
+    with naming():
+        change = resumed(_scope(name, only, everything))
+    settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
+    _tell(apply(settings, [change], "known_queues"), _named(name, only), as_json=as_json)
+
+
+@group.command(
+    "limit",
+    epilog=examples(
+        "openqueue queues limit mail --concurrency 5 --rate 100/1m",
+        "openqueue queues limit mail --fairness weighted --weight gold=3 --weight trial=0.5",
+        "openqueue queues limit mail --rate none",
+    ),
+)
+def limit(
+    *,
+    name: Name,
+    concurrency: Concurrency = None,
+    rate: RateFlag = None,
+    burst: Burst = None,
+    fairness: Annotated[
+        str | None,
+        typer.Option(
+            help="How groups take turns: strict, round_robin or weighted.",
+            autocompletion=lambda: ["strict", "round_robin", "weighted"],
+        ),
+    ] = None,
+    ageing: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Waiting so long gains one level of priority.")
+    ] = None,
+    weight: Annotated[
+        list[str] | None, typer.Option(metavar="GROUP=N", help="A group's share; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    namespace: Namespace = None,
+) -> None:
+    """Say what holds for a queue in all processes, at once; what is not given stays.
+
+    This goes before what settings say; none takes back what was said here.
+    """
+    from openqueue.control.changes import scope, shared
+
+    with naming():
+        changes = limits(scope(queue=name), concurrency, rate, burst)
+        if fairness is not None or ageing is not None or weight:
+            changes += shared(name, taken(fairness), weights_of(weight or ()), taken(ageing))
+    if not changes:
+        raise InvalidOption(
+            "--concurrency: nothing is said. Give --concurrency, --rate, --fairness, --ageing or --weight.",
+            option="--concurrency",
+        )
+    settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
+    _tell(apply(settings, changes, "known_queues"), name, as_json=as_json)
+
+
+def _scope(name: str | None, only: str | None, everything: bool) -> tuple[str, str, str]:
+    from openqueue.control.changes import scope
+
+    if everything == (name is not None):
+        raise InvalidOption("NAME: say which queue, or --all for everything.", option="NAME")
+    if everything and only is not None:
+        raise InvalidOption("--group: is one of a queue. Name the queue, or leave it out.", option="--group")
+    if only is not None and name is not None:
+        return scope(group=(name, only))
+    return scope(queue=name, everything=everything)
+
+
+def _named(name: str | None, only: str | None) -> str:
+    return f"{name}, group {only}" if only else name or "everything"
+
+
+def _tell(held: Sequence[Control], name: str, *, as_json: bool) -> None:
+    """What holds now."""
+    if as_json:
+        show_json(held)
+        return
+    for one in held:
+        called = f"{one.queue}, group {one.name}" if one.kind == "group" else one.name or name
+        print(f"{called}: {in_words(one)}")
+    if not held:
+        print(f"{name}: nothing holds it up")

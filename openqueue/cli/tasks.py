@@ -1,4 +1,4 @@
-"""`openqueue tasks`: the catalogue, that is what workers have said they can run."""
+"""`openqueue tasks`: the catalogue, that is what workers have said they can run; limits and pauses."""
 
 from __future__ import annotations
 
@@ -9,22 +9,44 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openqueue.cli.completing import complete_task
+from openqueue.cli.control_page import in_words, show_controls
+from openqueue.cli.controlling import (
+    Burst,
+    Concurrency,
+    RateFlag,
+    Reason,
+    Until,
+    apply,
+    limits,
+    naming,
+    read_until,
+)
+from openqueue.cli.listing import ListingByName
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
-from openqueue.cli.output import Column, show_json, show_table, when
+from openqueue.cli.output import Column, console, plain, show_json, show_table, when
 from openqueue.cli.session import client, run_async, settings_of
+from openqueue.errors import InvalidOption
 
 if TYPE_CHECKING:
+    from openqueue.control.changes import Change
     from openqueue.settings import Settings
 
 __all__ = ["group"]
 
-group = typer.Typer(add_completion=False)
+group = typer.Typer(
+    cls=ListingByName,
+    add_completion=False,
+    help="List the tasks that workers have published. Show, limit, pause and resume one.",
+)
 
 Entry = Mapping[str, Any]
+Name = Annotated[
+    str, typer.Argument(metavar="TASK", help="Its name.", show_default=False, autocompletion=complete_task)
+]
 
 
-@group.command("tasks", epilog=examples("openqueue tasks", "openqueue tasks mail. --json"))
-def tasks(
+@group.command("list", epilog=examples("openqueue tasks", "openqueue tasks mail. --json"))
+def list_tasks(
     prefix: Annotated[
         str,
         typer.Argument(
@@ -47,6 +69,120 @@ def tasks(
     else:
         empty = "No worker has published a task yet. Start one: openqueue worker"
         show_table(found, _COLUMNS, empty=f"No task begins with {prefix!r}." if prefix else empty)
+
+
+@group.command("show", epilog=examples("openqueue tasks show mail.send"))
+def show(
+    name: Name,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    namespace: Namespace = None,
+) -> None:
+    """Show what waits of a task, which limits hold, and who said each."""
+    settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
+    run_async(_show(settings, name, as_json=as_json))
+
+
+@group.command("pause", epilog=examples("openqueue tasks pause mail.send --until 30m"))
+def pause(
+    *,
+    name: Name,
+    until: Until = None,
+    reason: Reason = None,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    namespace: Namespace = None,
+) -> None:
+    """Start no more runs of a task; what runs goes on."""
+    from openqueue.control.changes import paused, scope
+
+    with naming():
+        change = paused(scope(task=name), read_until(until), reason)
+    settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
+    _say(settings, change, as_json=as_json)
+
+
+@group.command("resume", epilog=examples("openqueue tasks resume mail.send"))
+def resume(
+    name: Name,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    namespace: Namespace = None,
+) -> None:
+    """End the pause of a task."""
+    from openqueue.control.changes import resumed, scope
+
+    with naming():
+        change = resumed(scope(task=name))
+    settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
+    _say(settings, change, as_json=as_json)
+
+
+@group.command(
+    "limit",
+    epilog=examples(
+        "openqueue tasks limit mail.send --concurrency 5 --rate 100/1m",
+        "openqueue tasks limit mail.send --concurrency none",
+    ),
+)
+def limit(
+    *,
+    name: Name,
+    concurrency: Concurrency = None,
+    rate: RateFlag = None,
+    burst: Burst = None,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    namespace: Namespace = None,
+) -> None:
+    """Say how many of a task may run at once or begin in a period, in all processes.
+
+    This goes before what its code says; none takes back what was said here.
+    """
+    from openqueue.control.changes import scope
+
+    with naming():
+        changes = limits(scope(task=name), concurrency, rate, burst)
+    if not changes:
+        said = "--concurrency: nothing is said. Give --concurrency or --rate."
+        raise InvalidOption(said, option="--concurrency")
+    settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
+    _say(settings, changes[0], as_json=as_json)
+
+
+def _say(settings: Settings, change: Change, *, as_json: bool) -> None:
+    held = apply(settings, [change], "known_tasks")
+    if as_json:
+        show_json(held)
+    else:
+        print(f"{change.name}: {in_words(held[0]) if held else 'nothing holds it up'}")
+
+
+async def _show(settings: Settings, name: str, *, as_json: bool) -> None:
+    async with client(settings) as opened:
+        stats = await opened.database.fetchrow("task_stats", opened.namespace, name)
+        assert stats is not None  # an aggregate has a row
+        held = [
+            one
+            for one in await opened.controls.list()
+            if one.kind == "all" or (one.kind, one.name) == ("task", name)
+        ]
+        said = [
+            dict(row) for row in await opened.database.fetch("controls_said", opened.namespace, "task", name)
+        ]
+    if as_json:
+        show_json({"task": name, **stats, "controls": [plain(one) for one in held], "said": said})
+        return
+    page = console()
+    page.print(name, style="bold")
+    page.print("  " + ", ".join(f"{number} {state}" for state, number in stats.items()))
+    if held:
+        print()
+        show_controls(held, said)
 
 
 async def _catalog(settings: Settings) -> list[Entry]:
@@ -92,6 +228,9 @@ def differences(entry: Entry) -> Iterator[str]:
     for name in ("timeout", "deadline"):
         if options.get(name):
             yield f"{name}={options[name]:g}s"
+    for name in ("concurrency", "rate"):
+        if options.get(name):
+            yield f"{name}={options[name]}"
     if options.get("tags"):
         yield f"tags={','.join(options['tags'])}"
 

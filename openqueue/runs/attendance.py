@@ -65,6 +65,8 @@ def why_not_ended(info: RunInfo, missing: str | None) -> str:
         "queued": f"It is queued in {info.queue!r}.",
         "retrying": f"It is retrying: attempt {info.attempt} of {info.max_attempts} ended with"
         f" {_error(info)}; the next is due at {due}.",
+        "blocked": "It is blocked: its concurrency key, its task or its group is at a limit or paused. See"
+        f" which: openqueue tasks show {info.task}, openqueue queues show {info.queue}.",
         "running": f"It is running: attempt {info.attempt} of {info.max_attempts}.",
     }.get(info.status, f"It is {info.status}.")
     if info.status == "queued" and missing is None:

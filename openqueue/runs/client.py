@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 from uuid import UUID
 
+from openqueue.control.controls import Controls
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
@@ -73,6 +74,11 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @cached_property
+    def controls(self) -> Controls:
+        """Limits, rates, fairness and pauses: what is said at run time, and what holds."""
+        return Controls(self.database, self.namespace)
 
     @cached_property
     def sync(self) -> SyncClient:

@@ -20,6 +20,7 @@ from openqueue.errors import ConnectionFailed
 from openqueue.runs.history import RunFilter
 from openqueue.runs.loops import Background, background, in_place, submit, wait_for
 from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
+from openqueue.runs.sync_controls import SyncControls
 from openqueue.tasks.enqueuer import Item
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class SyncClient:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self.controls = SyncControls(self)
         self.awaited = Awaited(self)
 
     def __enter__(self) -> Self:
@@ -93,12 +95,10 @@ class SyncClient:
         """Enqueue one run; see `Client.enqueue`. `connection` is one of a synchronous driver."""
         if isinstance(what, str):
             name = what
-            what = self._call(
-                lambda client: client.item(name, payload, allow_unknown=allow_unknown, **options)
-            )
+            what = self.ask(lambda client: client.item(name, payload, allow_unknown=allow_unknown, **options))
         item = what
         if connection is None:
-            return self._call(lambda client: client.enqueue(item))
+            return self.ask(lambda client: client.enqueue(item))
         (run,) = self.enqueue_many([item], connection=connection)
         return run
 
@@ -106,7 +106,7 @@ class SyncClient:
         """Enqueue all or none; see `Client.enqueue_many`."""
         batch = list(items)  # made here: a generator may read from what belongs to this thread
         if connection is None:
-            return self._call(lambda client: client.enqueue_many(batch))
+            return self.ask(lambda client: client.enqueue_many(batch))
         require_sync(connection)
         return in_place(self.opened().enqueue_many(batch, connection=connection))
 
@@ -114,35 +114,35 @@ class SyncClient:
         self, run_id: UUID, timeout: Duration | None = None, *, declared: Task[..., Any] | None = None
     ) -> Any:
         """What the run returned, once it has ended; see `Run.result`."""
-        return self._call(lambda client: client.result(run_id, timeout, declared=declared))
+        return self.ask(lambda client: client.result(run_id, timeout, declared=declared))
 
     def get(self, run_id: UUID) -> RunInfo:
         """Everything known of a run. Raises RunNotFound."""
-        return self._call(lambda client: client.get(run_id))
+        return self.ask(lambda client: client.get(run_id))
 
     def list_runs(self, chosen: RunFilter | None = None) -> Sequence[RunInfo]:
         """Runs of this namespace, newest first; see RunFilter."""
-        return self._call(lambda client: client.list_runs(chosen))
+        return self.ask(lambda client: client.list_runs(chosen))
 
     def events(self, run_id: UUID) -> Sequence[RunEvent]:
         """A run's timeline, oldest first. Raises RunNotFound."""
-        return self._call(lambda client: client.events(run_id))
+        return self.ask(lambda client: client.events(run_id))
 
     def attempts(self, run_id: UUID) -> Sequence[Attempt]:
         """A run's finished attempts, oldest first."""
-        return self._call(lambda client: client.attempts(run_id))
+        return self.ask(lambda client: client.attempts(run_id))
 
     def cancel(self, run_id: UUID, reason: str | None = None) -> str:
         """Cancel a run; see `Client.cancel`."""
-        return self._call(lambda client: client.cancel(run_id, reason))
+        return self.ask(lambda client: client.cancel(run_id, reason))
 
     def retry(self, run_id: UUID) -> str:
         """Run a finished run again, or a retrying one now; see `Client.retry`."""
-        return self._call(lambda client: client.retry(run_id))
+        return self.ask(lambda client: client.retry(run_id))
 
     def promote(self, run_id: UUID) -> str:
         """Run a scheduled or retrying run now; see `Client.promote`."""
-        return self._call(lambda client: client.promote(run_id))
+        return self.ask(lambda client: client.promote(run_id))
 
     def opened(self) -> Client:
         """The asynchronous client that does the work. Raises ConnectionFailed."""
@@ -153,7 +153,8 @@ class SyncClient:
         client = self.opened()
         return submit(_loop(client), ask(client))
 
-    def _call(self, ask: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+    def ask(self, ask: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+        """Ask the asynchronous client something in its loop, and wait for the answer."""
         client = self.opened()
         return wait_for(_loop(client), ask(client))
 

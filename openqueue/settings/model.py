@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from openqueue.durations import format_duration
 from openqueue.errors import ConfigError, did_you_mean
+from openqueue.settings.controls import read_controls
 from openqueue.settings.sources import Source, every_source
 from openqueue.settings.values import (
     Address,
@@ -59,6 +60,8 @@ class Settings(BaseSettings):
     processes          workers that `openqueue worker` starts, each in a process of its own; all other limits
                        are for each of them
     queues             queues to work on, each with its own bound or None; None: all queues
+    controls           what holds for queues in all processes, by queue: concurrency, rate, burst, fairness,
+                       ageing, weights (of groups); published by each worker that starts
     name               the worker's name in lists; None: host and process id
     grace              how long running tasks may take to end at shutdown
     poll_interval      the latest that an idle worker looks for work, whatever else fails
@@ -91,6 +94,7 @@ class Settings(BaseSettings):
     task_processes: Count = 4
     processes: Annotated[int, BeforeValidator(whole(1, 256))] = 1
     queues: Annotated[Mapping[str, int | None] | None, BeforeValidator(read_queues)] = None
+    controls: Annotated[Mapping[str, Mapping[str, Any]], BeforeValidator(read_controls)] = Field({})
     name: Text | None = None
     grace: Annotated[timedelta, BeforeValidator(duration())] = timedelta(seconds=30)
     poll_interval: Span = timedelta(seconds=2)

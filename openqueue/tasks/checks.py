@@ -139,16 +139,11 @@ def check_exceptions(value: Any, option: str) -> tuple[type[BaseException], ...]
     return classes
 
 
-def check_known(given: Iterable[str], known: Collection[str], later: Mapping[str, str], where: str) -> None:
-    """Refuse option names that do not exist, and those of which this version knows only that they will."""
+def check_known(given: Iterable[str], known: Collection[str], where: str) -> None:
+    """Refuse option names that do not exist."""
     for option in given:
         if option in known:
             continue
-        if option in later:
-            raise InvalidOption(
-                f"{option}: not available yet in this version of openqueue ({later[option]}). Leave it out.",
-                option=option,
-            )
         nearest = did_you_mean(option, known) or f" There are: {', '.join(sorted(known))}."
         raise InvalidOption(f"{option}: {where} has no such option.{nearest}", option=option)
 

@@ -89,7 +89,7 @@ class EnqueueOptions:
         """Check what was written in `options(...)`. Raises InvalidOption, naming the option."""
         if not given:
             return NO_OPTIONS
-        check_known(given, _ENQUEUE_CHECKS, {}, "an enqueue")
+        check_known(given, _ENQUEUE_CHECKS, "an enqueue")
         options = cls(**checked(given, _ENQUEUE_CHECKS))
         _check_together(options)
         return options

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 from openqueue.backoff import Backoff, Custom, Exponential, Fixed
 from openqueue.durations import Duration, parse_duration
 from openqueue.errors import InvalidOption
+from openqueue.rates import Rate, RateWords, parse_rate
 from openqueue.tasks.batch import Batch, check_batch
 from openqueue.tasks.checks import (
     check_choice,
@@ -62,6 +63,9 @@ class TaskWords(TypedDict, total=False):
     catch_up: int
     jitter: Duration
     input: Mapping[str, Any]
+    concurrency: int
+    rate: RateWords
+    burst: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +91,9 @@ class TaskOptions:
     on_failure    a failed run of a key, until its retry: 'block's those behind it (the default where one runs
                   at once), or has to 'step_aside'
     scheduled     when it runs by itself: cron, every, timezone, overlap, catch_up, jitter, input
+    concurrency   how many of it run at once, in all processes; None: as many as there are places for
+    rate          how many of it begin in a period, in all processes, such as '100/1m'
+    burst         how many of a rate may begin at once; None: they are spread evenly
     """
 
     name: str | None = None
@@ -109,6 +116,9 @@ class TaskOptions:
     on_failure: OnFailure | None = None
     scheduled: Scheduled | None = None
     batch: Batch | None = None
+    concurrency: int | None = None
+    rate: Rate | None = None
+    burst: int | None = None
 
     @property
     def keeps_slot(self) -> bool:
@@ -120,7 +130,9 @@ class TaskOptions:
         """Check what was written in `@task(...)`. Raises InvalidOption, naming the option."""
         schedule = scheduled_words(given)
         rest = {option: value for option, value in given.items() if option not in schedule}
-        check_known(rest, _TASK_CHECKS, _LATER_FOR_TASKS, "@task")
+        check_known(rest, _TASK_CHECKS, "@task")
+        if given.get("burst") is not None and given.get("rate") is None:
+            raise InvalidOption("burst: belongs to a rate: rate='100/1m', burst=20.", option="burst")
         return cls(**checked(rest, _TASK_CHECKS), scheduled=Scheduled.of(**schedule))
 
     def describe(self) -> dict[str, Any]:
@@ -142,6 +154,9 @@ class TaskOptions:
             "key_concurrency": self.key_concurrency,
             "batch": self.batch.describe() if self.batch else None,
             "on_failure": "block" if self.keeps_slot else "step_aside",
+            "concurrency": self.concurrency,
+            "rate": str(self.rate) if self.rate else None,
+            "burst": self.burst,
         }
 
 
@@ -189,8 +204,7 @@ _TASK_CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "key_concurrency": check_whole(1, 32767),
     "on_failure": check_choice("block", "step_aside"),
     "batch": check_batch,
-}
-
-_LATER_FOR_TASKS = {
-    **dict.fromkeys(("concurrency", "rate"), "limits"),
+    "concurrency": check_whole(1, 1_000_000_000),
+    "rate": lambda value, option: parse_rate(value, field=option),
+    "burst": check_whole(1, 1_000_000_000),
 }

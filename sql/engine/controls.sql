@@ -90,7 +90,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Say what holds for a queue, a task, a concurrency key or a group (of a queue); at once, for all workers.
+-- Say what holds for a queue, a task, a concurrency key or a group (of a queue); at once, for all workers. To say what is said already
+-- changes nothing, and tells nobody.
 --   change   {"concurrency", "rate", "period", "burst", "fairness", "ageing", "weight", "paused_until", "reason"}: what is named is
 --            said anew, null takes it back, what is not named stays
 CREATE OR REPLACE FUNCTION :schema.set_control(
@@ -103,6 +104,8 @@ DECLARE
     before integer := (SELECT f.concurrency FROM :schema.controls_in_force f WHERE f.namespace = set_control.namespace
                        AND f.kind = set_control.kind AND f.name = set_control.name AND f.queue = set_control.queue);
     c :schema.controls;
+    was :schema.controls;
+    same boolean;
 BEGIN
     IF fault IS NOT NULL THEN
         PERFORM :schema.refuse(fault[1], fault[2], fault[3], kind || ' ' || name);
@@ -113,6 +116,7 @@ BEGIN
             AND k.name = set_control.name AND k.queue = set_control.queue AND k.source = set_control.source FOR UPDATE;
         EXIT WHEN FOUND;
     END LOOP;
+    was := c;
     BEGIN
         c := jsonb_populate_record(c, change || jsonb_build_object('changed_at', clock_timestamp()));
     EXCEPTION WHEN data_exception THEN
@@ -123,13 +127,18 @@ BEGIN
         PERFORM :schema.refuse(CASE WHEN c.period <= interval '0' OR NOT isfinite(c.period) THEN 'period' ELSE 'ageing' END,
                                'is not longer than nothing, or has no end', 'give a span of time, such as "1 minute"', kind || ' ' || name);
     END IF;
+    same := (c.concurrency, c.rate, c.period, c.burst, c.fairness, c.ageing, c.weight, c.paused_until, c.reason) IS NOT DISTINCT FROM
+        (was.concurrency, was.rate, was.period, was.burst, was.fairness, was.ageing, was.weight, was.paused_until, was.reason);
     UPDATE :schema.controls k SET concurrency = c.concurrency, rate = c.rate, period = c.period, burst = c.burst,
         fairness = c.fairness, ageing = c.ageing, weight = c.weight, paused_until = c.paused_until, reason = c.reason,
         changed_at = c.changed_at
-    WHERE k.namespace = c.namespace AND k.kind = c.kind AND k.name = c.name AND k.queue = c.queue AND k.source = c.source;
+    WHERE NOT same AND k.namespace = c.namespace AND k.kind = c.kind AND k.name = c.name AND k.queue = c.queue AND k.source = c.source;
     DELETE FROM :schema.controls k WHERE k.namespace = c.namespace AND k.kind = c.kind AND k.name = c.name AND k.queue = c.queue
         AND k.source = c.source AND k.concurrency IS NULL AND k.rate IS NULL AND k.fairness IS NULL AND k.ageing IS NULL
         AND k.weight IS NULL AND k.paused_until IS NULL;
+    IF same THEN
+        RETURN;
+    END IF;
     IF before IS NULL AND c.concurrency IS NOT NULL AND kind IN ('queue', 'task') THEN
         PERFORM :schema.count_running(namespace, kind, name);
     END IF;

@@ -209,11 +209,14 @@ BEGIN
         SELECT u.scope, CASE WHEN f.paused_until IS NOT NULL THEN f.paused_until
             WHEN f.rate IS NOT NULL AND u.room > 0 THEN GREATEST(clock_timestamp(), :schema.rate_opens(s.next_at, f.rate, f.period, f.burst))
             WHEN u.room > 0 THEN clock_timestamp() + CASE WHEN NOT opened THEN '0' WHEN u.scope LIKE 'key %' THEN '100 milliseconds' ELSE '1 second' END::interval
-            WHEN f.rate IS NOT NULL AND s.next_at > clock_timestamp() THEN :schema.rate_opens(s.next_at, f.rate, f.period, f.burst)
+            -- Unless it is the limit that holds up, of which somebody will give a slot back. What the rate lacked may have gathered by now.
+            WHEN f.rate IS NOT NULL AND s.used < COALESCE(f.concurrency, 1000000000)
+                THEN GREATEST(clock_timestamp() + CASE WHEN u.scope LIKE 'key %' THEN '100 milliseconds' ELSE '0' END::interval,
+                              :schema.rate_opens(s.next_at, f.rate, f.period, f.burst))
             ELSE clock_timestamp() + interval '1 minute' END AS at
         FROM unnest(waited.scopes, waited.rooms) AS u (scope, room)
         LEFT JOIN :schema.said_of(namespace, waited.scopes) f ON f.scope = u.scope
-        LEFT JOIN LATERAL (SELECT s.next_at FROM :schema.slots s
+        LEFT JOIN LATERAL (SELECT s.next_at, s.used FROM :schema.slots s
                            WHERE f.rate IS NOT NULL AND s.namespace = look_again.namespace AND s.scope = u.scope OFFSET 0) s ON true) w
     WHERE w.at < 'infinity' AND (SELECT true FROM :schema.openings o WHERE o.namespace = look_again.namespace AND o.scope = w.scope
                                  AND o.at <= GREATEST(w.at, clock_timestamp()) LIMIT 1) IS NULL;

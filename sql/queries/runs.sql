@@ -64,6 +64,6 @@ FROM :schema.workers WHERE namespace = $1::text ORDER BY name, id;
 
 -- name: queue_stats
 -- oldest_age: seconds that the first of the ready ones has waited by now.
-SELECT queue, queued, running, scheduled, retrying, oldest_ready_at,
+SELECT queue, queued, blocked, running, scheduled, retrying, oldest_ready_at,
     extract(epoch FROM GREATEST(clock_timestamp(), oldest_ready_at) - oldest_ready_at)::float8 AS oldest_age
 FROM :schema.queue_stats WHERE namespace = $1::text ORDER BY queue;

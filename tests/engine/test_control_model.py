@@ -204,7 +204,7 @@ class Control(RuleBasedStateMachine):
         plan = worker.lanes.sweep() if sweep else worker.lanes.forward()
         rows = self.do(worker.claim_by(worker.lanes, plan, n, tasks=tasks, queues=queues, promote=promote))
         worker.fresh = [row["id"] for row in rows]
-        worker.held.update({run: worker.claim_number for run in worker.fresh})
+        worker.held.update(dict.fromkeys(worker.fresh, worker.claim_number))
         assert len(worker.fresh) <= n
         self.check_limits(worker, lines)
         if not held:

@@ -257,3 +257,33 @@ async def test_what_cannot_be_said_is_refused_with_the_field_named(
         await control(engine, kind, name, **change)
     assert caught.value.sqlstate == "22023"  # type: ignore[attr-defined]
     assert await engine.sql("SELECT FROM controls") == []
+
+
+async def test_an_opening_that_becomes_due_while_a_claim_looks_is_not_lost(engine: Engine) -> None:
+    """Who takes in what is due leaves another opening where somebody still waits."""
+    await control(engine, "task", "t", rate=1, period="1 hour")
+    await engine.add(3)
+    await engine.claim()
+    await engine.sql("UPDATE openings SET at = clock_timestamp() - interval '1 second'")
+    await engine.sql("SELECT look_again('default', ARRAY['task t'])")
+    (opening,) = await engine.sql("SELECT at > clock_timestamp() AS comes FROM openings")
+    assert opening["comes"]
+
+
+async def test_a_rate_that_gathers_while_a_claim_looks_is_not_waited_for_a_minute(engine: Engine) -> None:
+    """Whenever in the look it happens: it is tried at many moments."""
+    await control(engine, "task", "t", rate=1, period="1 hour")
+    await engine.add(3)
+    await engine.claim()
+    for step in range(300):
+        await engine.sql("DELETE FROM openings")
+        await engine.sql(
+            "WITH soon AS (UPDATE slots SET next_at = clock_timestamp() + $1 * interval '10 us' RETURNING 1)"
+            " SELECT count(*) FROM soon",
+            float(step),
+        )
+        await engine.sql("SELECT look_again('default', ARRAY['task t'])")
+        (opening,) = await engine.sql(
+            "SELECT extract(epoch FROM at - clock_timestamp())::float8 AS s FROM openings"
+        )
+        assert opening["s"] < 30, step

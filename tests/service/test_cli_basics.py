@@ -225,7 +225,10 @@ MOMENT = "Write it with its time zone, such as 2026-12-24T18:00+01:00 or 2026-12
         ("enqueue a.b --priority high", "--priority: 'high' is not a whole number from -32768 to 32767."),
         ("enqueue a.b --priority 99999", "--priority: '99999' is not a whole number from -32768 to 32767."),
         ("enqueue a.b --max-attempts 0", "--max-attempts: '0' is not a whole number from 1 to 32767."),
-        ("enqueue a.b --key k --key-mode keep", "--key-mode: 'keep' must be 'replace' or 'keep_time' or 'skip' or 'merge'."),
+        (
+            "enqueue a.b --key k --key-mode keep",
+            "--key-mode: 'keep' must be 'replace' or 'keep_time' or 'skip' or 'merge'.",
+        ),
         ("enqueue a.b --key-mode skip", "--key-mode: means nothing without --key. Give both, or neither."),
         ("enqueue a.b --queue=", "--queue: '' must not be empty."),
         ("enqueue a.b --key=", "--key: '' must not be empty."),

@@ -32,7 +32,8 @@ SHAPES = {
     "runs cancel": ANSWER,
     "runs retry": ANSWER,
     "enqueue": "id task outcome",
-    "queues": "queue queued running scheduled retrying oldest_ready_at oldest_age workers",
+    "queues": "queue queued blocked running scheduled retrying oldest_ready_at oldest_age workers"
+    " concurrency used rate burst fairness ageing paused paused_until reason",
     "tasks": "task pool queue priority max_attempts options input_schema description version seen_at",
     "workers": "id namespace name host pid version state queues concurrency running"
     " started_at beat_at beat_age",

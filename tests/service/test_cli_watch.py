@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from rich.cells import cell_len
 
-from openqueue.cli.queues import workers_of
+from openqueue.cli.queue_list import workers_of
 from openqueue.cli.watch import Teller
 from openqueue.db.pool import Database
 from openqueue.runs.history import RunFilter

@@ -10,9 +10,8 @@ from typer.main import get_command
 
 import openqueue
 from openqueue.cli.main import app
-from openqueue.errors import InvalidOption
 from openqueue.settings import Settings
-from openqueue.tasks.options import EnqueueOptions, EnqueueWords, TaskOptions, TaskWords
+from openqueue.tasks.options import EnqueueWords, TaskWords
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "docs" / "coming-from"
 PAGES = sorted(DIRECTORY.glob("*.md"))
@@ -49,14 +48,3 @@ def test_the_commands_in_the_table_exist(page: Path) -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]  # it is a group
     for name in re.findall(r"`openqueue ([a-z]+)", page.read_text()):
         assert name in commands
-
-
-def test_an_option_that_is_said_to_be_missing_is_refused() -> None:
-    """Fails as soon as one of them is there: then the pages must say so."""
-    wanting = re.findall(r"^\| [^|]+ \|", (DIRECTORY / "index.md").read_text(), re.MULTILINE)
-    missing = {word for row in wanting for word in re.findall(r"`(\w+)`", row)}
-    assert len(missing) >= 3
-    for option in missing:
-        for refuse in (TaskOptions.of, EnqueueOptions.of):
-            with pytest.raises(InvalidOption):
-                refuse(**{option: 1})

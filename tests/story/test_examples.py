@@ -77,6 +77,17 @@ PRINTED = {
         Bob's is scheduled
         then it is cancelled
         """,
+    "16_limits.py": """
+        at once, at most: 2
+        Ada: flight
+        Ada: hotel
+        Bob: train
+        Ada: car
+        eleven calls at 20/s take half a second: True
+        while it is paused: queued
+        Bob's two, behind Ada's twenty, are among the first five: True
+        letters: 1 at once, round_robin, said at run time
+    """,
     "17_batches.py": """
         Ada: 11
         nobody: there is no such phone

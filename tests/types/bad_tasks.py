@@ -5,6 +5,7 @@ from __future__ import annotations
 from openqueue import (
     Batch,
     Context,
+    connect,
     connect_sync,
     enqueue,
     enqueue_many,
@@ -45,6 +46,10 @@ async def mistyped() -> None: ...
 
 @task(on_failure="wait")  # E: call-overload untyped-decorator | ArgumentType
 async def misjudged() -> None: ...
+
+
+@task(rate=100)  # E: call-overload untyped-decorator | ArgumentType
+async def mislimited() -> None: ...
 
 
 @task(batch=3)  # E: call-overload untyped-decorator | CallIssue
@@ -112,6 +117,11 @@ async def use() -> None:
     send_mail.options(unique=True)  # E: arg-type | ArgumentType
     await send_mail.options(delay="5m").enqueue(1)  # E: arg-type | ArgumentType
     send_mail.item(to=1)  # E: arg-type | ArgumentType
+
+    async with connect() as oq:
+        await oq.controls.limit(queue=1, concurrency=5)  # E: arg-type | ArgumentType
+        await oq.controls.fairness("mail", "fair")  # E: arg-type | ArgumentType
+        await oq.controls.pause("mail")  # E: call-arg | CallIssue
 
     await enqueue(send_mail)  # E: call-overload | ArgumentType CallIssue
     await enqueue(send_mail.item())  # E: call-arg | CallIssue

@@ -13,9 +13,11 @@ from openqueue import (
     Batch,
     CallNext,
     Context,
+    Control,
     Exponential,
     Fixed,
     GiveUp,
+    Rate,
     Run,
     RunFinished,
     RunInfo,
@@ -58,6 +60,9 @@ async def send_mail(to: str, subject: str = "hello") -> str:
     retry_on=OSError,
     give_up_on=(ValueError, KeyError),
     aliases=["count"],
+    concurrency=5,
+    rate="100/1m",
+    burst=20,
 )
 def count(words: list[str]) -> int:
     return len(words)
@@ -237,6 +242,10 @@ def use_without_await() -> None:
         assert_type(client.enqueue(send_mail.item("a")), Run[str])
         assert_type(client.enqueue("mail.count", {"words": []}), Run[Any])
         assert_type(client.get(run.id), RunInfo)
+        client.controls.limit(task="a", concurrency=None, rate=Rate.of("5/s"), burst=3)
+        client.controls.pause(group=("mail", "a"), until=timedelta(hours=1), reason="why")
+        client.controls.fairness("mail", "weighted", weights={"gold": 2, "a": None})
+        assert_type(client.controls.list(), Sequence[Control])
 
 
 def takes_any(job: Task[..., Any]) -> None: ...

@@ -76,6 +76,12 @@ def run(status: str, **more: Any) -> RunInfo:
     return RunInfo(**{**known, **said, **more})
 
 
+BLOCKED = (
+    "It is blocked: its concurrency key, its task or its group is at a limit or paused. See"
+    " which: openqueue tasks show mail.send, openqueue queues show mail."
+)
+
+
 @pytest.mark.parametrize(
     ("info", "missing", "said"),
     [
@@ -92,6 +98,7 @@ def run(status: str, **more: Any) -> RunInfo:
             None,
             f"It is retrying: attempt 1 of 3 ended with ValueError: x; the next is due at {NOON}.",
         ),
+        (run("blocked", task="mail.send"), None, BLOCKED),
         (run("running", attempt=2), None, "It is running: attempt 2 of 3."),
     ],
 )

@@ -351,3 +351,38 @@ def test_a_heartbeat_that_is_wrong_is_told_once(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OPENQUEUE_HEARTBEAT", "soon")
     assert refusal().startswith("OPENQUEUE_HEARTBEAT: heartbeat: 'soon' is not a duration.")
     assert "lease" not in refusal()
+
+
+def test_controls_are_tables_of_queues_or_json_in_a_variable(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "pyproject.toml").write_text(
+        '[tool.openqueue.controls.mail]\nconcurrency = 5\nrate = "100/1m"\nburst = 20\n'
+        'fairness = "weighted"\nageing = "300s"\nweights = { gold = 3 }\n'
+    )
+    mail = {"concurrency": 5, "rate": "100/m", "burst": 20, "fairness": "weighted", "ageing": "5m"}
+    assert load_settings().controls == {"mail": {**mail, "weights": {"gold": 3}}}
+    monkeypatch.setenv("OPENQUEUE_CONTROLS", '{"reports": {"concurrency": 1}}')
+    assert load_settings().controls == {"reports": {"concurrency": 1}}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("mail:5", "is not JSON such as"),
+        ('{"mail": 5}', "mail: 5 is not a table"),
+        ('{"mail": {"concurency": 5}}', "mail.concurency: nothing of a queue is called so. Did you mean"),
+        ('{"mail": {"concurrency": "x"}}', "mail.concurrency: 'x' is not a whole number"),
+        ('{"mail": {"rate": "often"}}', "mail.rate: 'often' is not a rate"),
+        ('{"mail": {"burst": 5}}', "mail.burst: belongs to a rate"),
+        ('{"mail": {"fairness": "fair"}}', "mail.fairness: 'fair' is not one of"),
+        ('{"mail": {"ageing": "0s"}}', "mail.ageing: '0s' must be longer than zero"),
+        ('{"mail": {"weights": {"gold": 0}}}', "mail.weights: gold = 0: give a weight"),
+    ],
+)
+def test_controls_that_cannot_be_are_refused_with_their_place(
+    monkeypatch: pytest.MonkeyPatch, given: str, said: str
+) -> None:
+    monkeypatch.setenv("OPENQUEUE_CONTROLS", given)
+    assert refusal().startswith("OPENQUEUE_CONTROLS: controls: ")
+    assert said in refusal()

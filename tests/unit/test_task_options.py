@@ -187,19 +187,6 @@ def test_a_key_mode_that_does_not_exist_is_refused_naming_those_that_do(mode: An
         EnqueueOptions.of(key="k", key_mode=mode)
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        "concurrency",
-        "rate",
-    ],
-)
-def test_an_option_of_a_later_version_is_refused_and_never_ignored(option: Any) -> None:
-    with pytest.raises(InvalidOption, match=f"^{option}: not available yet in this version") as caught:
-        TaskOptions.of(**{option: "x"})
-    assert caught.value.option == option
-
-
 def test_an_unknown_option_is_refused_with_the_nearest_ones() -> None:
     with pytest.raises(InvalidOption, match=r"^quee: @task has no such option\. Did you mean 'queue'\?"):
         TaskOptions.of(quee="mail")
@@ -305,3 +292,27 @@ def test_the_catalogue_has_a_key_that_is_the_same_for_all_runs_and_of_a_function
     described = TaskOptions.of(concurrency_key=lambda to, subject: f"{to}{subject}").describe()
     assert described["concurrency_key"] == {"of": ["subject", "to"]}
     assert TaskOptions.of(concurrency_key=lambda **_every: "a").describe()["concurrency_key"] == {"of": ["*"]}
+
+
+def test_limits_of_a_task_are_checked_and_described() -> None:
+    found = TaskOptions.of(concurrency=5, rate="100/1m", burst=20)
+    assert (found.concurrency, str(found.rate), found.burst) == (5, "100/m", 20)
+    said = found.describe()
+    assert (said["concurrency"], said["rate"], said["burst"]) == (5, "100/m", 20)
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({"concurrency": 0}, "concurrency"),
+        ({"concurrency": 1.5}, "concurrency"),
+        ({"rate": 5}, "rate"),
+        ({"rate": "5"}, "rate"),
+        ({"burst": 5}, "burst"),
+        ({"rate": "5/s", "burst": 0}, "burst"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_and_named(given: dict[str, Any], option: str) -> None:
+    with pytest.raises(InvalidOption, match=rf"^{option}: ") as caught:
+        TaskOptions.of(**given)
+    assert caught.value.option == option

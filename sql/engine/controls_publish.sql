@@ -1,0 +1,33 @@
+-- Control, what code and settings say: published by a worker when it starts.
+
+-- Publish what this code, or these settings, say of tasks, queues and groups; what they do not say any longer is taken back. Answers how
+-- many were named or taken back.
+--   items    [{"kind", "name", "queue" (of a group), "change": as set_control takes it}]
+--   known    the scopes that this source speaks for ('task mail.send', 'queue mail', which has its groups with it); of others nothing changes
+CREATE OR REPLACE FUNCTION :schema.publish_controls(namespace text, source text, items jsonb, known text[]) RETURNS integer
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    item record;
+    done integer := 0;
+BEGIN
+    -- In one order, so that workers which start together wait for each other and do not block each other.
+    FOR item IN
+        WITH said AS (
+            SELECT s.kind, s.name, COALESCE(s.queue, '') AS queue, s.change
+            FROM jsonb_to_recordset(items) AS s (kind text, name text, queue text, change jsonb)
+        ), stands AS (
+            SELECT c.kind, c.name, c.queue, (SELECT jsonb_object_agg(k, NULL) FROM jsonb_object_keys(jsonb_strip_nulls(
+                to_jsonb(c) - '{namespace,kind,name,queue,source,changed_at}'::text[])) k) AS nothing
+            FROM :schema.controls c
+            WHERE c.namespace = publish_controls.namespace AND c.source = publish_controls.source
+              AND CASE c.kind WHEN 'group' THEN 'queue ' || c.queue ELSE c.kind || ' ' || c.name END = ANY (known)
+        )
+        SELECT kind, name, queue, COALESCE(t.nothing, '{}') || COALESCE(s.change, '{}') AS change
+        FROM said s FULL JOIN stands t USING (kind, name, queue) ORDER BY kind, name, queue
+    LOOP
+        PERFORM :schema.set_control(item.kind, item.name, item.change, item.queue, publish_controls.namespace, publish_controls.source);
+        done := done + 1;
+    END LOOP;
+    RETURN done;
+END $$;

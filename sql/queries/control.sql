@@ -1,0 +1,44 @@
+-- Control: what is said of queues, tasks, concurrency keys and groups, and what holds.
+
+-- name: set_controls
+-- All or none: $1 namespace · $2 kinds · $3 names · $4 queues (of groups) · $5 changes · $6 seconds from now until a pause ends
+SELECT :schema.set_control(u.kind, u.name, u.change::jsonb || CASE WHEN u.pause IS NULL THEN '{}'
+    ELSE jsonb_build_object('paused_until', clock_timestamp() + u.pause * interval '1 second') END, u.queue, $1::text)
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::float8[]) AS u (kind, name, queue, change, pause);
+
+-- name: publish_controls
+-- $1 namespace · $2 source · $3 items · $4 scopes that this source speaks for
+SELECT :schema.publish_controls($1::text, $2::text, $3::text::jsonb, $4::text[]);
+
+-- name: controls_in_force
+-- What holds in namespace $1, and who said it; only of kind $2 and name $3, if they are given. used: slots taken of a limit.
+SELECT c.kind, c.name, NULLIF(c.queue, '') AS queue, c.concurrency, c.concurrency_from, c.rate,
+    extract(epoch FROM c.period)::float8 AS period, c.burst, c.rate_from, c.fairness, c.fairness_from,
+    extract(epoch FROM c.ageing)::float8 AS ageing, c.ageing_from, c.weight, c.weight_from,
+    c.paused_until IS NOT NULL AS paused, NULLIF(c.paused_until, 'infinity') AS paused_until, c.reason,
+    (SELECT GREATEST(0, s.used - COALESCE((SELECT sum(o.freed) FROM :schema.openings o
+        WHERE o.namespace = s.namespace AND o.scope = s.scope), 0))::integer
+     FROM :schema.slots s WHERE s.namespace = c.namespace AND s.scope = :schema.scope_of(c.kind, c.name, c.queue)) AS used
+FROM :schema.controls_in_force c
+WHERE c.namespace = $1::text AND ($2::text IS NULL OR c.kind = $2::text) AND ($3::text IS NULL OR c.name = $3::text)
+  AND (c.paused_until IS NOT NULL OR c.concurrency IS NOT NULL OR c.rate IS NOT NULL OR c.fairness IS NOT NULL
+       OR c.ageing IS NOT NULL OR c.weight IS NOT NULL)
+ORDER BY c.kind, c.queue, c.name;
+
+-- name: controls_said
+-- All that was said of kind $2 and name $3 in namespace $1, also what does not hold as somebody else goes before.
+SELECT c.source, c.concurrency, c.rate, extract(epoch FROM c.period)::float8 AS period, c.burst, c.fairness,
+    extract(epoch FROM c.ageing)::float8 AS ageing
+FROM :schema.controls c WHERE c.namespace = $1::text AND c.kind = $2::text AND c.name = $3::text ORDER BY c.source;
+
+-- name: known_queues
+-- Queues of tasks that workers have published, and those that have unfinished runs.
+SELECT q.name AS queue FROM :schema.queues q WHERE q.namespace = $1::text
+UNION SELECT s.queue FROM :schema.queue_stats s WHERE s.namespace = $1::text;
+
+-- name: task_stats
+-- Unfinished runs of task $2 in namespace $1, by state.
+SELECT count(*) FILTER (WHERE j.state IN ('q', 'c')) AS queued, count(*) FILTER (WHERE j.state = 'b') AS blocked,
+    count(*) FILTER (WHERE j.state = 'r') AS running, count(*) FILTER (WHERE j.state = 't') AS retrying,
+    count(*) FILTER (WHERE j.state = 's') AS scheduled
+FROM :schema.jobs j WHERE j.namespace = $1::text AND j.task = $2::text;

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 
 from openqueue.db.lexing import Token, requote, tokens
 from openqueue.db.quoting import check_schema, quote_ident, quote_literal
 from openqueue.errors import SchemaError, did_you_mean
+from openqueue.lazy import lazy
 
 __all__ = ["Statements", "inline", "read_sql", "render", "split", "sql_root"]
 
@@ -101,7 +102,7 @@ class Statements(Mapping[str, str]):
         """The files of sql/engine, in order of name: one set."""
         return sorted((self.root / "engine").glob("*.sql"))
 
-    @cached_property
+    @lazy
     def _statements(self) -> Mapping[str, str]:
         return _load(self.root / "queries")
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 from uuid import UUID
@@ -16,6 +15,7 @@ from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
 from openqueue.errors import OpenQueueError, RunNotFound, UnexpectedState
+from openqueue.lazy import lazy
 from openqueue.runs.attendance import missing_for, why_not_ended
 from openqueue.runs.catalogue import Catalogue
 from openqueue.runs.history import RunFilter, list_runs
@@ -75,12 +75,12 @@ class Client:
     ) -> None:
         await self.close()
 
-    @cached_property
+    @lazy
     def controls(self) -> Controls:
         """Limits, rates, fairness and pauses: what is said at run time, and what holds."""
         return Controls(self.database, self.namespace)
 
-    @cached_property
+    @lazy
     def sync(self) -> SyncClient:
         """The same calls for other threads, without await."""
         return SyncClient(Lent(self))

@@ -7,7 +7,6 @@ import re
 import tomllib
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from openqueue.errors import ConfigError, did_you_mean
+from openqueue.lazy import lazy
 
 __all__ = ["PREFIX", "Source", "every_source", "set_program_settings", "unknown_variables"]
 
@@ -41,7 +41,7 @@ class Source(PydanticBaseSettingsSource):
     def place(self, key: str) -> str:
         """Where the key stands, as messages name it."""
 
-    @cached_property
+    @lazy
     def keys(self) -> tuple[str, ...]:
         """Every key there is."""
         return tuple(field.alias or name for name, field in self.settings_cls.model_fields.items())
@@ -103,7 +103,7 @@ class SettingsFile(Source):
         table = f" [{'.'.join(self._table)}]" if self._table else ""
         return f"{self._file}{f', line {line}' if line else ''}{table}"
 
-    @cached_property
+    @lazy
     def _text(self) -> str | None:
         if not self._file.is_file():
             if self._required:
@@ -113,7 +113,7 @@ class SettingsFile(Source):
             return None
         return _read_text(self._file)
 
-    @cached_property
+    @lazy
     def _given(self) -> Mapping[str, Any]:
         found = self._parsed()
         for key in found:
@@ -156,7 +156,7 @@ class Program(Source):
     def place(self, key: str) -> str:
         return _program[0]
 
-    @cached_property
+    @lazy
     def _given(self) -> Mapping[str, Any]:
         place, ask = _program
         found = ask()

@@ -218,6 +218,36 @@ print(double.enqueue_sync(3).status_sync())
     assert ask(dsn, "SELECT count(*) FROM openqueue.runs WHERE input = '{\"value\": 2}'") == [(10,)]
 
 
+def test_a_fork_while_another_thread_opens_the_default_client_is_safe(dsn: str) -> None:
+    """What that thread was reading just then, the child reads for itself: nobody else will end it there."""
+    text = """
+import signal, warnings; warnings.filterwarnings("ignore", category=DeprecationWarning)
+from openqueue.db import statements
+reading, go_on, load = threading.Event(), threading.Event(), statements._load
+def slowly(root):
+    reading.set()
+    go_on.wait(60)
+    return load(root)
+statements._load = slowly
+thread = threading.Thread(target=lambda: double.enqueue_sync(1))
+thread.start()
+assert reading.wait(60)
+pid = os.fork()
+if not pid:
+    signal.alarm(60)
+    statements._load = load
+    for _ in range(8):  # which take the places, and so the names, of the parent's threads
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    print(double.enqueue_sync(2).status_sync(), flush=True)
+    os._exit(0)
+ended = os.waitpid(pid, 0)[1]
+go_on.set()
+thread.join()
+print(ended)
+"""
+    assert program(dsn, text) == ["queued", "0"]
+
+
 async def test_beside_a_running_loop_it_blocks_and_works(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a notebook's cell: a loop runs in this thread, and the calls do not wait for it."""
     with openqueue.connect_sync(dsn) as client:

@@ -5,6 +5,7 @@ at the end everything comes out: no job stands at a gate for ever, no slot is lo
 OPENQUEUE_MODEL_EXAMPLES=1000.
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import asyncio
@@ -27,41 +28,25 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from openqueue.worker.lanes import Lanes
 from tests.engine.calls import Engine
+from tests.engine.control_words import (
+    EMPTY,
+    GROUPS,
+    KEYS,
+    LINES,
+    MAKE_DUE,
+    OUTCOMES,
+    QUEUES,
+    SCOPES,
+    TASKS,
+    Claimer,
+)
 from tests.support.invariants import assert_sound
 
 EXAMPLES = int(os.environ.get("OPENQUEUE_MODEL_EXAMPLES", "25"))
-QUEUES, TASKS, GROUPS = ("q0", "q1"), ("t0", "t1"), ("g0", "g1", None)
-KEYS = {"serial": (1, True), "aside": (1, False), "two": (2, False)}
-"""Concurrency keys: how many at once, and whether a failed one keeps its slot until its retry."""
-OUTCOMES = ("completed", "completed", "failed", "retry", "snoozed", "cancelled", "released")
-EMPTY = "TRUNCATE jobs, run_requests, attempts, run_log, claims, lanes, slots, openings, controls, turns, groups, cancels, workers"
-SCOPES = """
-    SELECT v.scope, v.key FROM jobs j CROSS JOIN LATERAL (VALUES
-        ('queue ' || j.queue, false), ('task ' || j.task, false), ('key ' || j.concurrency_key, true)) v (scope, key)
-    WHERE j.id = $1 AND v.scope IS NOT NULL"""
-LINES = (
-    "SELECT gate, array_agg(id ORDER BY priority, place) AS ids FROM jobs WHERE gate LIKE 'key %' GROUP BY 1"
-)
-MAKE_DUE = """
-    WITH a AS (UPDATE openings SET at = clock_timestamp() WHERE at > clock_timestamp()),
-        b AS (UPDATE slots SET next_at = '-infinity')
-    UPDATE jobs SET run_at = clock_timestamp() WHERE seq IS NULL AND gate IS NULL AND run_at > clock_timestamp()"""
 few = st.integers(1, 3)
 queues, tasks, groups = st.sampled_from(QUEUES), st.sampled_from(TASKS), st.sampled_from(GROUPS)
 keys = st.sampled_from([None, *KEYS])
-
-
-class Claimer(Engine):
-    """A worker on its own connection, with what it learned of lanes, and a claim that it may hold open."""
-
-    def __init__(self, db: Any) -> None:
-        super().__init__(db)
-        self.lanes = Lanes()
-        self.open: Any = None
-        self.fresh: list[UUID] = []
-        self.held: dict[UUID, int] = {}
 
 
 class Control(RuleBasedStateMachine):
@@ -204,7 +189,7 @@ class Control(RuleBasedStateMachine):
         plan = worker.lanes.sweep() if sweep else worker.lanes.forward()
         rows = self.do(worker.claim_by(worker.lanes, plan, n, tasks=tasks, queues=queues, promote=promote))
         worker.fresh = [row["id"] for row in rows]
-        worker.held.update({run: worker.claim_number for run in worker.fresh})
+        worker.held.update(dict.fromkeys(worker.fresh, worker.claim_number))
         assert len(worker.fresh) <= n
         self.check_limits(worker, lines)
         if not held:

@@ -1,5 +1,6 @@
 """Control where claims, changes of what holds and transactions that stay open meet."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import asyncio
@@ -96,7 +97,9 @@ async def test_an_end_of_fairness_finds_what_is_arranged_for_the_first_time(
     pid = await third.db.fetchval("SELECT pg_backend_pid()")
     ending = asyncio.create_task(control(third, "queue", "default", fairness=None))
     asked = "SELECT count(*) FROM controls"
-    while not ending.done() and not await engine.db.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0", pid):
+    while not ending.done() and not await engine.db.fetchval(
+        "SELECT cardinality(pg_blocking_pids($1)) > 0", pid
+    ):
         await engine.sql(asked)
     await transaction.commit()
     await ending
@@ -224,7 +227,9 @@ async def test_what_comes_while_a_claim_is_under_way_is_behind_nobodys_cursor(
 async def test_a_claim_reads_and_locks_nothing_of_limited_queues_that_have_nothing_for_it(
     engine: Engine,
 ) -> None:
-    await engine.sql("SELECT set_control('queue', 'q' || i, '{\"concurrency\": 1}') FROM generate_series(1, 100) i")
+    await engine.sql(
+        "SELECT set_control('queue', 'q' || i, '{\"concurrency\": 1}') FROM generate_series(1, 100) i"
+    )
     await engine.claim()
     for queue in ("q1", "q2", "free"):
         await engine.add_one(queue_name=queue)

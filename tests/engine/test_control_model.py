@@ -30,6 +30,7 @@ from hypothesis.stateful import (
 
 from tests.engine.calls import Engine
 from tests.engine.control_words import (
+    CALLS,
     EMPTY,
     GROUPS,
     KEYS,
@@ -40,6 +41,7 @@ from tests.engine.control_words import (
     SCOPES,
     TASKS,
     Claimer,
+    Drained,
 )
 from tests.support.invariants import assert_sound
 
@@ -49,7 +51,7 @@ queues, tasks, groups = st.sampled_from(QUEUES), st.sampled_from(TASKS), st.samp
 keys = st.sampled_from([None, *KEYS])
 
 
-class Control(RuleBasedStateMachine):
+class Control(Drained, RuleBasedStateMachine):
     """Three workers and somebody who says what holds."""
 
     runner: asyncio.Runner
@@ -258,19 +260,7 @@ class Control(RuleBasedStateMachine):
     @precondition(lambda self: self.runs)
     @rule(
         data=st.data(),
-        call=st.sampled_from(
-            [
-                "cancel_run($1)",
-                "promote_run($1)",
-                "retry_run($1)",
-                "await_run($1)",
-                "edit_run($1, queue_name => 'q1')",
-                "edit_run($1, priority => 1)",
-                "reschedule_jobs(ARRAY[$1::uuid], run_at => now() + interval '1 hour')",
-                "reschedule_jobs(ARRAY[$1::uuid], run_at => now() - interval '1 hour')",
-                "permanently_fail_jobs(ARRAY[$1::uuid])",
-            ]
-        ),
+        call=st.sampled_from(CALLS),
     )
     def change(self, data: st.DataObject, call: str) -> None:
         self.attempt(f"SELECT {call}", self.choose(data, self.runs))
@@ -279,45 +269,6 @@ class Control(RuleBasedStateMachine):
 
     @invariant()
     def sound(self) -> None:
-        self.do(assert_sound(self.one.db))
-
-    def teardown(self) -> None:
-        """Everything ends, and everything comes out."""
-        for worker in self.workers:
-            if worker.open:
-                self.do(worker.open.rollback())
-            self.do(worker.sql("SELECT release_jobs($1)", worker.worker))
-            worker.held.clear()
-        for call in ("set_control(kind, name, '{\"paused_until\": null}', queue)",
-                     "set_control(kind, name, '{\"concurrency\": 1}', queue)"):  # fmt: skip
-            wanted = "paused_until IS NOT NULL" if "paused" in call else "concurrency = 0"
-            self.do(self.one.sql(f"SELECT {call} FROM controls WHERE {wanted}"))
-        left = len(self.runs)
-        for turn in range(6 * len(self.runs) + 20):
-            self.do(self.one.sql(MAKE_DUE))
-            worker = self.workers[turn % len(self.workers)]
-            plan = worker.lanes.sweep() if turn % 6 < 3 else worker.lanes.forward()
-            rows = self.do(worker.claim_by(worker.lanes, plan, 100))
-            if rows:
-                self.do(worker.finish([row["id"] for row in rows]))
-            left = self.do(self.one.db.fetchval("SELECT count(*) FROM openqueue.jobs"))
-            if not left:
-                break
-        stuck = self.do(self.one.sql("SELECT to_jsonb(j)::text FROM jobs j")) if left else []
-        assert not stuck, [
-            *stuck,
-            self.do(self.one.sql("SELECT * FROM openings")),
-            self.do(self.one.sql("SELECT * FROM slots")),
-        ]
-        ends = self.do(
-            self.one.sql(
-                "SELECT r.id FROM run_requests r LEFT JOIN attempts a ON a.run_id = r.id AND a.final GROUP BY 1 HAVING count(a.*) <> 1"
-            )
-        )
-        assert ends == []
-        assert self.do(self.one.db.fetchval("SELECT count(*) FROM openqueue.run_requests")) == len(
-            {*self.runs}
-        )
         self.do(assert_sound(self.one.db))
 
 

@@ -1,6 +1,5 @@
 """Control where claims, changes of what holds and transactions that stay open meet."""
 
-# ruff: noqa: E501
 from __future__ import annotations
 
 import asyncio

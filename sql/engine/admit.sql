@@ -25,12 +25,12 @@ BEGIN
     WITH room AS MATERIALIZED (
         SELECT s.*, first.priority AS first_priority, first.place AS first_place
         FROM :schema.scope_rooms(namespace, known) s
-        -- Who waits at the gate goes before who comes.
+        -- Who waits at the gate goes before who comes; not of the same place, which turns of two queues can have.
         LEFT JOIN LATERAL (SELECT j.priority, j.place FROM :schema.jobs j WHERE j.namespace = admit.namespace AND j.gate = s.scope
                            ORDER BY j.priority, j.place LIMIT 1) first ON true
     ), met AS MATERIALIZED (
         SELECT u.i, j.id, g.counted, g.scope, room.scope IS NOT NULL AS locked, room.room, room.most,
-            COALESCE(room.room > 0 AND (room.first_place IS NULL OR (j.priority, j.seq) < (room.first_priority, room.first_place)), false) AS may
+            COALESCE(room.room > 0 AND (room.first_place IS NULL OR (j.priority, j.seq) <= (room.first_priority, room.first_place)), false) AS may
         FROM unnest(ids) WITH ORDINALITY AS u (id, i) JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id])
         CROSS JOIN LATERAL :schema.gates_of(admit.namespace, j.queue, j.task, j.group_key) g
         LEFT JOIN room ON room.scope = g.scope

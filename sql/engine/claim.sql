@@ -77,7 +77,7 @@ $$;
 --   tasks      the tasks that the caller knows (NULL: any); others are passed over, and wait for a worker that knows them
 --   queues     queues to look at (NULL: all), each with the most to take from it in limits
 --   lane_*     for each lane known to the caller: read only seq in (cursor, upto]; a lane not named is read from its beginning
---   promote    also move due jobs into line first, from due_from on
+--   promote    also move due jobs into line first, from due_from on; NULL: no, and claim_governed has found nothing said of what is ready
 -- One row a job; returned: it came back to a place that reading had passed. A last row without id carries in input where reading ended, as JSON:
 --   {"xmin": of this snapshot, "xid": of this transaction if it has one, "newest": the last seq given out,
 --    "due": seconds until the next scheduled job, or until a gate opens; "governed", "more": see claim_governed.sql,
@@ -105,7 +105,7 @@ BEGIN
     IF promote THEN
         PERFORM :schema.promote_due(namespace, due_from), :schema.expire_due(namespace);
     END IF;
-    IF :schema.governed(namespace) THEN
+    IF promote IS NOT NULL AND :schema.governed(namespace) THEN
         RETURN QUERY SELECT g.* FROM :schema.claim_governed(worker, claim, n, starting, tasks, queues, limits, lane_queues, lane_priorities,
             lane_cursors, lane_uptos, last_queue, promote, due_from, namespace, bytes) g;
         RETURN;

@@ -29,24 +29,36 @@ BEGIN
     SELECT array_agg(l.queue) FILTER (WHERE l.ready) AS queues, array_agg(l.priority) FILTER (WHERE l.ready) AS priorities,
         array_agg(l.returns) FILTER (WHERE l.ready) AS returns, array_agg(l.cursor) FILTER (WHERE l.ready) AS cursors,
         array_agg(l.upto) FILTER (WHERE l.ready) AS uptos, array_agg(l.last_seq) FILTER (WHERE l.ready) AS last_seqs,
-        json_agg(json_build_array(l.queue, l.priority, l.returns, CASE WHEN l.upto < 9223372036854775807 THEN l.upto ELSE l.last_seq END))
+        bool_or(l.back) AS back, json_agg(json_build_array(l.queue, l.priority, l.returns, CASE WHEN l.upto < 9223372036854775807 THEN l.upto ELSE l.last_seq END))
             FILTER (WHERE NOT l.ready) AS idle
     INTO found FROM (
-        SELECT k.*, COALESCE((SELECT j.seq FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue
+        SELECT p.*, p.back OR p.ahead AS ready FROM (SELECT k.*, COALESCE((SELECT j.seq FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue
                 AND j.priority = k.priority AND j.seq > k.cursor ORDER BY j.seq DESC LIMIT 1), k.cursor) AS last_seq,
             (SELECT true FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue AND j.priority = k.priority
                 AND j.seq < 0 ORDER BY j.seq LIMIT 1) IS NOT NULL
             OR (SELECT true FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.gate = 'back ' || k.queue AND j.priority = k.priority
-                ORDER BY j.place LIMIT 1) IS NOT NULL
-            OR (SELECT true FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue AND j.priority = k.priority
+                ORDER BY j.place LIMIT 1) IS NOT NULL AS back,
+            (SELECT true FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue AND j.priority = k.priority
                 AND j.seq > k.cursor AND j.seq <= k.upto AND j.worker = :schema.nobody()
                 AND (claim_governed.tasks IS NULL OR j.task = ANY (claim_governed.tasks)) AND j.deadline > statement_timestamp()
-                ORDER BY j.seq LIMIT 1) IS NOT NULL AS ready
+                ORDER BY j.seq LIMIT 1) IS NOT NULL AS ahead
         FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) k
-        WHERE queues IS NULL OR k.queue = ANY (queues)) l;
+        WHERE queues IS NULL OR k.queue = ANY (queues)) p) l;
     SELECT COALESCE(array_agg(r.queue), '{}') AS queues, array_agg(r.room) AS rooms, array_agg(r.counted) AS counted,
         array_agg(r.fairness) AS fairness, array_agg(r.ageing) AS ageing INTO rooms
     FROM :schema.queue_rooms(namespace, ARRAY(SELECT DISTINCT u FROM unnest(found.queues) u)) r;
+    -- Of nothing that is ready something is said, and nothing came back: then all that is left to do is a claim like any other.
+    IF n > 0 AND cardinality(rooms.queues) = 0 AND found.back IS NOT TRUE AND NOT EXISTS (
+            SELECT FROM :schema.controls c WHERE c.namespace = claim_governed.namespace AND c.kind = 'task')
+       AND NOT EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = claim_governed.namespace AND c.kind = 'group') THEN
+        RETURN QUERY SELECT g.id, g.task, g.queue, g.priority, g.seq, g.attempt, g.max_attempts, g.started, g.suspect, g.run_at, g.deadline,
+            CASE WHEN g.id IS NULL THEN (g.input::jsonb || jsonb_build_object('governed', true, 'due',
+                LEAST((g.input::jsonb ->> 'due')::float8, (SELECT GREATEST(extract(epoch FROM o.at - clock_timestamp()), 0.005)::float8 FROM :schema.openings o
+                     WHERE o.namespace = claim_governed.namespace ORDER BY o.at LIMIT 1))))::text ELSE g.input END, g.meta, g.tags, g.returned
+        FROM :schema.claim_jobs(worker, claim, n, starting, tasks, queues, limits, lane_queues, lane_priorities, lane_cursors, lane_uptos,
+            last_queue, NULL, due_from, namespace, bytes) g;
+        RETURN;
+    END IF;
     -- The lanes, in the order in which they are served; first: where reading begins. In a fair queue that is for its turns to say; from
     -- time to time (promote) such a lane is read from its beginning: a claim that was undone leaves its jobs behind.
     WITH lane AS MATERIALIZED (

@@ -235,3 +235,15 @@ async def test_a_claim_reads_and_locks_nothing_of_limited_queues_that_have_nothi
     assert len(await engine.claim()) == 3
     await engine.add_one(queue_name="free")
     assert await touched(engine, lambda: engine.claim(10)) < 1000
+
+
+async def test_jobs_of_two_fair_queues_with_the_same_turn_do_not_hold_each_other_up(engine: Engine) -> None:
+    await control(engine, "task", "t", concurrency=0)
+    for queue in ("a", "b"):
+        await control(engine, "queue", queue, fairness="round_robin")
+        await engine.add_one(queue_name=queue)
+    assert await engine.claim() == []
+    await control(engine, "task", "t", concurrency=1)
+    for _ in range(2):
+        (row,) = await engine.claim()
+        await engine.finish([row["id"]])

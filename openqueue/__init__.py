@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         RunExpired,
         RunFailed,
         RunNotFound,
+        ScheduleNotFound,
         SchemaError,
         TooLarge,
         UnexpectedResult,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     )
     from openqueue.runs.history import RunFilter
     from openqueue.runs.model import Run, RunEvent, RunInfo
+    from openqueue.scheduler.handle import Schedule
+    from openqueue.scheduler.model import ScheduleInfo, TickInfo
     from openqueue.tasks.context import Context
     from openqueue.tasks.control import Cancelled, GiveUp, Snooze
     from openqueue.tasks.lifespans import worker_lifespan
@@ -82,10 +85,14 @@ __all__ = [
     "RunInfo",
     "RunNotFound",
     "RunStarted",
+    "Schedule",
+    "ScheduleInfo",
+    "ScheduleNotFound",
     "SchemaError",
     "Snooze",
     "SyncClient",
     "Task",
+    "TickInfo",
     "TooLarge",
     "UnexpectedResult",
     "UnexpectedState",
@@ -120,9 +127,12 @@ _HOME = {
     "RunFinished": "worker.events",
     "RunInfo": "runs.model",
     "RunStarted": "worker.events",
+    "Schedule": "scheduler.handle",
+    "ScheduleInfo": "scheduler.model",
     "Snooze": "tasks.control",
     "SyncClient": "clients",
     "Task": "tasks.task",
+    "TickInfo": "scheduler.model",
     "Worker": "embedding",
     "connect": "clients",
     "connect_sync": "clients",

@@ -143,6 +143,5 @@ COLUMNS: tuple[Column[ScheduleInfo], ...] = (
     Column("NEXT", lambda info: when(info.next_at), rank=2),
     Column("WHEN", _rule, least=9, rank=3),
     Column("TASK", lambda info: info.task, least=12, rank=4),
-    Column("LAST", lambda info: when(info.last_at), rank=6),
     Column("FIRED", lambda info: str(info.fired), rank=5, right=True),
 )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         RunExpired,
         RunFailed,
         RunNotFound,
+        ScheduleNotFound,
         SchemaError,
         TooLarge,
         UnexpectedResult,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from openqueue.rates import Rate
     from openqueue.runs.history import RunFilter
     from openqueue.runs.model import Run, RunEvent, RunInfo
+    from openqueue.scheduler.handle import Schedule
+    from openqueue.scheduler.model import ScheduleInfo, TickInfo
     from openqueue.tasks.batch import Batch
     from openqueue.tasks.context import Context
     from openqueue.tasks.control import Cancelled, GiveUp, Snooze
@@ -90,10 +93,14 @@ __all__ = [
     "RunInfo",
     "RunNotFound",
     "RunStarted",
+    "Schedule",
+    "ScheduleInfo",
+    "ScheduleNotFound",
     "SchemaError",
     "Snooze",
     "SyncClient",
     "Task",
+    "TickInfo",
     "TooLarge",
     "UnexpectedResult",
     "UnexpectedState",
@@ -132,9 +139,12 @@ _HOME = {
     "RunFinished": "worker.events",
     "RunInfo": "runs.model",
     "RunStarted": "worker.events",
+    "Schedule": "scheduler.handle",
+    "ScheduleInfo": "scheduler.model",
     "Snooze": "tasks.control",
     "SyncClient": "clients",
     "Task": "tasks.task",
+    "TickInfo": "scheduler.model",
     "Worker": "embedding",
     "connect": "clients",
     "connect_sync": "clients",

@@ -26,6 +26,7 @@ __all__ = [
     "RunExpired",
     "RunFailed",
     "RunNotFound",
+    "ScheduleNotFound",
     "SchemaError",
     "TooLarge",
     "UnexpectedResult",
@@ -119,6 +120,14 @@ class RunNotFound(OpenQueueError):
     def __init__(self, message: str, *, run_id: UUID | None = None) -> None:
         super().__init__(message)
         self.run_id = run_id
+
+
+class ScheduleNotFound(OpenQueueError):
+    """There is no schedule of this key (`key`); the message offers the nearest ones."""
+
+    def __init__(self, message: str, *, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class RunFailed(OpenQueueError):

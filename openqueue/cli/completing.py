@@ -15,7 +15,7 @@ import typer
 
 from openqueue.cli.options import DATABASE_FLAGS
 
-__all__ = ["complete_queue", "complete_status", "complete_task"]
+__all__ = ["complete_queue", "complete_schedule", "complete_status", "complete_task"]
 
 PATIENCE: Final = 0.5
 """Seconds that the database may take, with connecting to it."""
@@ -29,6 +29,11 @@ def complete_task(ctx: typer.Context, incomplete: str) -> list[str]:
 def complete_queue(ctx: typer.Context, incomplete: str) -> list[str]:
     """Queues of these tasks, and those that have unfinished runs."""
     return _beginning(incomplete, (row["queue"] for row in _rows(ctx, "catalog", "queue_stats")))
+
+
+def complete_schedule(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Keys of schedules."""
+    return _beginning(incomplete, (row["key"] for row in _rows(ctx, "schedule_keys")))
 
 
 def complete_status(incomplete: str) -> list[str]:

@@ -19,6 +19,7 @@ from openqueue.cli.output import (
     when,
 )
 from openqueue.cli.timeline import show_timeline
+from openqueue.tasks.tick import Tick, without_tick
 from openqueue.telemetry.redaction import printable
 
 if TYPE_CHECKING:
@@ -77,14 +78,31 @@ def _facts(run: RunInfo) -> Iterator[tuple[str, str]]:
         yield "deadline", when(run.deadline)
     if run.namespace != "default":
         yield "namespace", run.namespace
+    yield from _marks(run)
+    if run.worker:
+        yield "worker", str(run.worker)
+
+
+def _marks(run: RunInfo) -> Iterator[tuple[str, str]]:
+    """What it is found by."""
     if run.key:
         yield "key", run.key
     if run.tags:
         yield "tags", ", ".join(run.tags)
-    if run.meta:
-        yield "meta", json.dumps(run.meta, ensure_ascii=False)
-    if run.worker:
-        yield "worker", str(run.worker)
+    tick, meta = without_tick(run.meta)
+    if tick is not None:
+        yield "schedule", f"{tick.schedule}, {_tick(tick)}"
+    if meta:
+        yield "meta", json.dumps(meta, ensure_ascii=False)
+
+
+def _tick(tick: Tick) -> str:
+    """`tick of 2026-11-22 02:00:00, number 7`."""
+    if tick.manual:
+        return f"fired by hand at {when(tick.at)}"
+    flags = [word for word, is_so in (("caught up", tick.catch_up), ("backfilled", tick.backfill)) if is_so]
+    number = [] if tick.number is None else [f"number {tick.number}"]
+    return ", ".join([f"tick of {when(tick.at)}", *number, *flags])
 
 
 def _show_value(title: str, value: Any) -> None:

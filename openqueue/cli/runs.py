@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from openqueue.cli.completing import complete_queue, complete_status, complete_task
+from openqueue.cli.completing import complete_queue, complete_schedule, complete_status, complete_task
 from openqueue.cli.exits import FAILED
 from openqueue.cli.options import (
     AsJson,
@@ -77,6 +77,10 @@ def list_runs(
             autocompletion=complete_status,
         ),
     ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Only of this schedule.", autocompletion=complete_schedule),
+    ] = None,
     meta: MetaFilter = None,
     tag: TagFilter = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Enqueued from then: 1h, a date.")] = None,
@@ -102,6 +106,7 @@ def list_runs(
             tags=tuple(tag or ()),
             since=optional(read_moment, since, "--since"),
             until=optional(read_moment, until, "--until"),
+            schedule=schedule,
             before=optional(read_run_id, before, "--before"),
         )
     most = read_whole(limit, "--limit", 1, 1_000_000)

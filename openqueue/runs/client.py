@@ -6,8 +6,9 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 from uuid import UUID
 
 from openqueue.control.controls import Controls
@@ -28,6 +29,9 @@ from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.places import waiting_for
 from openqueue.tasks.task import Task
+
+if TYPE_CHECKING:
+    from openqueue.scheduler.client import Schedules
 
 __all__ = ["Client"]
 
@@ -84,6 +88,12 @@ class Client:
     def sync(self) -> SyncClient:
         """The same calls for other threads, without await."""
         return SyncClient(Lent(self))
+
+    @lazy
+    def schedules(self) -> Schedules:
+        """Add, edit, pause schedules, and look at them; imported by name, as its room is above."""
+        made: Schedules = import_module("openqueue.scheduler.client").Schedules(self)
+        return made
 
     async def close(self) -> None:
         """Stop listening and looking; the database is not closed."""

@@ -1,8 +1,8 @@
 """Lists of runs: which query answers which filter.
 
 A list that filters on status starts from the table that knows it (`jobs` for unfinished runs, the final
-`attempts` for finished ones), any other walks the ids from the newest; so no list has to read all of history
-to show a page of it.
+`attempts` for finished ones), that of a schedule from its ticks, any other walks the ids from the newest; so
+no list has to read all of history to show a page of it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class RunFilter:
     meta            contained in the run's meta, nested too
     tags            any of these
     since, until    created from, created before
+    schedule        of the ticks of the schedule of this key, those fired by hand and afterwards too
     before          only runs older than this one: the last of the page before
     limit           1 … 10,000
     """
@@ -41,6 +42,7 @@ class RunFilter:
     tags: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
+    schedule: str | None = None
     before: UUID | None = None
     limit: int = 50
 
@@ -71,6 +73,9 @@ async def list_runs(database: Database, namespace: str, chosen: RunFilter) -> li
         chosen.before,
         chosen.limit,
     )
+    if chosen.schedule is not None:
+        statuses = list(chosen.status) or None
+        return _infos(await database.fetch("runs_scheduled", *shared, chosen.schedule, statuses))
     if not chosen.status:
         return _infos(await database.fetch("runs_all", *shared))
     found: list[RunInfo] = []

@@ -12,6 +12,7 @@ from uuid import UUID
 from openqueue.codec import decode
 from openqueue.durations import Duration
 from openqueue.runs.states import ENDED
+from openqueue.tasks.tick import Tick, without_tick
 
 if TYPE_CHECKING:
     from openqueue.runs.client import Client
@@ -62,6 +63,11 @@ class RunInfo:
     def finished(self) -> bool:
         """Whether it has ended, well or not."""
         return self.status in ENDED
+
+    @property
+    def tick(self) -> Tick | None:
+        """The time of a schedule that it is of, if it is of one."""
+        return without_tick(self.meta)[0]
 
     @classmethod
     def of(cls, row: Row) -> RunInfo:

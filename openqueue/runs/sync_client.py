@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
+from functools import cached_property
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 from uuid import UUID
@@ -25,6 +27,7 @@ from openqueue.tasks.enqueuer import Item
 
 if TYPE_CHECKING:
     from openqueue.runs.client import Client
+    from openqueue.scheduler.sync_client import SyncSchedules
     from openqueue.tasks.task import Task
 
 __all__ = ["Lent", "Own", "SyncClient"]
@@ -64,6 +67,12 @@ class SyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @cached_property
+    def schedules(self) -> SyncSchedules:
+        """The calls of `Client.schedules`."""
+        made: SyncSchedules = import_module("openqueue.scheduler.sync_client").SyncSchedules(self, self._call)
+        return made
 
     def close(self) -> None:
         """Close its connections, if they are its own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -13,15 +13,19 @@ from openqueue.app import processes_of
 from openqueue.clients import close_default_clients, default_enqueuer
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
+from openqueue.events import Events
 from openqueue.runs.model import RunInfo
+from openqueue.scheduler.declared import DeclaredSchedules
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks.discovery import discover
 from openqueue.tasks.enqueuer import Enqueuer, set_default, set_default_sync
+from openqueue.tasks.registry import Registry
 from openqueue.tasks.task import Task
 from openqueue.testing.draining import Drain, Drained
 from openqueue.testing.enqueuing import TestingEnqueuer, TestingSyncEnqueuer
 from openqueue.testing.matching import Enqueued, Waiting, Wanted
 from openqueue.testing.portal import Portal
+from openqueue.testing.ticking import fire_passed
 
 __all__ = ["OpenQueue"]
 
@@ -87,10 +91,19 @@ class OpenQueue:
 
         Nothing runs yet. Clocks stay as they are: it is the times of what waits that are moved back, in
         this database; of runs that are over nothing is changed. Raises InvalidOption if it is no duration.
+
+        Schedules fire what is due on the way, in order, each tick as if its time were now; see `publish`.
         """
         passed = parse_duration(duration, field="duration")
         self._ask(self._advance(passed))
         self.advanced += passed
+
+    def publish(self, *tasks: Task[..., Any]) -> None:
+        """Add the schedules that these tasks declare (`@task(cron=…)`), as a worker does when it starts.
+
+        From then on `advance` fires them. Raises InvalidOption for one that cannot be computed.
+        """
+        self._ask(self._publish(tasks))
 
     @contextmanager
     def inline(self, *, raises: bool = True) -> Iterator[None]:
@@ -139,8 +152,17 @@ class OpenQueue:
         return found
 
     async def _advance(self, passed: timedelta) -> None:
-        async with self._database(load_settings()) as database:
+        settings = load_settings()
+        async with self._database(settings) as database:
+            await fire_passed(database, settings.namespace, self.advanced, passed)
             await database.execute("testing_advance", passed)
+            await database.execute("testing_advance_schedules", passed)
+
+    async def _publish(self, tasks: Sequence[Task[..., Any]]) -> None:
+        settings = load_settings()
+        async with self._database(settings) as database:
+            declared = DeclaredSchedules(database, Registry(tasks), settings.namespace, Events().emit)
+            await declared.once()
 
     def _database(self, settings: Settings) -> Database:
         return Database(

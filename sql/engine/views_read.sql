@@ -76,3 +76,21 @@ BEGIN
       AND ended.run_id < COALESCE($8, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
     ORDER BY ended.run_id DESC LIMIT $9;
 END $$;
+
+-- The same of a schedule's runs, in any of these states (NULL: all). Starts from its ticks.
+CREATE OR REPLACE FUNCTION :schema.list_scheduled(
+    namespace text, task text, queue text, meta jsonb, tags text[], since timestamptz, until timestamptz, before uuid, most integer,
+    schedule text, statuses text[]
+) RETURNS SETOF :schema.runs LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET enable_sort = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+BEGIN
+    RETURN QUERY SELECT r.* FROM :schema.schedule_ticks t CROSS JOIN LATERAL (SELECT * FROM :schema.runs r WHERE r.id = t.run_id) r
+    WHERE t.namespace = $1 AND t.schedule = $10
+      AND ($2 IS NULL OR r.task = $2) AND ($3 IS NULL OR r.queue = $3)
+      AND ($4 IS NULL OR r.meta @> $4) AND ($5 IS NULL OR r.tags && $5) AND ($11 IS NULL OR r.status = ANY ($11))
+      AND t.run_id >= COALESCE(:schema.id_floor($6), '00000000-0000-0000-0000-000000000000')
+      AND t.run_id < COALESCE(:schema.id_floor($7), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+      AND t.run_id < COALESCE($8, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+    ORDER BY t.run_id DESC LIMIT $9;
+END $$;

@@ -40,6 +40,13 @@ SELECT id, namespace, task, queue, priority, status, input::text AS input, outpu
     finished_at, deadline
 FROM :schema.list_ended($1::text, $2::text, $3::text, $4::text::jsonb, $5::text[], $6::timestamptz, $7::timestamptz, $8::uuid, $9::integer, $10::text[]);
 
+-- name: runs_scheduled
+-- Runs of a schedule, newest first: as runs_all, and $10 schedule · $11 statuses (null: any).
+SELECT id, namespace, task, queue, priority, status, input::text AS input, output::text AS output, error::text AS error,
+    progress::text AS progress, meta::text AS meta, tags, key, attempt, max_attempts, worker, created_at, run_at, started_at,
+    finished_at, deadline
+FROM :schema.list_scheduled($1::text, $2::text, $3::text, $4::text::jsonb, $5::text[], $6::timestamptz, $7::timestamptz, $8::uuid, $9::integer, $10::text, $11::text[]);
+
 -- name: run_attempts
 SELECT attempt, counted, outcome, final, worker, started_at, finished_at, error::text AS error
 FROM :schema.find_attempts($1::uuid);

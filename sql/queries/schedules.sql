@@ -35,3 +35,46 @@ SELECT :schema.see_schedules($1::text, $2::text, $3::text[]);
 
 -- name: pause_unpublished
 SELECT :schema.pause_unpublished($1::text, $2::interval);
+
+-- name: add_schedule
+-- $1 key · $2 task · $3 input · its options, intervals and times as text · $19 namespace
+SELECT :schema.add_schedule($1::text, $2::text, $3::text::jsonb, $4::text, $5::text::interval, $6::text, $7::text::timestamptz,
+    $8::text::timestamptz, $9::bigint, $10::integer, $11::text, $12::text::interval, $13::text, $14::integer, $15::integer,
+    $16::text::interval, $17::text::jsonb, $18::text[], $19::text) AS outcome;
+
+-- name: update_schedule
+SELECT :schema.update_schedule($1::text, $2::text::jsonb, $3::text) AS outcome;
+
+-- name: pause_schedule
+SELECT :schema.pause_schedule($1::text, $2::text::timestamptz, $3::text, $4::text);
+
+-- name: resume_schedule
+SELECT :schema.resume_schedule($1::text, $2::text);
+
+-- name: remove_schedule
+SELECT :schema.remove_schedule($1::text, $2::text) AS removed;
+
+-- name: run_schedule_now
+SELECT n.outcome, n.run_id, (SELECT s.task FROM :schema.schedules s WHERE s.namespace = $2::text AND s.key = $1::text) AS task
+FROM :schema.run_schedule_now($1::text, $2::text) n;
+
+-- name: backfill_schedule
+-- $1 key · $2 ticks · $3 namespace
+SELECT at, run_id, added FROM :schema.backfill_schedule($1::text, $2::text::jsonb, $3::text);
+
+-- name: schedule_infos
+-- What people read of schedules, by key: $1 namespace · $2 key (null: all)
+SELECT key, task, input::text AS input, cron, every, timezone, start_at, end_at, max_runs, catch_up, overlap, jitter, queue, priority,
+    max_attempts, deadline, meta::text AS meta, tags, source, CASE WHEN isfinite(paused_until) THEN paused_until END AS paused_until,
+    COALESCE(paused_until = 'infinity', false) AS paused, pause_reason, cursor_at AS last_at, fired, waiting IS NOT NULL AS waiting, invalid,
+    last_error, created_at, updated_at, statement_timestamp() AS now
+FROM :schema.schedules WHERE namespace = $1::text AND ($2::text IS NULL OR key = $2::text) ORDER BY key;
+
+-- name: schedule_keys
+SELECT key FROM :schema.schedules WHERE namespace = $1::text ORDER BY key;
+
+-- name: schedule_history
+-- The newest ticks of a schedule: $1 namespace · $2 key · $3 only before · $4 how many
+SELECT at, fired_at, run_id, number, catch_up, backfill, manual, skipped, error, missed, missed_from
+FROM :schema.schedule_ticks WHERE namespace = $1::text AND schedule = $2::text AND at < COALESCE($3::text::timestamptz, 'infinity')
+ORDER BY at DESC LIMIT $4::integer;

@@ -49,3 +49,10 @@ WHERE j.namespace = $3::text AND j.seq IS NOT NULL AND j.worker = :schema.nobody
 -- Let $1 pass for all that waits: a run that was due in an hour is due now if $1 is an hour, and a deadline is nearer by as much.
 -- Only what is still to come is moved; history (what was asked, attempts, log) stays as it was written.
 UPDATE :schema.jobs SET run_at = run_at - $1::interval, deadline = deadline - $1::interval WHERE worker = :schema.nobody();
+
+-- name: testing_advance_schedules
+-- Let $1 pass for schedules: they are older by as much, and the end of a pause is nearer, and when a waiting tick may run.
+UPDATE :schema.schedules SET created_at = created_at - $1::interval, since_at = since_at - $1::interval,
+    paused_until = CASE WHEN isfinite(paused_until) THEN paused_until - $1::interval ELSE paused_until END,
+    waiting = CASE WHEN waiting ? 'run_at' THEN jsonb_set(waiting, '{run_at}', to_jsonb((waiting ->> 'run_at')::timestamptz - $1::interval))
+                   ELSE waiting END;

@@ -94,6 +94,17 @@ PRINTED = {
         Bob: 11
         asleep: scheduled
         said of each: one request {'notices': 4}
+    """,
+    "18_schedules.py": """
+        at 02:30 on Monday to Friday
+        refused: cron
+        True
+        backfilled: 3
+        and again: 0
+        sales report of 2026-03-05 07:30 UTC, later
+        sales report of 2026-03-06 07:30 UTC, later
+        sales report of 2026-03-09 06:30 UTC, later
+        paused
         """,
 }
 

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from functools import cached_property
 from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
@@ -19,6 +18,7 @@ from uuid import UUID
 from openqueue.db.connections import require_sync
 from openqueue.durations import Duration
 from openqueue.errors import ConnectionFailed
+from openqueue.lazy import lazy
 from openqueue.runs.history import RunFilter
 from openqueue.runs.loops import Background, background, in_place, submit, wait_for
 from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
@@ -68,10 +68,10 @@ class SyncClient:
     ) -> None:
         self.close()
 
-    @cached_property
+    @lazy
     def schedules(self) -> SyncSchedules:
         """The calls of `Client.schedules`."""
-        made: SyncSchedules = import_module("openqueue.scheduler.sync_client").SyncSchedules(self, self._call)
+        made: SyncSchedules = import_module("openqueue.scheduler.sync_client").SyncSchedules(self, self.ask)
         return made
 
     def close(self) -> None:

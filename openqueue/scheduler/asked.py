@@ -92,7 +92,7 @@ _MORE: Final[dict[str, Callable[[Any, str], Any]]] = {"task": check_text, "input
 
 def asked(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a new schedule, each in its one form. Raises InvalidOption, naming the option."""
-    check_known(given, _CHECKS, {}, "a schedule")
+    check_known(given, _CHECKS, "a schedule")
     words = {option: _CHECKS[option](value, option) for option, value in given.items() if value is not None}
     rule = rule_of(words)
     Policy(words.get("catch_up", 0), words.get("jitter", timedelta(0)), words.get("max_runs"))
@@ -102,7 +102,7 @@ def asked(given: Mapping[str, Any]) -> dict[str, Any]:
 def changed(given: Mapping[str, Any], before: ScheduleInfo) -> dict[str, Any]:
     """The changes to a schedule, each in its one form, found to make sense together with what stays."""
     checks = {**_CHECKS, **_MORE}
-    check_known(given, checks, {}, "a schedule")
+    check_known(given, checks, "a schedule")
     words = {
         option: None if value is None else checks[option](value, option) for option, value in given.items()
     }

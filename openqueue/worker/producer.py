@@ -31,7 +31,7 @@ from openqueue.worker.lanes import Belled, Lanes
 from openqueue.worker.pace import Pace
 from openqueue.worker.stumbling import Stumbling
 
-__all__ = ["Claims", "Producer"]
+__all__ = ["Producer"]
 
 FEW: Final = 16
 """Jobs to take at a bell, from the one lane that it named; with more of them there is no hurry."""
@@ -206,9 +206,8 @@ class Producer:
             now, took, sweep=plan.sweep, promoted=promote, got=got, full=full, due=position["due"]
         )
         # Where it looked behind the cursors and found nothing, what lies ahead is still to be read.
-        self._go_on = (
-            bool(rows) or position.get("more", False) or any(upto is not None for upto in plan.uptos)
-        )
+        behind = any(upto is not None for upto in plan.uptos)
+        self._go_on = bool(rows) or behind or position.get("more", False)
         return got
 
     async def _take(self, most: int, statement: str, *args: Any) -> Sequence[Any]:

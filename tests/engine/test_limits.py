@@ -265,7 +265,7 @@ async def test_an_opening_that_becomes_due_while_a_claim_looks_is_not_lost(engin
     await engine.add(3)
     await engine.claim()
     await engine.sql("UPDATE openings SET at = clock_timestamp() - interval '1 second'")
-    await engine.sql("SELECT look_again('default', ARRAY['task t'])")
+    await engine.sql("SELECT open_gates('default')")
     (opening,) = await engine.sql("SELECT at > clock_timestamp() AS comes FROM openings")
     assert opening["comes"]
 
@@ -282,7 +282,7 @@ async def test_a_rate_that_gathers_while_a_claim_looks_is_not_waited_for_a_minut
             " SELECT count(*) FROM soon",
             float(step),
         )
-        await engine.sql("SELECT look_again('default', ARRAY['task t'])")
+        await engine.sql("SELECT look_again('default', ARRAY['task t'], ARRAY[0])")
         (opening,) = await engine.sql(
             "SELECT extract(epoch FROM at - clock_timestamp())::float8 AS s FROM openings"
         )

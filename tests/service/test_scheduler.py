@@ -34,11 +34,11 @@ SECOND = timedelta(seconds=1)
 
 
 def ticking(seen: list[Any], **options: Any) -> Task[..., Any]:
-    @task(name="every.second", **options)
     async def tick(a: int = 0, *, ctx: Context = Context.injected) -> None:
         seen.append((a, ctx.tick, dict(ctx.meta)))
 
-    return tick
+    declared: Task[..., Any] = task(name="every.second", **options)(tick)
+    return declared
 
 
 def fired(here: WorkerHere, key: str) -> list[TickFired]:

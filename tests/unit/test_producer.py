@@ -36,9 +36,9 @@ class Claimed:
         self.answers.set()
 
     async def fetch(self, name: str, *arguments: Any) -> list[Any]:
-        self.called.set()
         if name == "put_back":
             self.put_back.append(arguments)
+            self.called.set()
             return []
         await self.answers.wait()
         if self.rings:
@@ -46,6 +46,7 @@ class Claimed:
             self.rings()
         call = {"statement": name, "claim": arguments[1], "n": arguments[2]}
         self.calls.append(call)
+        self.called.set()
         if name == "claim_lane":
             call["lane"] = arguments[5:8]
             return self.lane_rows

@@ -41,9 +41,9 @@ class Claimed:
             self.called.set()
             return []
         await self.answers.wait()
-        if self.rings:
+        if rings := self.rings:
             await asyncio.sleep(0.005)  # a round trip, in which somebody enqueues
-            self.rings()
+            rings()
         call = {"statement": name, "claim": arguments[1], "n": arguments[2]}
         self.calls.append(call)
         self.called.set()

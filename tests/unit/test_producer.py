@@ -36,9 +36,9 @@ class Claimed:
         self.answers.set()
 
     async def fetch(self, name: str, *arguments: Any) -> list[Any]:
+        self.called.set()
         if name == "put_back":
             self.put_back.append(arguments)
-            self.called.set()
             return []
         await self.answers.wait()
         if rings := self.rings:
@@ -46,7 +46,7 @@ class Claimed:
             rings()
         call = {"statement": name, "claim": arguments[1], "n": arguments[2]}
         self.calls.append(call)
-        self.called.set()
+        self.called.set()  # again: who was woken by the call looks at what is noted
         if name == "claim_lane":
             call["lane"] = arguments[5:8]
             return self.lane_rows

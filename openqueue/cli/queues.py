@@ -51,7 +51,7 @@ GroupFlag = Annotated[str | None, typer.Option("--group", help="Only this group 
 All = Annotated[bool, typer.Option("--all", help="Everything in the namespace, instead of a queue.")]
 
 
-@group.command("list", epilog=examples("openqueue queues", "openqueue queues --json | jq '.[].queued'"))
+@group.command("list", epilog=examples("openqueue queues list", "openqueue queues --json | jq '.[].queued'"))
 def list_queues(
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,

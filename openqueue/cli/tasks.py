@@ -45,7 +45,7 @@ Name = Annotated[
 ]
 
 
-@group.command("list", epilog=examples("openqueue tasks", "openqueue tasks mail. --json"))
+@group.command("list", epilog=examples("openqueue tasks list", "openqueue tasks mail. --json"))
 def list_tasks(
     prefix: Annotated[
         str,

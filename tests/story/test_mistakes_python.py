@@ -100,7 +100,7 @@ ENQUEUE = [
     Mistake("NaN", lambda _: keep.enqueue(math.nan), NotSerializable, "input.value", "JSON has no such number", "Pass None"),
     Mistake("NUL", lambda _: keep.enqueue("a\0b"), NotSerializable, "input.value", "contains NUL", "Take it out"),
     Mistake("a huge input", lambda _: keep.enqueue("x" * 2**21), TooLarge, "input.value", "more than the 1 MiB", "pass a reference"),
-    Mistake("an option misspelt", lambda _: ship.options(qeue="x"), InvalidOption, "qeue", "has no such option", "Did you mean 'queue'?"),  # type: ignore[call-arg]
+    Mistake("an option misspelt", lambda _: ship.options(qeue="x"), InvalidOption, "qeue", "has no such option", "Did you mean 'queue'"),  # type: ignore[call-arg]
     Mistake("a negative delay", lambda _: ship.options(delay=-1), InvalidOption, "delay: -1", "is negative", "Write '30s'"),
     Mistake("a time without a zone", lambda _: ship.options(run_at=datetime(2030, 1, 1)), InvalidOption, "run_at", "has no time zone", "datetime.now(timezone.utc)"),  # noqa: DTZ001
     Mistake("a deadline before its time", lambda _: ship.options(deadline=LONG_AGO, delay="1h").enqueue(1), InvalidOption, "deadline 2020-01-01", "when the run is due", "give a later deadline"),

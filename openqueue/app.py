@@ -67,6 +67,8 @@ async def open_worker(
         client_of(settings, database, bus) as client,
     ):
         await publish(database, settings.namespace, found, settings.controls)
+        declared = DeclaredSchedules(database, found, settings.namespace, bus.emit)
+        await declared.once()  # before it begins: one that drains may be gone at once
         listener = listener_of(settings, database, bus, "openqueue listener")
         yield Worker(
             database,
@@ -84,7 +86,7 @@ async def open_worker(
                 (*declared_lifespans(), *lifespans),
                 processes_of(settings),
             ),
-            beside=_beside(settings, database, listener, found, bus),
+            beside=_beside(settings, database, listener, declared, bus),
         )
 
 
@@ -111,10 +113,9 @@ async def run_worker(
 
 
 def _beside(
-    settings: Settings, database: Database, listener: Listener, registry: Registry, bus: Events
+    settings: Settings, database: Database, listener: Listener, declared: DeclaredSchedules, bus: Events
 ) -> Callable[[Worker], tuple[Service, ...]]:
     """What a worker does besides its work: for the others, for the schema, and, if it leads, for all."""
-    declared = DeclaredSchedules(database, registry, settings.namespace, bus.emit)
     scheduler = Scheduler(database, listener, settings.namespace, bus.emit)
 
     def services(worker: Worker) -> tuple[Service, ...]:

@@ -1,4 +1,4 @@
-"""The schedules that tasks declare: checked before a worker starts, and published when it has."""
+"""The schedules that tasks declare: checked and published before a worker takes in work."""
 
 from __future__ import annotations
 
@@ -46,16 +46,18 @@ class DeclaredSchedules:
         self._tasks = list(registry.names)
         self._declared = declared_schedules(registry)
         self._pool = sha256("\n".join(registry.names).encode()).hexdigest()[:12]
+        self._published = False
 
     async def run(self) -> None:
-        """Publish them, then say every hour that they still hold, until cancelled."""
+        """Publish them, unless that is done, then say every hour that they still hold, until cancelled."""
         pause, longest = PAUSES
-        published = failing = False
+        failing = False
         while True:
             try:
-                await (self._see() if published else self.once())
-                published, failing, (pause, longest) = True, False, PAUSES
-                await asyncio.sleep(EVERY * random.uniform(0.8, 1.2))
+                if self._published:
+                    await asyncio.sleep(EVERY * random.uniform(0.8, 1.2))
+                await (self._see() if self._published else self.once())
+                failing, (pause, longest) = False, PAUSES
             except OpenQueueError as error:
                 if not failing:
                     self._emit(DutyFailed("declared schedules", str(error)))
@@ -68,6 +70,7 @@ class DeclaredSchedules:
         rows = await self._database.fetch(
             "publish_schedules", self._namespace, self._pool, self._tasks, encode(self._declared)
         )
+        self._published = True
         for row in rows:
             if row["outcome"] == "taken":
                 self._emit(ScheduleTaken(row["key"]))

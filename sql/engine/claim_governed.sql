@@ -1,5 +1,5 @@
 -- Claiming where something is governed: limits, rates, fairness, ageing, pauses (controls.sql). What claim_jobs does, which calls this
--- instead, in steps: rooms of queues, turns, pick, admit, take. A queue of which nothing is said passes through all of them unchanged.
+-- instead, in steps: rooms of queues, turns, pick, admit, take. Where nothing is said of what is ready it is left to claim_jobs after all.
 
 -- Parameters and answer are those of claim_jobs.
 CREATE OR REPLACE FUNCTION :schema.claim_governed(

@@ -41,10 +41,11 @@ BEGIN
                       AND l.priority = p.priority AND l.back AND l.retired IS NULL);
 END $$;
 
--- Does anything in this namespace need more of a claim than the next jobs in line?
+-- Does anything in this namespace need more of a claim than the next jobs in line? A pause that is over does not.
 CREATE OR REPLACE FUNCTION :schema.governed(namespace text) RETURNS boolean
 LANGUAGE sql STABLE AS $$
-    SELECT EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = $1)
+    SELECT EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = $1 AND (c.paused_until > statement_timestamp()
+            OR num_nonnulls(c.concurrency, c.rate, c.fairness, c.ageing, c.weight) > 0))
         OR EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = $1 AND l.back)
         OR EXISTS (SELECT FROM :schema.openings o WHERE o.namespace = $1)
 $$;

@@ -217,6 +217,17 @@ async def test_a_pause_ends_by_itself(engine: Engine) -> None:
     assert ids(await engine.claim()) == jobs
 
 
+async def test_a_pause_that_is_over_governs_nothing(engine: Engine) -> None:
+    await engine.sql("SELECT pause_queue('default', clock_timestamp() + interval '1 hour')")
+    jobs = await engine.add(2)
+    assert await engine.claim() == []
+    await engine.sql("UPDATE controls SET paused_until = clock_timestamp()")
+    await engine.sql("UPDATE openings SET at = clock_timestamp()")
+    assert ids(await engine.claim(1)) == jobs[:1]
+    assert ids(await engine.claim()) == jobs[1:]
+    assert "governed" not in engine.position
+
+
 async def test_a_long_row_of_one_key_is_set_aside_at_once(engine: Engine) -> None:
     await control(engine, "task", "busy", concurrency=1)
     jobs = await engine.bulk(400, task="busy")

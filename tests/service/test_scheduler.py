@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from openqueue import Context, Task, task
+from openqueue.app import open_worker
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.errors import InvalidOption
@@ -25,6 +26,7 @@ from openqueue.scheduler.events import (
 )
 from openqueue.scheduler.scheduler import Scheduler
 from openqueue.service import running
+from openqueue.settings import load_settings
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.tick import TICK, Tick
 from tests.support.eventually import eventually
@@ -202,6 +204,15 @@ async def test_a_declared_schedule_that_cannot_be_is_refused_before_the_worker_s
     with pytest.raises(InvalidOption, match=r"the schedule of task every\.second"):
         async with working(dsn, ticking([], **options)):
             pass
+
+
+async def test_what_tasks_declare_is_published_before_a_worker_takes_in_work(
+    dsn: str, db: asyncpg.Connection
+) -> None:
+    """One that drains may have nothing to do, and be gone at once."""
+    registry = Registry([ticking([], cron="@daily")])
+    async with open_worker(load_settings(database_url=dsn), registry=registry):
+        assert await db.fetchval("SELECT key FROM openqueue.schedules") == "every.second"
 
 
 async def test_a_schedule_added_by_hand_is_not_taken_by_the_code(dsn: str, db: asyncpg.Connection) -> None:

@@ -26,7 +26,7 @@ begun: list[str] = []
 @task(name="long")
 async def long(name: str = "") -> str:
     begun.append(name)
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
     return name
 
 
@@ -48,13 +48,13 @@ async def test_a_running_task_is_cancelled_within_a_second_or_with_the_next_beat
             worker._listener._subscribers = ()
 
     begun.clear()
-    heartbeat = "1m" if told_by == "notification" else "300ms"
-    async with working(dsn, long, quick, prepare=deafen, heartbeat=heartbeat, lease="3m"):
+    heartbeat = "1h" if told_by == "notification" else "300ms"
+    async with working(dsn, long, quick, prepare=deafen, heartbeat=heartbeat, lease="3h"):
         run = await long.enqueue()
         await eventually(lambda: begun)
         assert await client.cancel(run.id) == "cancelling"
         with pytest.raises(RunCancelled):
-            await run.result("30s")
+            await run.result("60s")
         assert await outcomes(client, run) == ["cancelled"]
         assert await (await quick.enqueue(1)).result("60s") == 1
 
@@ -100,7 +100,7 @@ async def test_a_thread_that_does_not_end_when_cancelled_is_left_behind_and_its_
         await eventually(lambda: begun)
         await client.cancel(run.id)
         with pytest.raises(RunCancelled):
-            await run.result("30s")  # it would go on for a minute
+            await run.result("60s")  # it would go on for four minutes
         assert here.worker.abandoned == 1
         assert await (await deaf.enqueue(False)).result("60s") == "ended"
         release.set()

@@ -158,11 +158,11 @@ async def test_a_thread_left_behind_by_a_timeout_does_not_disturb_the_next_attem
 ) -> None:
     stop = threading.Event()
 
-    @task(name="haunted", timeout="2s", max_attempts=3, backoff=0)
+    @task(name="haunted", timeout="4s", max_attempts=3, backoff=0)
     def haunted(*, ctx: Context = Context.injected) -> str:
         ctx.log.info("alive")
         if ctx.attempt == 1:
-            while not stop.wait(0.001):
+            while not stop.wait(0.01):
                 ctx.log.info("still here")
                 ctx.progress({"ghost": True})
         else:
@@ -180,7 +180,7 @@ async def test_a_thread_left_behind_by_a_timeout_does_not_disturb_the_next_attem
             assert (left.run_id, left.why) == (run.id, "timeout")
             (failed, _) = await client.attempts(run.id)
             assert failed.error is not None
-            assert "took longer than its timeout of 2 s" in failed.error["message"]
+            assert "took longer than its timeout of 4 s" in failed.error["message"]
             assert not here.heard(LeaseWasLost)
             said = await db.fetch(
                 "SELECT data ->> 'message' AS what FROM openqueue.run_log"

@@ -173,7 +173,7 @@ async def test_workers_whose_parent_is_killed_finish_what_they_run_and_leave(
 
 async def test_the_parent_serves_the_health_of_all(dsn: str, db: asyncpg.Connection, client: Client) -> None:
     port = free_port()
-    async with FleetProcess(dsn, 2, health=port, grace="60s") as fleet:
+    async with FleetProcess(dsn, 2, health=port, grace="1h") as fleet:
         await fleet.started()
         await eventually(lambda: ask(port, "/ready")[0] == 200, what="ready")
         status, told = ask(port, "/live")
@@ -194,7 +194,7 @@ async def test_the_parent_serves_the_health_of_all(dsn: str, db: asyncpg.Connect
             lambda: (answer := ask(port, "/ready"))[0] == 200 and answer, what="ready again"
         )
         assert [one["restarts"] for one in told["processes"]] == [0, 1]
-        await tasks.sleep.enqueue(60)
+        await tasks.sleep.enqueue(3600)
         await fleet.wait_for("mark", what="begin")
         fleet.signal(signal.SIGTERM)
         await fleet.wait_for("worker stops: no new work is taken in", count=2)

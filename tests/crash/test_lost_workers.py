@@ -22,12 +22,11 @@ async def test_K1_the_jobs_of_a_killed_worker_run_in_another_within_five_seconds
     dsn: str, client: Client
 ) -> None:
     """Its lease is an hour: who waited for that would wait for ever."""
-    lease = {"lease": "1h"}
-    async with AsyncExitStack() as stack, WorkerProcess(dsn, name="victim", **lease) as victim:
+    async with AsyncExitStack() as stack, WorkerProcess(dsn, name="victim", lease="1h") as victim:
         await victim.started()
         run = await tasks.until.enqueue("/nowhere")
         await victim.wait_for("mark", what="begin")
-        heir = await stack.enter_async_context(WorkerProcess(dsn, name="heir", **lease))
+        heir = await stack.enter_async_context(WorkerProcess(dsn, name="heir", lease="1h"))
         await heir.started()
         killed = time.monotonic()
         victim.signal(signal.SIGKILL)

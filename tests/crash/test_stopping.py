@@ -41,7 +41,7 @@ async def test_P1_what_ends_within_grace_is_stored_and_nothing_new_is_begun(
     dsn: str, db: asyncpg.Connection, client: Client, tmp_path: Path
 ) -> None:
     gate = tmp_path / "open"
-    async with WorkerProcess(dsn, grace="20s", concurrency=1) as worker:
+    async with WorkerProcess(dsn, grace="10m", concurrency=1) as worker:
         await worker.started()
         run = await tasks.until.enqueue(str(gate))
         await worker.wait_for("mark", what="begin")
@@ -153,7 +153,7 @@ async def test_P5_beats_go_on_until_the_last_result_is_stored(
     settings: dict[str, Any] = {"heartbeat": "200ms", "lease": "4s"}
     async with WorkerProcess(dsn, name="heir", **settings) as heir, AsyncExitStack() as stack:
         worker = await stack.enter_async_context(
-            WorkerProcess(dsn, name="old", queues="one", grace="30s", **settings)
+            WorkerProcess(dsn, name="old", queues="one", grace="10m", **settings)
         )
         await worker.started()
         await heir.started()

@@ -37,6 +37,9 @@ WAITING_EVERY: Final = 2.0
 """Seconds between looks at ticks that wait for a run to end, should its end not be heard."""
 
 UNPUBLISHED: Final = timedelta(days=7)
+UNPUBLISHED_EVERY: Final = 3600.0
+"""Seconds between looks for schedules whose task nobody has published for so long: they are paused."""
+
 SLICE: Final = 0.005
 """Seconds of planning ahead, after which the event loop has its turn."""
 
@@ -81,6 +84,7 @@ class Scheduler:
         deaf = self._listener.subscribe(self._hear), self._listener.on_connected(self._doubt)
         self._table, self._watched, self._look_at_all = Timetable(), None, True
         self._looked = -self._look_every
+        self._look_for_unpublished = 0.0
         try:
             while True:
                 try:
@@ -126,7 +130,9 @@ class Scheduler:
         self._looked = time.monotonic()
         try:
             await self._clock.measure()
-            await self._database.fetchval("pause_unpublished", self._namespace, UNPUBLISHED)
+            if self._looked >= self._look_for_unpublished:
+                await self._database.fetchval("pause_unpublished", self._namespace, UNPUBLISHED)
+                self._look_for_unpublished = self._looked + UNPUBLISHED_EVERY
             if self._watched is None:
                 await self._read(None)
                 self._watched = self._clock.now()

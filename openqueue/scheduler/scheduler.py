@@ -36,9 +36,8 @@ LOOK_EVERY: Final = 60.0
 WAITING_EVERY: Final = 2.0
 """Seconds between looks at ticks that wait for a run to end, should its end not be heard."""
 
-UNPUBLISHED: Final = timedelta(days=7)
-UNPUBLISHED_EVERY: Final = 3600.0
-"""Seconds between looks for schedules whose task nobody has published for so long: they are paused."""
+UNPUBLISHED, UNPUBLISHED_EVERY = timedelta(days=7), 3600.0
+"""A schedule whose task nobody has published for so long is paused; seconds between looks for such."""
 
 SLICE: Final = 0.005
 """Seconds of planning ahead, after which the event loop has its turn."""
@@ -49,8 +48,7 @@ JUST_AFTER: Final = 0.001
 AGAIN: Final = (0.05, 1.0)
 """Seconds until a schedule that could not be moved is tried again: doubled each time, up to the second."""
 
-FIRST, LONGEST = 0.1, 5.0
-"""Seconds of the first pause when the database is away, and of the longest; they double."""
+FIRST, LONGEST = 0.1, 5.0  # seconds of the pauses when the database is away; they double
 
 
 class Scheduler:

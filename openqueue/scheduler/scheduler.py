@@ -42,8 +42,7 @@ UNPUBLISHED, UNPUBLISHED_EVERY = timedelta(days=7), 3600.0
 SLICE: Final = 0.005
 """Seconds of planning ahead, after which the event loop has its turn."""
 
-JUST_AFTER: Final = 0.001
-"""Seconds that the timer aims after a tick, so that by the database's clock it is never before it."""
+JUST_AFTER: Final = 0.001  # s that the timer aims after a tick: never before it, by the database's clock
 
 AGAIN: Final = (0.05, 1.0)
 """Seconds until a schedule that could not be moved is tried again: doubled each time, up to the second."""

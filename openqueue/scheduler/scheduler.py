@@ -30,8 +30,7 @@ from openqueue.scheduler.timetable import Timetable
 
 __all__ = ["Scheduler"]
 
-LOOK_EVERY: Final = 60.0
-"""Seconds between looks at everything: for changes that were not heard, and at the clock."""
+LOOK_EVERY: Final = 60.0  # s between looks at everything: for changes that were not heard, and at the clock
 
 WAITING_EVERY: Final = 2.0
 """Seconds between looks at ticks that wait for a run to end, should its end not be heard."""
@@ -236,7 +235,7 @@ class Scheduler:
         last: dict[str, Answer] = {}
         for one in answers:
             last[one.sent.entry.key] = one
-            self._tell(one, now)
+            self._tell(one)
         for one in last.values():
             entry = one.sent.entry
             if one.outcome == "stale":
@@ -249,12 +248,13 @@ class Scheduler:
             entry.moved(one.fired)
             self._table.put(entry, now)
 
-    def _tell(self, one: Answer, now: datetime) -> None:
+    def _tell(self, one: Answer) -> None:
         entry = one.sent.entry
         if one.at is None:
             return
         if one.run_id is not None:
-            self._emit(events.TickFired(entry.key, one.at, one.run_id, (now - one.at).total_seconds()))
+            late = self._clock.at(one.told) - one.at
+            self._emit(events.TickFired(entry.key, one.at, one.run_id, late.total_seconds()))
         elif one.outcome == "failed":
             self._emit(events.ScheduleFailed(entry.key, one.sent.error or ""))
         elif one.outcome in ("waiting", "overlap"):

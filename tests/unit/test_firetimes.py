@@ -81,7 +81,7 @@ def agree_with_cronsim(text: str, zone: str, start: datetime) -> None:
     assert first(cron(text, zone), start, 8) == expected
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(expressions(), near_a_change(ZONES))
 def test_times_are_those_of_the_definition_in_every_zone(text: str, at: tuple[str, datetime]) -> None:
     zone, start = at

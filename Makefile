@@ -23,8 +23,12 @@ demo: $(STAMP) ## real work on real input, PostgreSQL included; DIR=path for ano
 test: $(STAMP) ## the suite, four processes at a time (most tests wait); JOBS=n, ARGS="-k word"
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
-# The same on any version of it: what only prints, and the pages of docs/. `make test-oldest SAME=` runs these there, too.
-SAME = --ignore-glob='*/test_cli_*.py' --ignore-glob='*/test_docs_*.py' --ignore=tests/story/test_examples.py
+# The same on any version of it: what only prints, the pages of docs/, processes, threads and other programs around
+# the worker, and adapters that send what the others send. `make test-oldest SAME=` runs these there, too.
+SAME = --ignore-glob='*/test_cli_*.py' --ignore-glob='*/test_docs_*.py' --ignore-glob='*/test_mistakes_*.py' \
+	$(addprefix --ignore=tests/crash/test_, fleet.py processes.py) \
+	$(addprefix --ignore=tests/service/test_, driver_sqlalchemy.py driver_django.py forks.py sync_client.py) \
+	$(addprefix --ignore=tests/story/test_, around_tasks.py django.py embedding.py examples.py process_programs.py readme.py)
 
 test-oldest: $(STAMP) ## what needs a database, on the oldest PostgreSQL supported; OLDEST=path/bin
 	@if [ -x $(OLDEST)/postgres ]; then \

@@ -26,6 +26,7 @@ group = typer.Typer(add_completion=False)
         "openqueue migrate",
         "openqueue migrate --check || echo 'not up to date'",
         "openqueue migrate --sql > changes.sql",
+        "openqueue migrate --roles",
     ),
 )
 def migrate(
@@ -33,6 +34,12 @@ def migrate(
         bool, typer.Option("--check", help=f"Change nothing; exit code {SCHEMA} if it is not up to date.")
     ] = False,
     sql: Annotated[bool, typer.Option("--sql", help="Change nothing; print the SQL that would run.")] = False,
+    roles: Annotated[
+        bool,
+        typer.Option(
+            "--roles", help="Make the roles openqueue_enqueue, openqueue_worker and openqueue_admin, too."
+        ),
+    ] = False,
     database_url: DatabaseUrl = None,
     schema: Schema = None,
     as_json: AsJson = False,
@@ -47,12 +54,12 @@ def migrate(
     assert settings.session_url is not None
     url, name = settings.session_url.get_secret_value(), settings.schema_name
     if sql:
-        print(run_async(migrations.plan_sql(url, name)))
+        print(run_async(migrations.plan_sql(url, name, roles=roles)))
     elif check:
         _show_status(run_async(migrations.check(url, name)), as_json=as_json)
     else:
-        report = run_async(migrations.migrate(url, name, emit=_tell))
-        _show_report(report, as_json=as_json)
+        report = run_async(migrations.migrate(url, name, emit=_tell, roles=roles))
+        _show_report(report, roles=roles, as_json=as_json)
 
 
 def _show_status(status: Status, *, as_json: bool) -> None:
@@ -70,10 +77,10 @@ def _show_status(status: Status, *, as_json: bool) -> None:
     raise typer.Exit(0 if status.usable else SCHEMA)
 
 
-def _show_report(report: Report, *, as_json: bool) -> None:
+def _show_report(report: Report, *, roles: bool, as_json: bool) -> None:
     if as_json:
         done = {"applied": report.applied, "engine": report.engine, "partitions": report.partitions}
-        show_json({**_facts(report.status), "done": done})
+        show_json({**_facts(report.status), "done": {**done, "roles": report.roles} if roles else done})
         return
     for file in report.applied:
         print(f"Applied {file}.")
@@ -81,6 +88,8 @@ def _show_report(report: Report, *, as_json: bool) -> None:
         print("Replaced the engine's functions and views.")
     if report.partitions:
         print(f"Made {len(report.partitions)} partitions of the history.")
+    for role in report.roles:
+        print(f"Made role {role}.")
     print(report.status)
 
 

@@ -22,15 +22,19 @@ async def migrate(
     root: Path | None = None,
     version: str | None = None,
     patience: float = 300.0,
+    roles: bool = False,
 ) -> Report:
     """Create the schema or bring it up to date; safe to call everywhere at once. `where`: URL or connection.
+
+    `roles`: make the roles for those who enqueue, work and operate, too. Once they are there, every call
+    keeps their rights as they should be.
 
     Raises SchemaError when a file fails, was changed after it was applied, or the wait for others took
     longer than `patience` seconds; ConnectionFailed when the database cannot be used.
     """
     migrator = Migrator(schema, root=root, version=version, emit=emit, patience=patience)
     async with _connected(where) as connection:
-        return await migrator.migrate(connection)
+        return await migrator.migrate(connection, with_roles=roles)
 
 
 async def check(where: str | Connection, schema: str = "openqueue", *, root: Path | None = None) -> Status:
@@ -46,14 +50,18 @@ async def require(where: str | Connection, schema: str = "openqueue", *, root: P
 
 
 async def plan_sql(
-    where: str | Connection | None, schema: str = "openqueue", *, root: Path | None = None
+    where: str | Connection | None,
+    schema: str = "openqueue",
+    *,
+    root: Path | None = None,
+    roles: bool = False,
 ) -> str:
     """The SQL that `migrate` would run, for psql; None instead of a database: all of it."""
     migrator = Migrator(schema, root=root)
     if where is None:
-        return await migrator.plan_sql(None)
+        return await migrator.plan_sql(None, with_roles=roles)
     async with _connected(where) as connection:
-        return await migrator.plan_sql(connection)
+        return await migrator.plan_sql(connection, with_roles=roles)
 
 
 @asynccontextmanager

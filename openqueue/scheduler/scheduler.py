@@ -30,27 +30,23 @@ from openqueue.scheduler.timetable import Timetable
 
 __all__ = ["Scheduler"]
 
-LOOK_EVERY: Final = 60.0
-"""Seconds between looks at everything: for changes that were not heard, and at the clock."""
+LOOK_EVERY: Final = 60.0  # s between looks at everything: for changes that were not heard, and at the clock
 
 WAITING_EVERY: Final = 2.0
 """Seconds between looks at ticks that wait for a run to end, should its end not be heard."""
 
-UNPUBLISHED: Final = timedelta(days=7)
-UNPUBLISHED_EVERY: Final = 3600.0
-"""Seconds between looks for schedules whose task nobody has published for so long: they are paused."""
+UNPUBLISHED, UNPUBLISHED_EVERY = timedelta(days=7), 3600.0
+"""A schedule whose task nobody has published for so long is paused; seconds between looks for such."""
 
 SLICE: Final = 0.005
 """Seconds of planning ahead, after which the event loop has its turn."""
 
-JUST_AFTER: Final = 0.001
-"""Seconds that the timer aims after a tick, so that by the database's clock it is never before it."""
+JUST_AFTER: Final = 0.001  # s that the timer aims after a tick: never before it, by the database's clock
 
 AGAIN: Final = (0.05, 1.0)
 """Seconds until a schedule that could not be moved is tried again: doubled each time, up to the second."""
 
-FIRST, LONGEST = 0.1, 5.0
-"""Seconds of the first pause when the database is away, and of the longest; they double."""
+FIRST, LONGEST = 0.1, 5.0  # seconds of the pauses when the database is away; they double
 
 
 class Scheduler:
@@ -239,7 +235,7 @@ class Scheduler:
         last: dict[str, Answer] = {}
         for one in answers:
             last[one.sent.entry.key] = one
-            self._tell(one, now)
+            self._tell(one)
         for one in last.values():
             entry = one.sent.entry
             if one.outcome == "stale":
@@ -252,12 +248,13 @@ class Scheduler:
             entry.moved(one.fired)
             self._table.put(entry, now)
 
-    def _tell(self, one: Answer, now: datetime) -> None:
+    def _tell(self, one: Answer) -> None:
         entry = one.sent.entry
         if one.at is None:
             return
         if one.run_id is not None:
-            self._emit(events.TickFired(entry.key, one.at, one.run_id, (now - one.at).total_seconds()))
+            late = self._clock.at(one.told) - one.at
+            self._emit(events.TickFired(entry.key, one.at, one.run_id, late.total_seconds()))
         elif one.outcome == "failed":
             self._emit(events.ScheduleFailed(entry.key, one.sent.error or ""))
         elif one.outcome in ("waiting", "overlap"):

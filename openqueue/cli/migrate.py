@@ -10,6 +10,8 @@ from openqueue.cli.exits import SCHEMA
 from openqueue.cli.options import AsJson, DatabaseUrl, Schema, examples
 from openqueue.cli.output import say, show_json
 from openqueue.cli.session import run_async, settings_of, with_database
+from openqueue.cli.uninstalling import uninstall as remove
+from openqueue.errors import InvalidOption
 
 if TYPE_CHECKING:
     from openqueue.db.migrations import Report, Status
@@ -27,6 +29,7 @@ group = typer.Typer(add_completion=False)
         "openqueue migrate --check || echo 'not up to date'",
         "openqueue migrate --sql > changes.sql",
         "openqueue migrate --roles",
+        "openqueue migrate --uninstall",
     ),
 )
 def migrate(
@@ -37,8 +40,15 @@ def migrate(
     roles: Annotated[
         bool,
         typer.Option(
-            "--roles", help="Make the roles openqueue_enqueue, openqueue_worker and openqueue_admin, too."
+            "--roles", help="Make the roles openqueue_enqueue, openqueue_worker, openqueue_admin, too."
         ),
+    ] = False,
+    uninstall: Annotated[
+        bool, typer.Option("--uninstall", help="Remove the schema and all that is in it; asks for its name.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --uninstall: do not ask.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --uninstall: also while workers live.")
     ] = False,
     database_url: DatabaseUrl = None,
     schema: Schema = None,
@@ -50,16 +60,28 @@ def migrate(
     """
     from openqueue.db import migrations
 
+    _refuse_together(uninstall=uninstall, check=check, sql=sql, yes=yes, force=force)
     settings = with_database(settings_of(database_url=database_url, schema_name=schema))
     assert settings.session_url is not None
     url, name = settings.session_url.get_secret_value(), settings.schema_name
-    if sql:
+    if uninstall:
+        remove(url, name, roles=roles, yes=yes, force=force, as_json=as_json)
+    elif sql:
         print(run_async(migrations.plan_sql(url, name, roles=roles)))
     elif check:
         _show_status(run_async(migrations.check(url, name)), as_json=as_json)
     else:
         report = run_async(migrations.migrate(url, name, emit=_tell, roles=roles))
         _show_report(report, roles=roles, as_json=as_json)
+
+
+def _refuse_together(*, uninstall: bool, yes: bool, force: bool, **others: bool) -> None:
+    for name, given in others.items():
+        if uninstall and given:
+            raise InvalidOption(f"--{name}: does not go with --uninstall.", option=f"--{name}")
+    for name, given in (("yes", yes), ("force", force)):
+        if given and not uninstall:
+            raise InvalidOption(f"--{name}: goes with --uninstall only.", option=f"--{name}")
 
 
 def _show_status(status: Status, *, as_json: bool) -> None:

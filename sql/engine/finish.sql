@@ -2,7 +2,7 @@
 
 -- Runs that ended and that somebody waits for: tell them. Payload {"done": [id, …]}.
 CREATE OR REPLACE FUNCTION :schema.tell_waiters(ids uuid[]) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT pg_notify(:'schema', jsonb_build_object('done', jsonb_agg(u.id))::text)
     FROM unnest($1) WITH ORDINALITY AS u (id, i) WHERE u.id IS NOT NULL GROUP BY (u.i - 1) / 100
 $$;
@@ -10,7 +10,7 @@ $$;
 -- What is stored of an attempt that was cancelled from outside: the reason that was given, and behind it what the attempt itself
 -- said; without a reason only that. ran: whether it had begun.
 CREATE OR REPLACE FUNCTION :schema.cancel_error(worker uuid, id uuid, ran boolean, said jsonb DEFAULT NULL) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     reason text := (SELECT c.reason FROM :schema.cancels c
@@ -44,7 +44,7 @@ CREATE OR REPLACE FUNCTION :schema.finish_jobs(
     claiming boolean DEFAULT false
 ) RETURNS text[] LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     one_claim   bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
@@ -120,7 +120,7 @@ COMMENT ON FUNCTION :schema.finish_jobs(uuid, uuid[], bigint[], text[], jsonb[],
 CREATE OR REPLACE FUNCTION :schema.lock_held(worker uuid, ids uuid[], claims bigint[], skipping boolean) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     one_claim bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
@@ -144,7 +144,7 @@ CREATE OR REPLACE FUNCTION :schema.finish_others(
     started double precision[], finished double precision[], claiming boolean
 ) RETURNS uuid[] LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     one_claim   bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
@@ -222,7 +222,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.end_waiting(ids uuid[], outcome text, error jsonb DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     did record;

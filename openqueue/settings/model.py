@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from openqueue.durations import format_duration
 from openqueue.errors import ConfigError, did_you_mean
 from openqueue.settings.controls import read_controls
+from openqueue.settings.retention import read_retention
 from openqueue.settings.sources import Source, every_source
 from openqueue.settings.values import (
     Address,
@@ -76,6 +77,9 @@ class Settings(BaseSettings):
     max_input          bytes of JSON that a run may be given
     max_output         bytes of JSON that a run may give back
     idempotency_ttl    how long an idempotency key is remembered, unless the enqueue says otherwise
+    retention          how long finished runs are kept: all, completed, failed, cancelled, expired, by queues
+                       and tasks, ticks (of schedules), whole_months; the leading worker removes the rest.
+                       Empty: all is kept for ever
     """
 
     model_config = SettingsConfigDict(
@@ -108,6 +112,7 @@ class Settings(BaseSettings):
     max_input: Size = 1024 * 1024
     max_output: Size = 1024 * 1024
     idempotency_ttl: Span = timedelta(hours=24)
+    retention: Annotated[Mapping[str, Any], BeforeValidator(read_retention)] = Field({})
 
     @property
     def session_url(self) -> SecretStr | None:

@@ -109,6 +109,7 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
     cluster.WorkerSuspected: Words(WARNING, "a worker may be dead"),
     cluster.PartitionsMade: Words(INFO, "partitions of the history made"),
     cluster.LanesRemoved: Words(INFO, "lanes that had no job for a while removed"),
+    cluster.HistoryPruned: Words(INFO, "history pruned"),
     cluster.LeaderElected: Words(INFO, "leads its namespace"),
     cluster.LeaderLost: Words(WARNING, "leads its namespace no longer"),
     schedules.SchedulesLoaded: Words(DEBUG, "schedules loaded"),

@@ -27,14 +27,16 @@ class Attack(ABC):
     name       in the table
     workers    how many there are
     settings   of the workers, of the server
-    mixes      whether it may be one of several on one site
+    by_sql     whether people enqueue by SQL alone, as their openqueue and the schema's differ
+    binaries   PostgreSQL's programs; None: those that are found first
     """
 
     name: ClassVar[str]
     workers: ClassVar[int] = 3
     settings: ClassVar[Mapping[str, Any]] = {}
     server: ClassVar[Mapping[str, str]] = {}
-    mixes: ClassVar[bool] = True
+    by_sql: ClassVar[bool] = False
+    binaries: Path | None = None
 
     def missing(self) -> str | None:
         """What this machine lacks for it; None: nothing."""
@@ -92,6 +94,7 @@ async def play(
 ) -> Round:
     """A site of its own, the attack `times` times under load, and what the checker says of it."""
     random = Random(f"{attack.name} {seed}")
+    attack.binaries = binaries
     made = Round(attack.name, seed)
     async with Site.up(
         binaries=binaries, seed=random.randrange(2**32), settings=attack.settings, server=attack.server
@@ -99,7 +102,7 @@ async def play(
         try:
             await attack.prepare(site)
             await site.start(attack.workers)
-            load = site.load()
+            load = site.load(by_sql=attack.by_sql)
             made.journal = load.journal
             async with load.running():
                 await site.completes(20)

@@ -9,7 +9,9 @@ from typing import ClassVar
 from tests.chaos import on_server, on_workers
 from tests.chaos.attack import Attack
 from tests.chaos.load import Load
+from tests.chaos.on_deploys import ON_DEPLOYS
 from tests.chaos.on_network import ON_NETWORK
+from tests.chaos.on_primary import ON_PRIMARY
 from tests.chaos.on_server import ON_SERVER
 from tests.chaos.on_workers import ON_WORKERS
 from tests.chaos.site import Site
@@ -18,24 +20,17 @@ __all__ = ["ATTACKS", "Mixed", "Short"]
 
 
 class Mixed(Attack):
-    """Several of them, two at a time, on one site."""
+    """The workers and their server are attacked at the same time."""
 
-    name = "mixed, two at a time"
+    name = "both: workers and server at once"
     workers = 4
     settings: ClassVar = {"grace": "1s"}
-    of: ClassVar[list[type[Attack]]] = [
-        on_workers.Killed,
-        on_workers.AllKilled,
-        on_workers.Stopped,
-        on_server.Restarted,
-        on_server.Killed,
-        on_server.Terminated,
-        on_server.ReadOnly,
-    ]
+    workers_side: ClassVar = [on_workers.Killed, on_workers.AllKilled, on_workers.Stopped]
+    server_side: ClassVar = [on_server.Restarted, on_server.Killed, on_server.Terminated, on_server.ReadOnly]
 
     async def run(self, site: Site, load: Load, random: Random) -> None:
-        chosen = random.sample(self.of, 4)
-        for pair in (chosen[:2], chosen[2:]):
+        for _ in range(2):
+            pair = random.choice(self.workers_side), random.choice(self.server_side)
             await asyncio.gather(*(one().run(site, load, random) for one in pair))
 
 
@@ -50,4 +45,4 @@ class Short(Attack):
             await one().run(site, load, random)
 
 
-ATTACKS: list[type[Attack]] = [*ON_WORKERS, *ON_SERVER, *ON_NETWORK, Mixed]
+ATTACKS: list[type[Attack]] = [*ON_WORKERS, *ON_SERVER, *ON_PRIMARY, *ON_NETWORK, *ON_DEPLOYS, Mixed]

@@ -7,7 +7,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +32,10 @@ AWAY = (
 """What an enqueue raises when the database, or the way to it, is away."""
 
 
+BY_SQL = "SELECT openqueue.add_job($1, $2::text::jsonb)"
+"""What the task says holds, as its workers have published it."""
+
+
 def own_id() -> UUID:
     """A UUIDv7, as a caller brings along who wants to repeat an enqueue."""
     number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
@@ -53,6 +57,7 @@ class Load:
         people: int = 2,
         keys: int = 2,
         pace: float = 0.05,
+        by_sql: bool = False,
     ) -> None:
         self.journal = Journal()
         self._dsn = dsn
@@ -60,22 +65,21 @@ class Load:
         self._random = random.Random(seed)
         self._people, self._keys, self._pace = people, keys, pace
         self._number = 0
-        self._ways = [
-            *[self._one] * 6,
-            *[self._repeated] * 3,
-            self._many,
-            self._committed,
-            self._rolled_back,
-        ]
+        self._by_sql = by_sql
+        self._ways = [*[self._one] * 6, *[self._repeated] * 3]
+        self._ways += [self._many, self._committed, self._rolled_back]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Enqueue for as long as the block takes; afterwards no enqueue is under way."""
-        async with openqueue.connect(self._dsn) as client:
-            self._client: Client = client
+        async with AsyncExitStack() as stack:
             stop = asyncio.Event()
-            people = [self._goes_on(stop) for _ in range(self._people)]
-            people += [self._in_order(f"key-{key}", stop) for key in range(self._keys)]
+            if self._by_sql:
+                people = [self._speaks_sql(stop) for _ in range(self._people)]
+            else:
+                self._client: Client = await stack.enter_async_context(openqueue.connect(self._dsn))
+                people = [self._goes_on(stop) for _ in range(self._people)]
+                people += [self._in_order(f"key-{key}", stop) for key in range(self._keys)]
             enqueueing = asyncio.gather(*people)
             try:
                 yield
@@ -99,6 +103,20 @@ class Load:
     async def _goes_on(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             await self._random.choice(self._ways)()
+            await self._pause(stop)
+
+    async def _speaks_sql(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            asked, item = self._some()
+            try:
+                connection = await self._connect()
+                try:
+                    asked.run = await connection.fetchval(BY_SQL, f"chaos.{asked.kind}", item.input)
+                    asked.answer = "accepted"
+                finally:
+                    connection.terminate()
+            except AWAY:
+                asked.answer = "unknown"
             await self._pause(stop)
 
     async def _in_order(self, key: str, stop: asyncio.Event) -> None:

@@ -119,11 +119,8 @@ class ReadOnly(Attack):
         await site.completes(20)
 
     async def _say(self, site: Site, value: str) -> None:
-        connection = await asyncpg.connect(site.dsn)
-        await connection.execute("SET default_transaction_read_only = off")
-        await connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
-        await connection.execute("SELECT pg_reload_conf()")
-        await connection.close()
+        await site.patiently(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        await site.patiently("SELECT pg_reload_conf()")
 
 
 class Locked(Attack):

@@ -134,7 +134,8 @@ class Site:
 
     async def execute(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """Over a connection of its own, straight to the server."""
-        connection = await asyncpg.connect(self.dsn, timeout=30, command_timeout=60)
+        writable = {"default_transaction_read_only": "off"}
+        connection = await asyncpg.connect(self.dsn, timeout=30, command_timeout=60, server_settings=writable)
         try:
             rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
             return rows

@@ -111,8 +111,8 @@ async def play(
                     await load.accepted(20)
                     await site.completes(20)
             made.history = await site.settled()
-        except AssertionError as error:
-            site.faults.append(str(error))
+        except Exception as error:  # noqa: BLE001  one round that goes wrong is no reason to leave out the others
+            site.faults.append(f"{type(error).__name__}: {error}")
         made.faults = site.faults
         made.violations = check(made.journal, made.history)
         made.seconds = [s for blow in site.blows if (s := recovery(blow, made.history)) is not None]

@@ -10,8 +10,10 @@ from tests.chaos import on_server, on_workers
 from tests.chaos.attack import Attack
 from tests.chaos.load import Load
 from tests.chaos.on_deploys import ON_DEPLOYS
+from tests.chaos.on_machine import ON_MACHINE
 from tests.chaos.on_network import ON_NETWORK
 from tests.chaos.on_primary import ON_PRIMARY
+from tests.chaos.on_schedules import ON_SCHEDULES
 from tests.chaos.on_server import ON_SERVER
 from tests.chaos.on_workers import ON_WORKERS
 from tests.chaos.site import Site
@@ -25,8 +27,13 @@ class Mixed(Attack):
     name = "both: workers and server at once"
     workers = 4
     settings: ClassVar = {"grace": "1s"}
-    workers_side: ClassVar = [on_workers.Killed, on_workers.AllKilled, on_workers.Stopped]
-    server_side: ClassVar = [on_server.Restarted, on_server.Killed, on_server.Terminated, on_server.ReadOnly]
+    workers_side: ClassVar[list[type[Attack]]] = [on_workers.Killed, on_workers.AllKilled, on_workers.Stopped]
+    server_side: ClassVar[list[type[Attack]]] = [
+        on_server.Restarted,
+        on_server.Killed,
+        on_server.Terminated,
+        on_server.ReadOnly,
+    ]
 
     async def run(self, site: Site, load: Load, random: Random) -> None:
         for _ in range(2):
@@ -45,4 +52,13 @@ class Short(Attack):
             await one().run(site, load, random)
 
 
-ATTACKS: list[type[Attack]] = [*ON_WORKERS, *ON_SERVER, *ON_PRIMARY, *ON_NETWORK, *ON_DEPLOYS, Mixed]
+ATTACKS: list[type[Attack]] = [
+    *ON_WORKERS,
+    *ON_SERVER,
+    *ON_PRIMARY,
+    *ON_NETWORK,
+    *ON_DEPLOYS,
+    *ON_SCHEDULES,
+    *ON_MACHINE,
+    Mixed,
+]

@@ -79,14 +79,18 @@ class Site:
                 stack.enter_context,
                 OwnServer.temporary(binaries, {"max_connections": "100", **(server or {})}),
             )
-            await migrate(own.dsn())
             site = cls(own, directory, seed, settings or {})
             site.stack = stack
             stack.push_async_callback(site._end)
-            await site.execute(EFFECTS)
-            await site.execute("CREATE INDEX ON effects (run)")
-            await site.execute(ADD_TICKS)
+            await site.furnish()
             yield site
+
+    async def furnish(self) -> None:
+        """What has to be in the database before anybody works."""
+        await migrate(self.dsn)
+        await self.execute(EFFECTS)
+        await self.execute("CREATE INDEX ON effects (run)")
+        await self.execute(ADD_TICKS)
 
     def load(self, **more: Any) -> Load:
         """Somebody who enqueues, by the way that people use."""
@@ -115,7 +119,9 @@ class Site:
         """Start a worker, without waiting for it."""
         self._made += 1
         given = {"name": f"worker-{self._made}", **self.settings, **settings}
-        worker = Worker(self.directory, given.pop("dsn", self.way), self.effects, **given)
+        worker = Worker(
+            self.directory, given.pop("dsn", self.way), given.pop("effects", self.effects), **given
+        )
         self.workers.append(worker)
         return worker
 

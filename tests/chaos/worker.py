@@ -22,10 +22,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Worker:
-    """`settings` are openqueue's, by their names; `code`: where its openqueue comes from."""
+    """`settings` are openqueue's, by their names; `code`: where its openqueue comes from.
+
+    `within`: a command that runs it somewhere else, such as in a network of its own, as the same process.
+    """
 
     def __init__(
-        self, directory: Path, dsn: str, effects: str, *, code: Path = ROOT, **settings: Any
+        self,
+        directory: Path,
+        dsn: str,
+        effects: str,
+        *,
+        code: Path = ROOT,
+        within: tuple[str, ...] = (),
+        **settings: Any,
     ) -> None:
         given = {f"OPENQUEUE_{name.upper()}": str(value) for name, value in settings.items()}
         clean = {name: value for name, value in os.environ.items() if not name.startswith("OPENQUEUE_")}
@@ -35,7 +45,7 @@ class Worker:
         """Whether somebody is about to kill it, so that it need not end well."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "openqueue", "worker"],
+                [*within, sys.executable, "-m", "openqueue", "worker"],
                 cwd=directory,
                 env={
                     **clean,

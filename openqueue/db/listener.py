@@ -74,6 +74,7 @@ class Listener:
         self._speaking = asyncio.Lock()
         self._connected = asyncio.Event()
         self._failures = 0
+        self._told = False
         self._since = self._spoken = 0.0
         self._sessions = 0
 
@@ -116,12 +117,14 @@ class Listener:
             self._connected.clear()
 
     async def _lost(self, error: OpenQueueError) -> None:
-        """Say so, and wait as long as is decent before the next try."""
+        """Say so, once until it is back, and wait as long as is decent before the next try."""
         lasted = self._clock.monotonic() - self._since if self.connected else 0.0
         self._failures = 1 if lasted >= STEADY else self._failures + 1
         self._connected.clear()
         pause = self._pause()
-        self._emit(ListenerLost(self.channel, str(error), pause))
+        if not self._told:
+            self._emit(ListenerLost(self.channel, str(error), pause))
+        self._told = True
         await self._clock.sleep(pause)
 
     async def once(self) -> OpenQueueError:
@@ -179,6 +182,7 @@ class Listener:
         self._since = self._spoken = self._clock.monotonic()
         self._sessions += 1
         self._connected.set()
+        self._told = False
         self._emit(ListenerConnected(self.channel, again=self._sessions > 1))
         for greet in self._greeters:
             self._call(greet)

@@ -58,8 +58,9 @@ SELECT :schema.register_worker($1::uuid, $2::text, $3::text, $4::text, $5::integ
 SELECT :schema.publish_tasks($1::text, $2::text, $3::text::jsonb);
 
 -- name: hold_liveness
--- The session advisory lock that says: this process lives. Waits for nobody for long: only a rescuer's look holds it.
-SELECT pg_advisory_lock(:schema.liveness_key($1::uuid));
+-- The session advisory lock that says: this process lives. false: somebody has it just now, be it a rescuer that looks, or an
+-- earlier session of this worker that the server takes to be alive; to wait for that one could take for ever.
+SELECT pg_try_advisory_lock(:schema.liveness_key($1::uuid));
 
 -- name: keep_alive
 -- The server itself finds out when the machine at the other end has vanished (TCP only; on a socket these do nothing).

@@ -38,6 +38,7 @@ SHAPES = {
     "workers": "id namespace name host pid version state queues concurrency running"
     " started_at beat_at beat_age",
     "config": "key value source place",
+    "doctor": "worst findings checks",
     "health": "asked schema state ok faults",
     "migrate --check": "schema state migration wanted usable pending changed missing",
     "migrate": "schema state migration wanted usable done",

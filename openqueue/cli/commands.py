@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "workers": "List the workers: state, load, queues, last heartbeat.",
     "doctor": "Look at everything; say what is wrong, why it matters, and what mends it.",
     "health": "Say whether all is well, by the exit code too.",
+    "metrics": "List what /metrics has, or print a dashboard for Grafana.",
     "config": "Show which settings are in force, and where each comes from.",
     "bench": "Measure openqueue on this machine and your database.",
     "completion": "Print the script by which Tab completes commands, tasks and queues in a shell.",

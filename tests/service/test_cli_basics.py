@@ -81,6 +81,8 @@ def test_the_commands_are_those_of_the_manual() -> None:
             "queues pause",
             "queues resume",
             "config",
+            "metrics list",
+            "metrics dashboard",
             "doctor",
             "health",
             "bench",

@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     statement_timeout  the longest that a statement may take
     health             where /live and /ready are served; None: nowhere
     metrics            whether /metrics is served, for Prometheus; where health is, else on 127.0.0.1:9464
+    tracing            whether enqueues and attempts are spans of OpenTelemetry
     log_format         console, json, or auto: console on a terminal and JSON elsewhere
     log_level          debug, info, warning, error
     max_input          bytes of JSON that a run may be given
@@ -107,6 +108,7 @@ class Settings(BaseSettings):
     statement_timeout: Span = timedelta(seconds=10)
     health: Annotated[Address | None, BeforeValidator(read_address)] = None
     metrics: Annotated[bool, BeforeValidator(read_flag)] = False
+    tracing: Annotated[bool, BeforeValidator(read_flag)] = False
     log_format: Annotated[Format, BeforeValidator(choice("auto", "console", "json"))] = "auto"
     log_level: Annotated[Level, BeforeValidator(choice("debug", "info", "warning", "error"))] = "info"
     max_input: Size = 1024 * 1024

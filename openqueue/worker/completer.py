@@ -23,8 +23,8 @@ from openqueue.errors import OpenQueueError
 from openqueue.events import Events
 from openqueue.runs.outcomes import Outcome
 from openqueue.service import running
+from openqueue.worker import events as told
 from openqueue.worker.busy import Busy, Ended
-from openqueue.worker.events import LeaseWasLost, OutcomeUnsaved, RunFinished, RunLogDropped
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal, entries_of
 from openqueue.worker.refusal import Refusal, divided
@@ -202,12 +202,12 @@ class Completer:
 
     def _lose_outcome(self, job: Job, outcome: Outcome) -> None:
         self.unsaved += 1
-        self._bus.emit(OutcomeUnsaved(job.id, job.task, outcome.kind, outcome.output, outcome.error))
+        self._bus.emit(told.OutcomeUnsaved(job.id, job.task, outcome.kind, outcome.output, outcome.error))
 
     async def _write_journal(self) -> None:
         """Write what was said until now."""
         if dropped := self._journal.dropped():
-            self._bus.emit(RunLogDropped(dropped))
+            self._bus.emit(told.RunLogDropped(dropped))
         now = time.monotonic()
         while entries := self._journal.take():
             try:
@@ -252,6 +252,7 @@ class Completer:
         del self._closed[:leftover]
         if claim is not None:
             claim()
+        self._bus.emit(told.OutcomesStored(len(batch), time.monotonic() - now))
         return verdicts
 
     def _closing(self, batch: list[Ended]) -> list[int]:
@@ -260,8 +261,8 @@ class Completer:
         return self._closed + [claim for claim, jobs in ending.items() if self._open[claim] <= jobs]
 
     def _account(self, batch: list[Ended], verdicts: list[str]) -> None:
-        told = self._bus.wants(RunFinished)
-        if not (told or self._busy.unsettled) and verdicts.count("applied") == len(verdicts):
+        wanted = self._bus.wants(told.RunFinished)
+        if not (wanted or self._busy.unsettled) and verdicts.count("applied") == len(verdicts):
             for claim, jobs in Counter(job.claim for job, _ in batch).items():
                 self._left(claim, jobs)
             return
@@ -272,16 +273,14 @@ class Completer:
             self._busy.settled(job)
             self._left(job.claim)
             if verdict == "lost":
-                self._bus.emit(LeaseWasLost(job.id, job.task, f"storing that it {outcome.kind}"))
-            elif told:
+                self._bus.emit(told.LeaseWasLost(job.id, job.task, f"storing that it {outcome.kind}"))
+            elif wanted:
                 self._tell(job, outcome)
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
-        queue, attempt = job.row["queue"], job.row["attempt"]
-        took = job.finished_at - job.started_at
-        self._bus.emit(
-            RunFinished(job.id, job.task, queue, attempt, outcome.kind, took, outcome.error, outcome.delay)
-        )
+        row, took = job.row, job.finished_at - job.started_at
+        what = (outcome.kind, took, outcome.error, outcome.delay)
+        self._bus.emit(told.RunFinished(job.id, job.task, row["queue"], row["attempt"], *what))
 
 
 def _one_for_all(values: list[T]) -> list[T]:

@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION :schema.lanes_apart(
     OUT wanted boolean, OUT apart text[], OUT ends json, OUT next_at timestamptz, OUT opened integer
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     opened := 0;

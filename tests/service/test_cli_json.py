@@ -37,7 +37,9 @@ SHAPES = {
     "tasks": "task pool queue priority max_attempts options input_schema description version seen_at",
     "workers": "id namespace name host pid version state queues concurrency running"
     " started_at beat_at beat_age",
+    "metrics": "name kind labels help",
     "config": "key value source place",
+    "doctor": "worst findings checks",
     "health": "asked schema state ok faults",
     "migrate --check": "schema state migration wanted usable pending changed missing",
     "migrate": "schema state migration wanted usable done",

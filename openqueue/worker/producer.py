@@ -297,5 +297,4 @@ class Producer:
         self._woken.clear()
 
 
-_NO_TIME: datetime | None = None
-"""Due jobs are looked for from the beginning."""
+_NO_TIME: datetime | None = None  # due jobs are looked for from the beginning

@@ -48,8 +48,8 @@ BEGIN
                 THEN ARRAY['key_mode', format('is %L', key_mode), 'give replace, keep_time, skip or merge']
             WHEN jsonb_typeof(meta) <> 'object'
                 THEN ARRAY['meta', 'must be a JSON object', 'pass {"name": value, ...}']
-            WHEN jsonb_typeof(tag) <> 'array' OR tag @? '$[*] ? (@.type() != "string")'
-                THEN ARRAY['tags', 'must be a list of strings', 'pass ["name", ...]']
+            WHEN jsonb_typeof(tag) <> 'array' OR tag @? '$[*] ? (@.type() != "string" || !(@ like_regex "^.{1,200}$" flag "s"))'
+                THEN ARRAY['tags', 'must be a list of strings of 1 to 200 characters', 'pass ["name", ...]']
             WHEN substr(id::text, 15, 1) <> '7' OR :schema.id_time(id)
                     NOT BETWEEN statement_timestamp() - interval '1 hour' AND statement_timestamp() + interval '5 minutes'
                 THEN ARRAY['id', 'is not a UUIDv7 made within the last hour',

@@ -23,7 +23,7 @@ COMMANDS: Final = {
     "schedule": "Run tasks at times: add, list, show, next, pause, trigger, backfill …",
     "queues": "List the queues: how much waits, and for how long. Show, limit, pause and resume one.",
     "tasks": "List the tasks that workers have published. Show, limit, pause and resume one.",
-    "workers": "List the workers: state, load, queues, last heartbeat.",
+    "workers": "List the workers: state, load, queues, last heartbeat, what they run and what they take.",
     "health": "Say whether all is well, by the exit code too.",
     "config": "Show which settings are in force, and where each comes from.",
     "bench": "Measure openqueue on this machine and your database.",

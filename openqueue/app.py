@@ -12,6 +12,7 @@ from openqueue.clients import client_of, database_of, listener_of, tracer_of, us
 from openqueue.cluster.leader import Leader
 from openqueue.cluster.pruner import BATCH, Pruner
 from openqueue.cluster.retention import Retention
+from openqueue.cluster.statistics import Statistics
 from openqueue.cluster.upkeep import upkeep
 from openqueue.control.declared import publish
 from openqueue.db.listener import Listener
@@ -124,7 +125,10 @@ def _beside(
     settings: Settings, database: Database, listener: Listener, declared: DeclaredSchedules, bus: Events
 ) -> Callable[[Worker], tuple[Service, ...]]:
     """What a worker does besides its work: for the others, for the schema, and, if it leads, for all."""
-    duties: list[Service] = [Scheduler(database, listener, settings.namespace, bus.emit)]
+    duties: list[Service] = [
+        Scheduler(database, listener, settings.namespace, bus.emit),
+        Statistics(database, settings.namespace, bus.emit),
+    ]
     if Retention.of(settings.retention):
         duties.append(pruner_of(settings, database, bus))
 

@@ -23,6 +23,7 @@ from openqueue.runs.history import RunFilter, list_runs
 from openqueue.runs.loops import running_loop
 from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
 from openqueue.runs.returned import returned
+from openqueue.runs.statistics import Statistics
 from openqueue.runs.storing import Storing
 from openqueue.runs.sync_client import Lent, SyncClient
 from openqueue.runs.tracing import Tracer
@@ -85,6 +86,11 @@ class Client:
     def controls(self) -> Controls:
         """Limits, rates, fairness and pauses: what is said at run time, and what holds."""
         return Controls(self.database, self.namespace)
+
+    @lazy
+    def stats(self) -> Statistics:
+        """What waits, what ended lately and how long it took, and who works on what."""
+        return Statistics(self.database, self.namespace, silence=self._silence)
 
     @lazy
     def sync(self) -> SyncClient:

@@ -129,7 +129,7 @@ def read_flag(value: Any) -> Any:
     if isinstance(word, bool):
         return word
     if not isinstance(word, str) or word not in found:
-        raise ValueError(f"{_shown(value)} is neither on nor off.")
+        raise ValueError(f"{shown(value)} is neither on nor off.")
     return found[word]
 
 

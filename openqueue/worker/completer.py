@@ -29,6 +29,7 @@ from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal, entries_of
 from openqueue.worker.refusal import Refusal, divided
 from openqueue.worker.stumbling import Stumbling
+from openqueue.worker.tally import Tally
 
 __all__ = ["Completer"]
 
@@ -40,6 +41,7 @@ JOURNAL_EVERY: Final = 0.5
 """Seconds after which what attempts say is written, while none ends."""
 
 T = TypeVar("T")
+_STORED: Final = ("applied", "repeated")
 
 
 class Completer:
@@ -47,7 +49,7 @@ class Completer:
 
     `lost` hears of the jobs whose lease turned out to be gone; `last_flush` is how many seconds the flush at
     shutdown may take. `next_claim` is asked before a flush: what to call after it, if this worker claims next
-    what may begin because the others ended (None: whoever waits is woken).
+    what may begin because the others ended (None: whoever waits is woken). `tally` counts what is stored.
     """
 
     def __init__(
@@ -60,22 +62,19 @@ class Completer:
         last_flush: float = 10.0,
         lost: Callable[[Job], None] = lambda _: None,
         next_claim: Callable[[], Callable[[], None] | None] = lambda: None,
+        tally: Tally | None = None,
     ) -> None:
-        self._database = database
-        self._worker = worker
+        self._tally = tally or Tally()
+        self._database, self._worker = database, worker
         self._journal = journal
-        self._bus = bus
-        self._last_flush = last_flush
-        self._lost = lost
+        self._bus, self._last_flush, self._lost = bus, last_flush, lost
         self._next_claim = next_claim
-        self._ended: list[Ended] = []
-        self._busy = Busy()
+        self._ended, self._busy = list[Ended](), Busy()
         self._arrived = asyncio.Event()
         self._open: Counter[int] = Counter()
         self._closed: list[int] = []
-        self._idle = asyncio.Event()
+        self._idle, self._working = asyncio.Event(), asyncio.Event()
         self._idle.set()
-        self._working = asyncio.Event()
         self._stumbling = Stumbling("completer", bus.emit)
         self.unsaved = 0
 
@@ -263,9 +262,11 @@ class Completer:
     def _account(self, batch: list[Ended], verdicts: list[str]) -> None:
         wanted = self._bus.wants(told.RunFinished)
         if not (wanted or self._busy.unsettled) and verdicts.count("applied") == len(verdicts):
+            self._tally.count(batch)
             for claim, jobs in Counter(job.claim for job, _ in batch).items():
                 self._left(claim, jobs)
             return
+        self._tally.count(one for one, verdict in zip(batch, verdicts, strict=True) if verdict in _STORED)
         for (job, outcome), verdict in zip(batch, verdicts, strict=True):
             if verdict == "busy":
                 self._busy.put(job, outcome)

@@ -70,6 +70,10 @@ SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives
 -- name: beat_worker
 SELECT known, cancels, others, released FROM :schema.beat_worker($1::uuid, $2::text, $3::integer, $4::bigint[], $5::interval);
 
+-- name: live_by_lease
+-- No lock says that this worker lives: for so long after its last beat nobody is to ask for one.
+UPDATE :schema.workers SET suspected_at = beat_at + $2::interval WHERE id = $1::uuid;
+
 -- name: lost_jobs
 -- Places in the arrays ($2 ids, $3 claims) of the jobs that worker $1 no longer holds.
 SELECT :schema.lost_jobs($1::uuid, $2::uuid[], $3::bigint[]);

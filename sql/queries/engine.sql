@@ -73,6 +73,10 @@ SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives
 SELECT known, cancels, others, released, now FROM :schema.beat_and_tell($1::uuid, $2::text, $3::integer, $4::bigint[], $5::interval,
     $6::bigint, $7::float4, $8::bigint, $9::text, $10::text::jsonb);
 
+-- name: live_by_lease
+-- No lock says that this worker lives: for so long after its last beat nobody is to ask for one.
+UPDATE :schema.workers SET suspected_at = beat_at + $2::interval WHERE id = $1::uuid;
+
 -- name: lost_jobs
 -- Places in the arrays ($2 ids, $3 claims) of the jobs that worker $1 no longer holds.
 SELECT :schema.lost_jobs($1::uuid, $2::uuid[], $3::bigint[]);

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -22,12 +21,13 @@ from openqueue.db.faults import is_refused_value
 from openqueue.db.pool import Database
 from openqueue.errors import OpenQueueError
 from openqueue.events import Events
-from openqueue.runs.outcomes import Outcome, describe_error
+from openqueue.runs.outcomes import Outcome
 from openqueue.service import running
 from openqueue.worker.busy import Busy, Ended
 from openqueue.worker.events import LeaseWasLost, OutcomeUnsaved, RunFinished, RunLogDropped
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal, entries_of
+from openqueue.worker.refusal import Refusal, divided
 from openqueue.worker.stumbling import Stumbling
 
 __all__ = ["Completer"]
@@ -42,18 +42,12 @@ JOURNAL_EVERY: Final = 0.5
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Refusal(Outcome):
-    """An attempt that failed since its outcome cannot be stored."""
-
-    instead_of: Outcome
-
-
 class Completer:
     """Writes outcomes, log lines and progress for one worker.
 
     `lost` hears of the jobs whose lease turned out to be gone; `last_flush` is how many seconds the flush at
-    shutdown may take.
+    shutdown may take. `next_claim` is asked before a flush: what to call after it, if this worker claims next
+    what may begin because the others ended (None: whoever waits is woken).
     """
 
     def __init__(
@@ -65,6 +59,7 @@ class Completer:
         *,
         last_flush: float = 10.0,
         lost: Callable[[Job], None] = lambda _: None,
+        next_claim: Callable[[], Callable[[], None] | None] = lambda: None,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -72,6 +67,7 @@ class Completer:
         self._bus = bus
         self._last_flush = last_flush
         self._lost = lost
+        self._next_claim = next_claim
         self._ended: list[Ended] = []
         self._busy = Busy()
         self._arrived = asyncio.Event()
@@ -171,24 +167,14 @@ class Completer:
                 except OpenQueueError as error:
                     if not is_refused_value(error):
                         raise
-                    parts[-1:] = self._divided(part, error)
+                    parts[-1:] = divided(part, error)
+                    if isinstance(part[0][1], Refusal) and len(part) == 1:
+                        self._lose_outcome(part[0][0], part[0][1].instead_of)
                 else:
                     parts.pop()
                     self._account(part, verdicts)
         finally:
             self._ended = [one for part in reversed(parts) for one in part] + self._ended
-
-    def _divided(self, part: list[Ended], error: OpenQueueError) -> list[list[Ended]]:
-        """What to try instead, last first: the halves; for one alone, why it is refused; then nothing."""
-        if len(part) > 1:
-            middle = len(part) // 2
-            return [part[middle:], part[:middle]]
-        job, outcome = part[0]
-        if isinstance(outcome, _Refusal):
-            self._lose_outcome(job, outcome.instead_of)
-            return []
-        reason = describe_error(error, retryable=False)
-        return [[(job, _Refusal("failed", error=reason, instead_of=outcome))]]
 
     @asynccontextmanager
     async def storing(self) -> AsyncIterator[None]:
@@ -245,6 +231,7 @@ class Completer:
 
     async def _finish(self, batch: list[Ended]) -> list[str]:
         now = time.monotonic()
+        claim = self._next_claim()
         leftover = len(self._closed)
         closing = self._closing(batch)
         plain = all(outcome.kind == "completed" for _, outcome in batch)
@@ -260,8 +247,11 @@ class Completer:
             [now - job.started_at for job, _ in batch],
             [now - job.finished_at for job, _ in batch],
             closing or None,
+            claim is not None,
         )
         del self._closed[:leftover]
+        if claim is not None:
+            claim()
         return verdicts
 
     def _closing(self, batch: list[Ended]) -> list[int]:

@@ -164,7 +164,13 @@ class Worker:
         limits, bus = self._limits, self._bus
         journal = RunJournal()
         self._completer = Completer(
-            self._database, self.id, journal, bus, last_flush=limits.last_flush, lost=self._lose
+            self._database,
+            self.id,
+            journal,
+            bus,
+            last_flush=limits.last_flush,
+            lost=self._lose,
+            next_claim=lambda: None if self.pulse.draining else self._places.next_claim(),
         )
         self._starter = Starter(self._database, self.id, self._running, self._lose, bus.emit)
         self._leases = Leases(self._database, self.id, self._held, self._lose, bus.emit)

@@ -102,6 +102,7 @@ DECLARE
     apart     text[];
     ends      json;
     next_at   timestamptz;
+    opened    integer;
     closer    boolean;
 BEGIN
     IF cardinality(array_remove(lane_uptos, NULL)) > 0 THEN
@@ -112,12 +113,12 @@ BEGIN
     END IF;
     governed := :schema.governed(namespace);
     IF governed THEN
-        SELECT l.wanted, l.apart, l.ends, l.next_at INTO closer, apart, ends, next_at
+        SELECT l.wanted, l.apart, l.ends, l.next_at, l.opened INTO closer, apart, ends, next_at, opened
         FROM :schema.lanes_apart(namespace, tasks, queues, lane_queues, lane_priorities, lane_cursors, lane_uptos) l;
     END IF;
     IF closer THEN
         RETURN QUERY SELECT g.* FROM :schema.claim_governed(worker, claim, n, starting, tasks, queues, limits, lane_queues, lane_priorities,
-            lane_cursors, lane_uptos, last_queue, promote, due_from, namespace, bytes) g;
+            lane_cursors, lane_uptos, last_queue, promote, due_from, namespace, bytes, opened) g;
         RETURN;
     END IF;
     RETURN QUERY

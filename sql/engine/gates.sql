@@ -84,9 +84,10 @@ BEGIN
     RETURN locked;
 END $$;
 
--- Slots come back, of jobs that ended or were given back: slots says which limits counted each. Whoever waits is told.
+-- Slots come back, of jobs that ended or were given back: slots says which limits counted each. Whoever waits is told, unless the caller
+-- claims next (claiming) and so sees to it.
 CREATE OR REPLACE FUNCTION :schema.free_slots(
-    namespaces text[], queues text[], tasks text[], keys text[], slots smallint[]
+    namespaces text[], queues text[], tasks text[], keys text[], slots smallint[], claiming boolean DEFAULT false
 ) RETURNS void LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -96,7 +97,9 @@ BEGIN
     FROM unnest(namespaces, queues, tasks, keys, slots) AS u (namespace, queue, task, key, slots)
     CROSS JOIN LATERAL (VALUES (1, 'queue ' || u.queue), (2, 'task ' || u.task), (4, 'key ' || u.key)) AS v (flag, scope)
     WHERE u.slots & v.flag > 0 GROUP BY 1, 2;
-    PERFORM :schema.wake(n.namespace) FROM (SELECT DISTINCT unnest(namespaces) AS namespace) n;
+    IF NOT claiming THEN
+        PERFORM :schema.wake(n.namespace) FROM (SELECT DISTINCT unnest(namespaces) AS namespace) n;
+    END IF;
 END $$;
 
 -- Somebody waits at these gates now.
@@ -222,7 +225,8 @@ BEGIN
                                  AND o.at <= GREATEST(w.at, clock_timestamp()) LIMIT 1) IS NULL;
 END $$;
 
--- Take in the openings that are due: let jobs out of the gates, as many as there is room for, in the order they had. Answers how many.
+-- Take in the openings that are due: let jobs out of the gates, as many as there is room for, in the order they had. Answers how many. Who
+-- calls it claims some of them, and wakes others for the rest.
 CREATE OR REPLACE FUNCTION :schema.open_gates(namespace text, most integer DEFAULT 1000) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_mergejoin = off SET enable_bitmapscan = off
@@ -271,7 +275,7 @@ BEGIN
         PERFORM :schema.pass_scopes(namespace, array_agg(k.scope), array_agg(k.gone), array_agg(true))
         FROM (SELECT u.scope, count(*)::integer AS gone FROM unnest(outs) AS u (scope) WHERE u.scope LIKE 'key %' GROUP BY 1 ORDER BY 1) k
         HAVING count(*) > 0;
-        PERFORM :schema.note_returning(namespace, queues, priorities), :schema.wake(namespace);
+        PERFORM :schema.note_returning(namespace, queues, priorities);
     END IF;
     -- Who was let out and is not claimed has not passed yet, and somebody may have locked who is next: then it is not looked at once more.
     PERFORM :schema.look_again(namespace, array_agg(l.scope), array_agg(l.room), COALESCE(cardinality(queues), 0) < most) FROM (

@@ -40,9 +40,9 @@ SELECT ARRAY(SELECT a.run_id FROM :schema.attempts a WHERE a.run_id = ANY ($1::u
 
 -- name: finish_jobs
 -- $1 worker · $2 ids · $3 claims · $4 outcomes · $5 outputs · $6 errors · $7 delays (s) · $8 started (s ago) · $9 finished (s ago)
--- $10 claims of which nothing is left
+-- $10 claims of which nothing is left · $11 whether the caller claims next
 SELECT :schema.finish_jobs($1::uuid, $2::uuid[], $3::bigint[], $4::text[], $5::text[]::jsonb[], $6::text[]::jsonb[],
-    $7::float8[], $8::float8[], $9::float8[], $10::bigint[], true);
+    $7::float8[], $8::float8[], $9::float8[], $10::bigint[], true, $11::boolean);
 
 -- name: log_runs
 SELECT :schema.log_runs($1::uuid, $2::uuid[], $3::bigint[], $4::text[], $5::float8[], $6::text[]::jsonb[]);

@@ -6,13 +6,14 @@ DIR ?=
 BENCH ?= ../shared/bench
 SCENARIOS ?= S1,S2,S3,S4,S5
 WHAT ?= costs
+DURATION ?= 2h
 OLDEST ?= /usr/lib/postgresql/15/bin
 
 BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest scale check lint types format bench measure examples docs reference wheel lock clean
+.PHONY: help demo test test-oldest scale chaos soak check lint types format bench measure examples docs reference wheel lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +38,12 @@ check: lint types docs test test-oldest examples wheel ## the whole gate
 
 scale: $(STAMP) ## scenarios at full size, one after the other: minutes, and some GB of disk
 	$(BIN)/python -m pytest -m scale --timeout 1800 $(ARGS)
+
+chaos: $(STAMP) ## everything is killed that can be, for ten minutes; ARGS="--seed 7 --only network"
+	$(BIN)/python -m tests.chaos --duration 10m $(ARGS)
+
+soak: $(STAMP) ## the same for DURATION=2h
+	$(BIN)/python -m tests.chaos --duration $(DURATION) $(ARGS)
 
 lint: $(STAMP) ## format and lint, changing nothing
 	$(BIN)/ruff format --check .

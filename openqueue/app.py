@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from openqueue import __version__
-from openqueue.clients import client_of, database_of, listener_of, use_settings
+from openqueue.clients import client_of, database_of, listener_of, tracer_of, use_settings
 from openqueue.cluster.leader import Leader
 from openqueue.cluster.pruner import BATCH, Pruner
 from openqueue.cluster.retention import Retention
@@ -85,7 +85,7 @@ async def open_worker(
             bus=bus,
             version=__version__,
             surroundings=Surroundings(
-                (*declared_middleware(), *middleware),
+                (*_tracing(settings), *declared_middleware(), *middleware),
                 (*declared_lifespans(), *lifespans),
                 processes_of(settings),
             ),
@@ -113,6 +113,12 @@ async def run_worker(
                 started(worker, stopping)
             await (worker.drain(stop) if once else worker.run(stop))
         return 1 if worker.unsaved else 0
+
+
+def _tracing(settings: Settings) -> tuple[Middleware, ...]:
+    """The outermost middleware: what others do belongs to the attempt's span."""
+    tracer = tracer_of(settings)
+    return () if tracer is None else (tracer.around,)
 
 
 def _beside(

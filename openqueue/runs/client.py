@@ -26,6 +26,7 @@ from openqueue.runs.returned import returned
 from openqueue.runs.statistics import Statistics
 from openqueue.runs.storing import Storing
 from openqueue.runs.sync_client import Lent, SyncClient
+from openqueue.runs.tracing import Tracer
 from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.places import waiting_for
@@ -47,8 +48,8 @@ class Client:
 
     `database` is open, and stays its owner's; `listener`, made when a result is first awaited, is the
     client's own. `largest_input` is in bytes. A worker that has not beaten for `silence` seconds is taken to
-    be gone. An idempotency key is remembered for `idempotency_ttl` seconds. It belongs to the event loop and
-    the process that made it.
+    be gone. An idempotency key is remembered for `idempotency_ttl` seconds. `tracer` makes spans. It belongs
+    to the event loop and the process that made it.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Client:
         largest_input: int = 1024 * 1024,
         silence: float = 15.0,
         idempotency_ttl: float = 86_400.0,
+        tracer: Tracer | None = None,
     ) -> None:
         self.database = database
         self.namespace = namespace
@@ -70,7 +72,7 @@ class Client:
         self._listening: asyncio.Task[None] | None = None
         self._waiting = Waiting(database)
         self._catalogue = Catalogue(database, namespace)
-        self._storing = Storing(self, database, namespace, largest_input, idempotency_ttl)
+        self._storing = Storing(self, database, namespace, largest_input, idempotency_ttl, tracer)
 
     async def __aenter__(self) -> Self:
         return self

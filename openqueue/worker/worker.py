@@ -169,6 +169,7 @@ class Worker:
             *(self._database, self.id, journal, bus),
             last_flush=limits.last_flush,
             lost=self._lose,
+            next_claim=lambda: None if self.pulse.draining else self._places.next_claim(),
             tally=self._tally,
         )
         self._starter = Starter(self._database, self.id, self._running, self._lose, bus.emit)

@@ -11,7 +11,7 @@
 CREATE OR REPLACE FUNCTION :schema.promote_due(namespace text, due_from timestamptz DEFAULT NULL, most integer DEFAULT 1000)
 RETURNS integer LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     moved integer := 0;
@@ -42,7 +42,7 @@ END $$;
 -- Waiting jobs past their deadline end as expired; answers how many.
 CREATE OR REPLACE FUNCTION :schema.expire_due(namespace text, most integer DEFAULT 1000) RETURNS integer
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     late uuid[] := ARRAY(
@@ -93,7 +93,7 @@ CREATE OR REPLACE FUNCTION :schema.claim_jobs(
     suspect boolean, run_at timestamptz, deadline timestamptz, input text, meta text, tags text[], returned boolean
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     limited   boolean := COALESCE(cardinality(array_remove(limits, NULL)) > 0, false);
@@ -102,6 +102,7 @@ DECLARE
     apart     text[];
     ends      json;
     next_at   timestamptz;
+    opened    integer;
     closer    boolean;
 BEGIN
     IF cardinality(array_remove(lane_uptos, NULL)) > 0 THEN
@@ -112,12 +113,12 @@ BEGIN
     END IF;
     governed := :schema.governed(namespace);
     IF governed THEN
-        SELECT l.wanted, l.apart, l.ends, l.next_at INTO closer, apart, ends, next_at
+        SELECT l.wanted, l.apart, l.ends, l.next_at, l.opened INTO closer, apart, ends, next_at, opened
         FROM :schema.lanes_apart(namespace, tasks, queues, lane_queues, lane_priorities, lane_cursors, lane_uptos) l;
     END IF;
     IF closer THEN
         RETURN QUERY SELECT g.* FROM :schema.claim_governed(worker, claim, n, starting, tasks, queues, limits, lane_queues, lane_priorities,
-            lane_cursors, lane_uptos, last_queue, promote, due_from, namespace, bytes) g;
+            lane_cursors, lane_uptos, last_queue, promote, due_from, namespace, bytes, opened) g;
         RETURN;
     END IF;
     RETURN QUERY

@@ -6,15 +6,16 @@
 -- What comes after this look is behind nobody's cursor. Takes in the openings that are due first: they bring jobs back.
 CREATE OR REPLACE FUNCTION :schema.lanes_apart(
     namespace text, tasks text[], queues text[], lane_queues text[], lane_priorities smallint[], lane_cursors bigint[], lane_uptos bigint[],
-    OUT wanted boolean, OUT apart text[], OUT ends json, OUT next_at timestamptz
+    OUT wanted boolean, OUT apart text[], OUT ends json, OUT next_at timestamptz, OUT opened integer
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+    opened := 0;
     next_at := (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1);
     IF next_at <= clock_timestamp() THEN
-        PERFORM :schema.open_gates(namespace);
+        opened := :schema.open_gates(namespace);
         next_at := (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1);
     END IF;
     SELECT bool_or(c.kind IN ('task', 'group') OR c.kind = 'all' AND c.paused_until > statement_timestamp()),
@@ -43,19 +44,22 @@ BEGIN
               FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) n
               WHERE queues IS NULL OR n.queue = ANY (queues)) k
         WHERE k.said OR k.returned) l;
+    IF opened > 0 AND wanted IS NOT TRUE THEN  -- they are for others
+        PERFORM :schema.wake(namespace);
+    END IF;
 END $$;
 
--- Parameters and answer are those of claim_jobs.
+-- Parameters and answer are those of claim_jobs; opened: how many came out of gates for this claim.
 CREATE OR REPLACE FUNCTION :schema.claim_governed(
     worker uuid, claim bigint, n integer, starting integer, tasks text[], queues text[], limits integer[], lane_queues text[],
     lane_priorities smallint[], lane_cursors bigint[], lane_uptos bigint[], last_queue text, promote boolean, due_from timestamptz,
-    namespace text, bytes bigint
+    namespace text, bytes bigint, opened integer
 ) RETURNS TABLE (
     id uuid, task text, queue text, priority smallint, seq bigint, attempt integer, max_attempts smallint, started boolean,
     suspect boolean, run_at timestamptz, deadline timestamptz, input text, meta text, tags text[], returned boolean
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     found    record; rooms    record; lanes record; met record; taken record;
@@ -185,6 +189,9 @@ BEGIN
         FROM claimed c GROUP BY c.queue, c.priority
     )
     SELECT array_agg(c.id ORDER BY c.i) AS ids, array_agg(c.i ORDER BY c.i) AS places INTO taken FROM claimed c;
+    IF opened > COALESCE(cardinality(taken.ids), 0) THEN  -- there are some for others
+        PERFORM :schema.wake(namespace);
+    END IF;
     -- What has gone through queues with a limit or a rate; how far fair lanes have been served.
     PERFORM :schema.pass_scopes(namespace, array_agg('queue ' || g.queue), array_agg(g.gone), array_agg(r.counted)) FROM (
         SELECT lanes.queues[met.ords[p]] AS queue, count(*)::integer AS gone FROM unnest(taken.places) p GROUP BY 1) g

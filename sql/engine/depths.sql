@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION :schema.queue_depths(namespace text, most integer DEF
     queue text, queued bigint, blocked bigint, running bigint, scheduled bigint, retrying bigint, oldest_ready_at timestamptz, capped boolean
 ) LANGUAGE plpgsql STABLE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -52,7 +52,7 @@ COMMENT ON FUNCTION :schema.queue_depths(text, integer) IS
 CREATE OR REPLACE FUNCTION :schema.running_jobs(namespace text, most integer DEFAULT 10)
 RETURNS TABLE (worker uuid, id uuid, task text, queue text, attempt integer, started_at timestamptz) LANGUAGE plpgsql STABLE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY

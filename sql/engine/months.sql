@@ -9,7 +9,7 @@
 -- The months that there are, oldest first: bounds of their ids, how far they are on their way out, and what they take.
 CREATE OR REPLACE FUNCTION :schema.history_months()
 RETURNS TABLE (month text, low uuid, high uuid, state text, rows bigint, bytes bigint) LANGUAGE sql VOLATILE
-SET timezone = 'UTC' SET search_path = pg_catalog AS $$
+SET timezone = 'UTC' SET search_path = pg_catalog, pg_temp AS $$
     SELECT t.month, :schema.id_floor(to_timestamp(t.month, 'YYYYMM')), :schema.id_floor(to_timestamp(t.month, 'YYYYMM') + interval '1 month'),
         CASE WHEN bool_or(t.detaching) THEN 'detaching' WHEN NOT bool_and(t.attached) THEN 'detached'
              WHEN bool_or(t.frozen) THEN 'frozen' ELSE 'attached' END,
@@ -28,7 +28,7 @@ $$;
 -- tables are read once, which locks nothing.
 CREATE OR REPLACE FUNCTION :schema.why_month_stays(
     month text, namespace text, tasks text[], queues text[], statuses text[], ages interval[]
-) RETURNS text LANGUAGE plpgsql VOLATILE SET timezone = 'UTC' SET search_path = pg_catalog AS $$
+) RETURNS text LANGUAGE plpgsql VOLATILE SET timezone = 'UTC' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     first constant timestamptz := to_timestamp(month, 'YYYYMM');
@@ -69,7 +69,7 @@ BEGIN
 END $$;
 
 -- What is written to a month that is about to be dropped is refused: to run one of its runs again, above all.
-CREATE OR REPLACE FUNCTION :schema.refuse_frozen() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+CREATE OR REPLACE FUNCTION :schema.refuse_frozen() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s is being removed, with all runs of its month', TG_TABLE_NAME),
         HINT = 'these runs are older than retention keeps them: enqueue a new one instead';
@@ -78,7 +78,7 @@ END $$;
 -- Let nothing be written to a month any more, unless a run in it is unfinished; says whether it is frozen now. Waits, no longer than
 -- lock_timeout, until nobody is writing to it; who reads it is not in the way.
 CREATE OR REPLACE FUNCTION :schema.freeze_month(month text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET timezone = 'UTC' SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET timezone = 'UTC' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     part text;
@@ -99,7 +99,7 @@ END $$;
 
 -- Let a month be written to again.
 CREATE OR REPLACE FUNCTION :schema.thaw_month(month text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     part text;
@@ -114,7 +114,7 @@ END $$;
 -- The next step of dropping a month that is frozen: a statement to be run outside a transaction, after which this is called again. Null: it
 -- is gone. Before the drop `jobs` is looked at once more; were there a job of that month, it would be attached again, and that is an error.
 CREATE OR REPLACE FUNCTION :schema.retire_month(month text) RETURNS text
-LANGUAGE plpgsql VOLATILE SET timezone = 'UTC' SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET timezone = 'UTC' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     low  constant uuid := :schema.id_floor(to_timestamp(month, 'YYYYMM'));

@@ -6,13 +6,13 @@
 -- is; what an idempotency key that has not expired still answers.
 
 -- No run before this one is answered by an idempotency key: so a walk needs to look at the keys only from here on.
-CREATE OR REPLACE FUNCTION :schema.first_answered() RETURNS uuid LANGUAGE sql VOLATILE SET search_path = pg_catalog AS $$
+CREATE OR REPLACE FUNCTION :schema.first_answered() RETURNS uuid LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT COALESCE((SELECT d.run FROM :schema.idempotency d WHERE d.expires > statement_timestamp() ORDER BY d.run LIMIT 1), :schema.new_id())
 $$;
 
 -- Is this the newest run of a schedule that there is? tick: what the run's meta says of its tick.
 CREATE OR REPLACE FUNCTION :schema.is_newest_tick(namespace text, tick jsonb, id uuid) RETURNS boolean
-LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     RETURN EXISTS (SELECT FROM :schema.schedules s WHERE s.namespace = is_newest_tick.namespace AND s.key = tick ->> 'schedule')
@@ -30,7 +30,7 @@ CREATE OR REPLACE FUNCTION :schema.pick_ended(
     OUT ids uuid[], OUT ends text[], OUT last uuid
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET enable_sort = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     latest  timestamptz := statement_timestamp() - (SELECT min(u.age) FROM unnest(ages) AS u (age));
@@ -77,7 +77,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.remove_ended(ids uuid[], OUT runs integer, OUT attempts integer, OUT lines integer)
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     DELETE FROM :schema.run_log l USING unnest(ids) AS u (id) WHERE l.run_id = ANY (ARRAY[u.id]);
@@ -94,7 +94,7 @@ CREATE OR REPLACE FUNCTION :schema.prune_batch(
     namespace text, tasks text[], queues text[], statuses text[], ages interval[], after uuid, until uuid, most integer, answered uuid,
     dry boolean,
     OUT ends jsonb, OUT attempts integer, OUT lines integer, OUT last uuid
-) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     picked record;
@@ -113,7 +113,7 @@ END $$;
 -- A run as it is archived: all that was asked, how it ended, its attempts and its timeline.
 CREATE OR REPLACE FUNCTION :schema.archived(id uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET timezone = 'UTC' SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET timezone = 'UTC' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     RETURN (SELECT to_jsonb(r) || jsonb_build_object(
@@ -128,7 +128,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.prune(
     older_than interval, status text[] DEFAULT NULL, task text DEFAULT NULL, queue_name text DEFAULT NULL, namespace text DEFAULT 'default',
     most integer DEFAULT 1000, after uuid DEFAULT NULL, dry_run boolean DEFAULT false
-) RETURNS TABLE (runs integer, next uuid) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+) RETURNS TABLE (runs integer, next uuid) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     known constant text[] := ARRAY['completed', 'failed', 'cancelled', 'expired'];
@@ -152,7 +152,7 @@ COMMENT ON FUNCTION :schema.prune(interval, text[], text, text, text, integer, u
 
 -- What the history takes: rows and dead rows as PostgreSQL's statistics have them, and bytes with indexes. Nothing is counted.
 CREATE OR REPLACE FUNCTION :schema.history_sizes() RETURNS TABLE (relation text, rows bigint, dead bigint, bytes bigint)
-LANGUAGE sql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT regexp_replace(c.relname, '_\d{6}$', ''),
         sum(CASE WHEN COALESCE(s.n_live_tup + s.n_dead_tup, 0) > 0 THEN s.n_live_tup ELSE GREATEST(c.reltuples, 0) END)::bigint,
         COALESCE(sum(s.n_dead_tup), 0)::bigint, sum(pg_total_relation_size(c.oid))::bigint

@@ -3,7 +3,7 @@
 -- Remove the history of ticks decided before a time, at most so many; answers how many. A tick stays as long as its run does, and the
 -- newest one of a schedule that there is stays with it.
 CREATE OR REPLACE FUNCTION :schema.prune_ticks(before timestamptz, most integer DEFAULT 10000) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET jit = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     gone integer;
@@ -24,7 +24,7 @@ COMMENT ON FUNCTION :schema.prune_ticks(timestamptz, integer) IS
 
 -- Remove the rows of workers that have not beaten for a day and hold nothing: where no worker has started since, nobody has buried them.
 CREATE OR REPLACE FUNCTION :schema.forget_workers() RETURNS integer
-LANGUAGE plpgsql VOLATILE SET jit = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     gone integer;
 BEGIN

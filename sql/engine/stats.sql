@@ -6,7 +6,7 @@
 
 -- One histogram added to another.
 CREATE OR REPLACE FUNCTION :schema.add_counts(a bigint[], b bigint[]) RETURNS bigint[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN cardinality($1) = 0 THEN $2 WHEN cardinality($2) = 0 THEN $1
         ELSE ARRAY(SELECT COALESCE(u.a, 0) + COALESCE(u.b, 0) FROM unnest($1, $2) WITH ORDINALITY AS u (a, b, i) ORDER BY u.i) END
 $$;
@@ -14,7 +14,7 @@ CREATE OR REPLACE AGGREGATE :schema.sum_counts(bigint[]) (SFUNC = :schema.add_co
 
 -- The seconds below which this share of a histogram is; null if it is empty.
 CREATE OR REPLACE FUNCTION :schema.quantile(counts bigint[], share double precision) RETURNS double precision
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     rest double precision := share * (SELECT sum(u.n) FROM unnest(counts) AS u (n));
 BEGIN
@@ -34,14 +34,14 @@ COMMENT ON FUNCTION :schema.quantile(bigint[], double precision) IS
 
 -- Where in a histogram so many seconds count.
 CREATE OR REPLACE FUNCTION :schema.count_of(seconds double precision) RETURNS integer[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT array_fill(0, ARRAY[k - 1]) || 1 FROM (SELECT LEAST(GREATEST(2 + floor(4 * log(2, (GREATEST($1, 0.00005) / 0.0001)::numeric))::integer, 1), 128) AS k) b
 $$;
 
 -- A worker tells what has ended: [{"queue", "task", "completed", "failed", "retried", "snoozed", "cancelled", "released", "waited", "ran"}],
 -- under a number of its own. What it has told before is not counted twice.
 CREATE OR REPLACE FUNCTION :schema.tell_stats(worker uuid, n bigint, namespace text, cells jsonb) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO :schema.stats_deltas (worker, n, at, completed, failed, retried, snoozed, cancelled, released, namespace, queue, task, waited, ran)
     SELECT $1, $2, clock_timestamp(), COALESCE(c.completed, 0), COALESCE(c.failed, 0), COALESCE(c.retried, 0), COALESCE(c.snoozed, 0),
         COALESCE(c.cancelled, 0), COALESCE(c.released, 0), $3, c.queue, c.task, COALESCE(c.waited, '{}'), COALESCE(c.ran, '{}')
@@ -51,17 +51,17 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog AS $$
 $$;
 
 -- A worker beats (beat_worker), says what its process takes, and tells what has ended. now: by it the worker knows its clock from ours.
-CREATE OR REPLACE FUNCTION :schema.beat_and_tell(
+CREATE OR REPLACE FUNCTION :schema.beat_worker_and_tell(
     worker uuid, state text, running integer, inflight bigint[], timeout interval, rss bigint, cpu real, n bigint, namespace text, cells jsonb
 ) RETURNS TABLE (known boolean, cancels uuid[], others integer, released integer, now timestamptz)
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     beat record;
 BEGIN
     SELECT * INTO beat FROM :schema.beat_worker(worker, state, running, inflight, timeout);
     IF beat.known THEN
-        UPDATE :schema.workers w SET rss = beat_and_tell.rss, cpu = beat_and_tell.cpu WHERE w.id = worker;
+        UPDATE :schema.workers w SET rss = beat_worker_and_tell.rss, cpu = beat_worker_and_tell.cpu WHERE w.id = worker;
     END IF;
     IF cells IS NOT NULL THEN
         PERFORM :schema.tell_stats(worker, n, namespace, cells);
@@ -72,7 +72,7 @@ END $$;
 -- What of these jobs, which a worker of the SQL contract holds, is to be counted when they have ended.
 CREATE OR REPLACE FUNCTION :schema.held_stats(worker uuid, ids uuid[], claims bigint[]) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN (SELECT jsonb_agg(CASE WHEN j.id IS NOT NULL THEN jsonb_build_object('namespace', j.namespace, 'queue', j.queue, 'task', j.task,
@@ -83,7 +83,7 @@ END $$;
 
 -- Count them: those whose verdict is applied. outcomes as finish_jobs takes them; one stands for all.
 CREATE OR REPLACE FUNCTION :schema.count_ended(worker uuid, held jsonb, outcomes text[], verdicts text[]) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO :schema.stats_deltas (worker, n, at, completed, failed, retried, snoozed, cancelled, released, namespace, queue, task, waited, ran)
     SELECT $1, nextval(:'schema.log_seq'::regclass), clock_timestamp(), count(*) FILTER (WHERE e.outcome = 'completed'),
         count(*) FILTER (WHERE e.outcome = 'failed'), count(*) FILTER (WHERE e.outcome = 'retry'), count(*) FILTER (WHERE e.outcome = 'snoozed'),
@@ -98,7 +98,7 @@ $$;
 
 -- Add up what workers of a namespace have told until the last full minute, at most so many rows; answers how many. Safe if two do it.
 CREATE OR REPLACE FUNCTION :schema.roll_up_stats(namespace text, most integer DEFAULT 5000) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET jit = off SET timezone = 'UTC' SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET timezone = 'UTC' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     added integer;
@@ -125,7 +125,7 @@ END $$;
 
 -- Forget statistics that are older than they are kept: minutes after two days, hours after 60 days, days after two years.
 CREATE OR REPLACE FUNCTION :schema.forget_stats(namespace text) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     gone integer;
@@ -140,7 +140,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.recent_stats(minutes integer DEFAULT 5) RETURNS TABLE (
     namespace text, queue text, task text, since timestamptz, completed bigint, failed bigint, retried bigint, snoozed bigint, cancelled bigint,
     released bigint, waited bigint[], ran bigint[]
-) LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT t.namespace, t.queue, t.task, t.since, sum(t.completed)::bigint, sum(t.failed)::bigint, sum(t.retried)::bigint, sum(t.snoozed)::bigint,
         sum(t.cancelled)::bigint, sum(t.released)::bigint, :schema.sum_counts(t.waited), :schema.sum_counts(t.ran)
     FROM (

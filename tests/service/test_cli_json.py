@@ -42,7 +42,9 @@ SHAPES = {
     f" {RECENT}",
     "workers": "id namespace name host pid version state queues concurrency running"
     " started_at beat_at beat_age rss cpu runs",
+    "metrics": "name kind labels help",
     "config": "key value source place",
+    "doctor": "worst findings checks",
     "health": "asked schema state ok faults",
     "migrate --check": "schema state migration wanted usable pending changed missing",
     "migrate": "schema state migration wanted usable done",

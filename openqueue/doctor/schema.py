@@ -38,6 +38,8 @@ FUNCTIONS: Final = (
         "register_worker",
         "publish_tasks",
         "beat_worker",
+        "beat_worker_and_tell",
+        "tell_stats",
         "leave_worker",
         "lost_jobs",
         "rescue",
@@ -58,6 +60,7 @@ TABLES: Final = tuple(
         "run_requests": ("SELECT", "INSERT"),
         "attempts": ("SELECT", "INSERT"),
         "run_log": ("SELECT", "INSERT"),
+        "stats_deltas": ("SELECT", "INSERT", "DELETE"),
         "catalog": ("SELECT", "INSERT", "UPDATE"),
     }.items()
     for right in rights

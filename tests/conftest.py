@@ -96,8 +96,9 @@ async def db(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the test's database `dsn`, in which every row is sound at the end."""
     connection = await asyncpg.connect(dsn)
     yield connection
-    await connection.close(timeout=60)
-    connection = await asyncpg.connect(dsn)
+    if connection.is_closed() or connection.is_in_transaction():
+        await connection.close(timeout=60)
+        connection = await asyncpg.connect(dsn)
     await assert_sound(connection)
     await connection.close(timeout=60)
 

@@ -25,9 +25,9 @@ from openqueue.db.target import Connection, Target, connect
 from openqueue.errors import ConnectionFailed, OpenQueueError
 from openqueue.events import Emit, Events, Unsubscribe
 
-__all__ = ["Listener"]
+__all__ = ["ECHO", "Listener"]
 
-_ECHO = "openqueue echo "
+ECHO = "openqueue echo "
 """Begins the notifications by which listeners test their sessions; subscribers never see them."""
 
 
@@ -167,7 +167,7 @@ class Listener:
     async def _listen(self, connection: Connection) -> None:
         """LISTEN, and believe it once a notification to ourselves has come back."""
         echo: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        token = _ECHO + secrets.token_hex(8)
+        token = ECHO + secrets.token_hex(8)
         try:
             async with asyncio.timeout(self.timeout):
                 await connection.add_listener(self.channel, self._receiver(token, echo))
@@ -218,7 +218,7 @@ class Listener:
     def _receiver(self, token: str, echo: asyncio.Future[None]) -> Callable[[Any, int, str, object], None]:
         def received(_connection: Any, _pid: int, _channel: str, payload: object) -> None:
             text = str(payload)
-            if not text.startswith(_ECHO):
+            if not text.startswith(ECHO):
                 for notify in self._subscribers:
                     self._call(notify, text)
             elif text == token and not echo.done():

@@ -25,6 +25,8 @@ from openqueue.db.statements import Statements
 from openqueue.db.target import Connection, Target, connect
 from openqueue.events import Emit
 from openqueue.worker.stumbling import Stumbling
+from openqueue.worker.tally import Tally
+from openqueue.worker.usage import Usage
 
 __all__ = ["Heartbeat", "Pulse"]
 
@@ -67,6 +69,7 @@ class Heartbeat:
     appearing    statements with their arguments, to appear again after having been given up
     cancelled    called in the worker's event loop with the runs to cancel
     given_up     called in the worker's event loop when others had declared this worker dead
+    tally        what ends in this worker, to be told with the beats
     """
 
     def __init__(
@@ -83,6 +86,8 @@ class Heartbeat:
         timeout: float,
         cancelled: Callable[[list[UUID]], None],
         given_up: Callable[[], None],
+        namespace: str = "default",
+        tally: Tally | None = None,
     ) -> None:
         self._target = target
         self._statements = statements
@@ -94,6 +99,9 @@ class Heartbeat:
         self._timeout = timedelta(seconds=timeout)
         self._cancelled = cancelled
         self._given_up = given_up
+        self._namespace = namespace
+        self._tally = tally or Tally()
+        self._usage = Usage()
         self._stumbling = Stumbling("heartbeat", self._from_thread(emit), longest=WITHOUT_LOCK)
         self._home = asyncio.get_running_loop()
         self._stop: asyncio.Event | None = None
@@ -182,6 +190,8 @@ class Heartbeat:
 
     async def _once(self, connection: Connection) -> None:
         pulse = self._pulse
+        told = self._tally.tell()
+        begin = time.time()
         row = await connection.fetchrow(
             self._statements["beat_worker"],
             self._worker,
@@ -189,8 +199,15 @@ class Heartbeat:
             pulse.running(),
             list(pulse.claims()),
             self._timeout,
+            *self._usage.read(),
+            told[0] if told else 0,
+            self._namespace,
+            told[1] if told else None,
             timeout=CALL_TIMEOUT,
         )
+        self._tally.arrived(told)
+        if row is not None:
+            self._tally.ahead = row["now"].timestamp() - (begin + time.time()) / 2
         if row is None or not row["known"]:
             for name, *arguments in self._appearing:
                 await connection.fetch(self._statements[name], *arguments)

@@ -22,18 +22,17 @@ from tests.support.worker_process import WorkerProcess, workers
 async def test_K1_the_jobs_of_a_killed_worker_run_in_another_within_five_seconds(
     dsn: str, client: Client
 ) -> None:
-    async with AsyncExitStack() as stack, WorkerProcess(dsn, name="victim") as victim:
+    """Its lease is an hour: who waited for that would wait for ever."""
+    async with AsyncExitStack() as stack, WorkerProcess(dsn, name="victim", lease="1h") as victim:
         await victim.started()
         run = await tasks.until.enqueue("/nowhere")
         await victim.wait_for("mark", what="begin")
-        heir = await stack.enter_async_context(WorkerProcess(dsn, name="heir"))
+        heir = await stack.enter_async_context(WorkerProcess(dsn, name="heir", lease="1h"))
         await heir.started()
         killed = time.monotonic()
         victim.signal(signal.SIGKILL)
         await heir.wait_for("mark", what="begin", run=str(run.id))
-        seconds = time.monotonic() - killed
-        print(f"\nK1: rescued after {seconds:.1f} s")
-        assert seconds < 30, "on a slow machine; its lease is longer"
+        print(f"\nK1: rescued after {time.monotonic() - killed:.1f} s")
         assert [one.outcome for one in await client.attempts(run.id)] == ["lost"]
         assert (await run.info()).attempt == 1
         await client.cancel(run.id)

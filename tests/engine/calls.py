@@ -171,6 +171,7 @@ class Engine:
             None,
             None,
             list(closed) if closed is not None else None,
+            False,
         )
         return verdicts
 

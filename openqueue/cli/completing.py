@@ -15,7 +15,14 @@ import typer
 
 from openqueue.cli.options import DATABASE_FLAGS
 
-__all__ = ["complete_queue", "complete_schedule", "complete_status", "complete_task"]
+__all__ = [
+    "complete_queue",
+    "complete_schedule",
+    "complete_sort",
+    "complete_status",
+    "complete_task",
+    "complete_worker",
+]
 
 PATIENCE: Final = 0.5
 """Seconds that the database may take, with connecting to it."""
@@ -34,6 +41,18 @@ def complete_queue(ctx: typer.Context, incomplete: str) -> list[str]:
 def complete_schedule(ctx: typer.Context, incomplete: str) -> list[str]:
     """Keys of schedules."""
     return _beginning(incomplete, (row["key"] for row in _rows(ctx, "schedule_keys")))
+
+
+def complete_worker(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of workers that live."""
+    return _beginning(incomplete, (row["name"] for row in _rows(ctx, "workers")))
+
+
+def complete_sort(incomplete: str) -> list[str]:
+    """The orders of lists."""
+    from openqueue.runs.filter import SORTS
+
+    return [one for one in SORTS if one.startswith(incomplete)]
 
 
 def complete_status(incomplete: str) -> list[str]:

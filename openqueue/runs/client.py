@@ -17,14 +17,17 @@ from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
 from openqueue.errors import OpenQueueError, RunNotFound, UnexpectedState
 from openqueue.lazy import lazy
+from openqueue.runs.acting import Acting
 from openqueue.runs.attendance import missing_for, why_not_ended
 from openqueue.runs.catalogue import Catalogue
-from openqueue.runs.history import RunFilter, list_runs
+from openqueue.runs.filter import RunFilter
+from openqueue.runs.history import RunCount, RunPage, count_runs, find_runs, list_runs
+from openqueue.runs.homes import Lent
 from openqueue.runs.loops import running_loop
 from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
 from openqueue.runs.returned import returned
 from openqueue.runs.storing import Storing
-from openqueue.runs.sync_client import Lent, SyncClient
+from openqueue.runs.sync_client import SyncClient
 from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.places import waiting_for
@@ -83,6 +86,11 @@ class Client:
     def controls(self) -> Controls:
         """Limits, rates, fairness and pauses: what is said at run time, and what holds."""
         return Controls(self.database, self.namespace)
+
+    @lazy
+    def acting(self) -> Acting:
+        """Cancel, retry, move … many runs at once, with who and why."""
+        return Acting(self.database, self.namespace)
 
     @lazy
     def sync(self) -> SyncClient:
@@ -194,8 +202,16 @@ class Client:
         return RunInfo.of(row)
 
     async def list_runs(self, chosen: RunFilter | None = None) -> Sequence[RunInfo]:
-        """Runs of this namespace, newest first; see RunFilter."""
+        """Runs of this namespace, newest first; see RunFilter. What is rare among many may take its time."""
         return await list_runs(self.database, self.namespace, chosen or RunFilter())
+
+    async def find_runs(self, chosen: RunFilter | None = None) -> RunPage:
+        """A page of them, found with a bounded amount of work, and the cursor from which to go on."""
+        return await find_runs(self.database, self.namespace, chosen or RunFilter())
+
+    async def count_runs(self, chosen: RunFilter | None = None, *, most: int = 10_000) -> RunCount:
+        """How many there are, counted up to `most`, and for some seconds at most."""
+        return await count_runs(self.database, self.namespace, chosen or RunFilter(), most=most)
 
     async def events(self, run_id: UUID) -> Sequence[RunEvent]:
         """A run's timeline, oldest first. Raises RunNotFound."""

@@ -46,7 +46,9 @@ if TYPE_CHECKING:
         UnknownTask,
     )
     from openqueue.rates import Rate
-    from openqueue.runs.history import RunFilter
+    from openqueue.runs.acting import Acted, Acting, AuditEntry
+    from openqueue.runs.filter import RunFilter
+    from openqueue.runs.history import RunCount, RunPage
     from openqueue.runs.model import Run, RunEvent, RunInfo
     from openqueue.scheduler.handle import Schedule
     from openqueue.scheduler.model import ScheduleInfo, TickInfo
@@ -62,7 +64,10 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Acted",
+    "Acting",
     "AttemptFailed",
+    "AuditEntry",
     "Batch",
     "CallNext",
     "Cancelled",
@@ -85,6 +90,7 @@ __all__ = [
     "Rate",
     "Run",
     "RunCancelled",
+    "RunCount",
     "RunEvent",
     "RunExpired",
     "RunFailed",
@@ -92,6 +98,7 @@ __all__ = [
     "RunFinished",
     "RunInfo",
     "RunNotFound",
+    "RunPage",
     "RunStarted",
     "Schedule",
     "ScheduleInfo",
@@ -127,6 +134,9 @@ _HOME = {
     "Cancelled": "tasks.control",
     "Client": "clients",
     "Context": "tasks.context",
+    "Acted": "runs.acting",
+    "Acting": "runs.acting",
+    "AuditEntry": "runs.acting",
     "Control": "control.model",
     "Controls": "control.controls",
     "Exponential": "backoff",
@@ -134,10 +144,12 @@ _HOME = {
     "GiveUp": "tasks.control",
     "Rate": "rates",
     "Run": "runs.model",
+    "RunCount": "runs.history",
     "RunEvent": "runs.model",
-    "RunFilter": "runs.history",
+    "RunFilter": "runs.filter",
     "RunFinished": "worker.events",
     "RunInfo": "runs.model",
+    "RunPage": "runs.history",
     "RunStarted": "worker.events",
     "Schedule": "scheduler.handle",
     "ScheduleInfo": "scheduler.model",

@@ -18,8 +18,9 @@ from openqueue.db.pool import Database
 from openqueue.errors import ConfigError
 from openqueue.events import Events
 from openqueue.runs.client import Client
+from openqueue.runs.homes import Own
 from openqueue.runs.model import Run
-from openqueue.runs.sync_client import Own, SyncClient
+from openqueue.runs.sync_client import SyncClient
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks import enqueuer as enqueuers
 from openqueue.tasks.enqueuer import Item

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "migrate": "Create the schema, or bring it up to date.",
     "enqueue": "Enqueue a run of a task and print its id.",
     "runs": "Look at runs, and act on them: list, show, watch, cancel, retry.",
+    "audit": "List what was done to runs by hand: who, what, when, why.",
     "schedule": "Run tasks at times: add, list, show, next, pause, trigger, backfill …",
     "queues": "List the queues: how much waits, and for how long. Show, limit, pause and resume one.",
     "tasks": "List the tasks that workers have published. Show, limit, pause and resume one.",

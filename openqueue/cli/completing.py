@@ -15,7 +15,15 @@ import typer
 
 from openqueue.cli.options import DATABASE_FLAGS
 
-__all__ = ["complete_check", "complete_queue", "complete_schedule", "complete_status", "complete_task"]
+__all__ = [
+    "complete_check",
+    "complete_queue",
+    "complete_schedule",
+    "complete_sort",
+    "complete_status",
+    "complete_task",
+    "complete_worker",
+]
 
 PATIENCE: Final = 0.5
 """Seconds that the database may take, with connecting to it."""
@@ -42,6 +50,18 @@ def complete_check(incomplete: str) -> list[str]:
 
     before, comma, word = incomplete.rpartition(",")
     return [f"{before}{comma}{name}" for name in NAMES if name.startswith(word)]
+
+
+def complete_worker(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of workers that live."""
+    return _beginning(incomplete, (row["name"] for row in _rows(ctx, "workers")))
+
+
+def complete_sort(incomplete: str) -> list[str]:
+    """The orders of lists."""
+    from openqueue.runs.filter import SORTS
+
+    return [one for one in SORTS if one.startswith(incomplete)]
 
 
 def complete_status(incomplete: str) -> list[str]:

@@ -2,63 +2,107 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from openqueue.cli.output import Column, JsonArray, Table, error_line, say, took, when
+from openqueue.cli.output import Column, JsonArray, Table, error_line, say, show_json, took, when
 from openqueue.cli.session import client
 
 if TYPE_CHECKING:
     from openqueue.runs.client import Client
-    from openqueue.runs.history import RunFilter
+    from openqueue.runs.filter import RunFilter
     from openqueue.runs.model import RunInfo
     from openqueue.settings import Settings
 
-__all__ = ["print_runs"]
+__all__ = ["print_count", "print_runs", "print_sample"]
 
 PAGE = 500
 """Runs that are fetched at a time."""
 
+PATIENCE = 5.0
+"""Seconds for which a list goes on looking without finding anything."""
+
 
 async def print_runs(settings: Settings, chosen: RunFilter, most: int, *, as_json: bool) -> None:
-    """Print the newest `most` runs of a filter."""
+    """Print the first `most` runs of a filter, in its order."""
     async with client(settings) as opened:
+        pages = Pages(opened, chosen, most)
         if as_json:
-            await _print_json(opened, chosen, most)
+            array = JsonArray()
+            async for runs in pages:
+                array.add(runs)
+            array.end()
         else:
-            await _print_table(opened, chosen, most)
+            table = Table(_COLUMNS)
+            async for runs in pages:
+                table.add(runs)
+            if not table.rows and pages.searched_to is None:
+                say("No runs were found.")
+        pages.tell(as_json=as_json)
 
 
-async def _print_json(opened: Client, chosen: RunFilter, most: int) -> None:
-    array = JsonArray()
-    async for page in _pages(opened, chosen, most):
-        array.add(page)
-    array.end()
+async def print_count(settings: Settings, chosen: RunFilter, *, as_json: bool) -> None:
+    """Print how many runs there are of a filter."""
+    async with client(settings) as opened:
+        counted = await opened.count_runs(chosen)
+    if as_json:
+        show_json(counted)
+        return
+    print(counted)
+    if counted.searched_to is not None:
+        say(f"Searched {_way(chosen)} to {when(counted.searched_to)}, as far as can be counted in time.")
 
 
-async def _print_table(opened: Client, chosen: RunFilter, most: int) -> None:
-    table, last = Table(_COLUMNS), None
-    async for page in _pages(opened, chosen, most):
-        table.add(page)
-        last = page[-1].id
-    if last is None:
-        say("No runs were found.")
-    elif table.rows == most:
-        say(f"There may be more: --before {last}")
+async def print_sample(opened: Client, chosen: RunFilter, most: int = 5) -> None:
+    """Print the first few of the runs that a filter chooses."""
+    table = Table(_COLUMNS)
+    async for runs in Pages(opened, chosen, most):
+        table.add(runs)
 
 
-async def _pages(opened: Client, chosen: RunFilter, most: int) -> AsyncIterator[Sequence[RunInfo]]:
-    before: UUID | None = chosen.before
-    while most > 0:
-        size = min(most, PAGE)
-        page = await opened.list_runs(replace(chosen, before=before, limit=size))
-        if page:
-            yield page
-        if len(page) < size:
+class Pages:
+    """The pages of a list, until it has so many runs, or nothing was found for a while."""
+
+    def __init__(self, opened: Client, chosen: RunFilter, most: int) -> None:
+        self.searched_to: datetime | None = None
+        self._client = opened
+        self._chosen = chosen
+        self._missing = most
+        self._cursor: str | None = None
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[RunInfo]]:
+        begin = time.monotonic()
+        while self._missing > 0:
+            size = min(self._missing, PAGE)
+            page = await self._client.find_runs(replace(self._chosen, limit=size))
+            self._cursor, self._missing = page.cursor, self._missing - len(page.runs)
+            if page.runs:
+                begin = time.monotonic()
+                yield page.runs
+            if page.cursor is None:
+                return
+            if time.monotonic() - begin > PATIENCE:
+                self.searched_to = page.searched_to
+                return
+            self._chosen = replace(self._chosen, before=None, after=page.cursor)
+
+    def tell(self, *, as_json: bool) -> None:
+        """Say how to go on, if there may be more."""
+        if self._cursor is None or (as_json and self.searched_to is None):
             return
-        before, most = page[-1].id, most - size
+        by_id = self._chosen.order == "created" and not self._chosen.oldest_first
+        further = f"{'--before' if by_id else '--after'} {self._cursor}"
+        if self.searched_to is not None:
+            say(f"Searched {_way(self._chosen)} to {when(self.searched_to)}. Go on with {further}")
+        else:
+            say(f"There may be more: {further}")
+
+
+def _way(chosen: RunFilter) -> str:
+    return "on" if chosen.oldest_first else "back"
 
 
 _COLUMNS: tuple[Column[RunInfo], ...] = (

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from openqueue.cli.completing import complete_queue, complete_schedule, complete_status, complete_task
-from openqueue.cli.exits import FAILED
+from openqueue.cli.completing import complete_queue, complete_task
 from openqueue.cli.options import (
     AsJson,
     DatabaseUrl,
     Namespace,
     RunId,
-    RunIds,
     Schema,
     examples,
 )
-from openqueue.cli.output import say, show_json
-from openqueue.cli.run_list import print_runs
+from openqueue.cli.run_acting import acting_commands
+from openqueue.cli.run_filter import filtered
+from openqueue.cli.run_list import print_count, print_runs
+from openqueue.cli.run_logs import print_logs
 from openqueue.cli.run_page import show_run
 from openqueue.cli.run_prune import EXAMPLES, prune
 from openqueue.cli.session import client, run_async, settings_of
@@ -29,16 +29,14 @@ from openqueue.cli.values import (
     flags,
     optional,
     read_meta,
-    read_moment,
     read_run_id,
     read_whole,
-    read_words,
 )
 from openqueue.cli.watch import watch_many, watch_one
-from openqueue.errors import InvalidOption, RunNotFound, UnexpectedState
+from openqueue.errors import InvalidOption
+from openqueue.runs.filter import RunFilter
 
 if TYPE_CHECKING:
-    from openqueue.runs.client import Client
     from openqueue.settings import Settings
 
 __all__ = ["group"]
@@ -64,30 +62,18 @@ group = typer.Typer(
     epilog=examples(
         "openqueue runs list --status failed --since 1h",
         "openqueue runs list --task mail.send_mail --meta tenant=42 --json",
+        "openqueue runs list --finished-since '1h ago' --text 'connection refused'",
     ),
 )
+@filtered(ordered=True)
 def list_runs(
-    *,
-    task: TaskFilter = None,
-    queue: QueueFilter = None,
-    status: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="scheduled, queued, running, retrying, completed, failed, cancelled or expired;"
-            " several with commas.",
-            autocompletion=complete_status,
-        ),
-    ] = None,
-    schedule: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="Only of this schedule.", autocompletion=complete_schedule),
-    ] = None,
-    meta: MetaFilter = None,
-    tag: TagFilter = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Enqueued from then: 1h, a date.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Enqueued before then.")] = None,
+    chosen: RunFilter,
     before: Annotated[
         str | None, typer.Option(metavar="ID", help="Older than this run: the next page.")
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(metavar="CURSOR", help="Behind this place in the list: the next page, in any order."),
     ] = None,
     limit: Annotated[str, typer.Option(metavar="N", help="At most so many, up to 1000000.")] = "50",
     as_json: AsJson = False,
@@ -96,23 +82,25 @@ def list_runs(
     namespace: Namespace = None,
 ) -> None:
     """List runs, newest first."""
-    from openqueue.runs.history import RunFilter
-
-    with flags(status="--status"):
-        chosen = RunFilter(
-            task=task,
-            queue=queue,
-            status=read_words(status or ()),
-            meta=read_meta(meta or ()),
-            tags=tuple(tag or ()),
-            since=optional(read_moment, since, "--since"),
-            until=optional(read_moment, until, "--until"),
-            schedule=schedule,
-            before=optional(read_run_id, before, "--before"),
-        )
+    with flags(before="--before", after="--after"):
+        chosen = replace(chosen, before=optional(read_run_id, before, "--before"), after=after)
     most = read_whole(limit, "--limit", 1, 1_000_000)
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
     run_async(print_runs(settings, chosen, most, as_json=as_json))
+
+
+@group.command("count", epilog=examples("openqueue runs count --status failed --since 1d"))
+@filtered()
+def count_runs(
+    chosen: RunFilter,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+    schema: Schema = None,
+    namespace: Namespace = None,
+) -> None:
+    """Count runs, up to 10,000 of them."""
+    settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
+    run_async(print_count(settings, chosen, as_json=as_json))
 
 
 @group.command("show", epilog=examples(f"openqueue runs show {EXAMPLE_ID}"))
@@ -162,8 +150,6 @@ def watch(
 
     Of many what happens from now on, to those that are unfinished and to new ones, until Ctrl-C.
     """
-    from openqueue.runs.history import RunFilter
-
     chosen = RunFilter(task=task, queue=queue, meta=read_meta(meta or ()), tags=tuple(tag or ()))
     if run_id is not None and chosen != RunFilter():
         raise InvalidOption("ID: one run needs no filter. Give its id, or filters.", option="ID")
@@ -175,48 +161,19 @@ def watch(
         run_async(watch_one(settings, only, as_json=as_json))
 
 
-@group.command(
-    "cancel",
-    epilog=examples(f"openqueue runs cancel {EXAMPLE_ID} --reason 'wrong tenant'"),
-)
-def cancel(
-    run_ids: RunIds,
-    reason: Annotated[str | None, typer.Option(help="Kept with the run.")] = None,
-    as_json: AsJson = False,
+@group.command("logs", epilog=examples(f"openqueue runs logs {EXAMPLE_ID} --follow"))
+def logs(
+    run_id: RunId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line of the log a line.")] = False,
     database_url: DatabaseUrl = None,
     schema: Schema = None,
     namespace: Namespace = None,
 ) -> None:
-    """Cancel runs.
-
-    Those that wait at once, those that run as soon as their worker has heard. What has ended stays as it is.
-    """
-    chosen = [read_run_id(one) for one in run_ids]
+    """Print what a run has logged, in all its attempts."""
+    chosen = read_run_id(run_id)
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
-    run_async(_for_each(settings, chosen, lambda opened, one: opened.cancel(one, reason), as_json=as_json))
-
-
-@group.command(
-    "retry",
-    epilog=examples(
-        f"openqueue runs retry {EXAMPLE_ID}",
-        "openqueue runs list --status failed --json | jq -r '.[].id' | xargs openqueue runs retry",
-    ),
-)
-def retry(
-    run_ids: RunIds,
-    as_json: AsJson = False,
-    database_url: DatabaseUrl = None,
-    schema: Schema = None,
-    namespace: Namespace = None,
-) -> None:
-    """Run finished runs again, now.
-
-    Their history stays. Those that wait for their next attempt need not wait any longer.
-    """
-    chosen = [read_run_id(one) for one in run_ids]
-    settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
-    run_async(_for_each(settings, chosen, lambda opened, one: opened.retry(one), as_json=as_json))
+    run_async(print_logs(settings, chosen, follow=follow, as_json=as_json))
 
 
 group.command("prune", epilog=examples(*EXAMPLES))(prune)
@@ -229,35 +186,4 @@ async def _show(settings: Settings, run_id: UUID, *, as_json: bool) -> None:
     show_run(run, attempts, events, as_json=as_json)
 
 
-async def _for_each(
-    settings: Settings,
-    run_ids: list[UUID],
-    act: Callable[[Client, UUID], Awaitable[str]],
-    *,
-    as_json: bool,
-) -> None:
-    """Do it to each; one that fails does not keep the others from it, and makes the exit code 1."""
-    answers: list[dict[str, Any]] = []
-    async with client(settings) as opened:
-        for run_id in run_ids:
-            try:
-                answers.append({"id": run_id, "answer": await act(opened, run_id), "error": None})
-            except (RunNotFound, UnexpectedState) as error:
-                answers.append({"id": run_id, "answer": None, "error": str(error)})
-    if as_json:
-        show_json(answers)
-    for one in () if as_json else answers:
-        if one["error"]:
-            say(f"Error: {one['error']}")
-        else:
-            print(f"{one['id']}  {_ANSWERS[one['answer']]}")
-    if any(one["error"] for one in answers):
-        raise typer.Exit(FAILED)
-
-
-_ANSWERS = {
-    "cancelled": "cancelled",
-    "cancelling": "is running: its worker is told to cancel it",
-    "finished": "had ended already: nothing to cancel",
-    "ready": "is ready to run",
-}
+acting_commands(group)

@@ -165,7 +165,7 @@ class Screen:
         if key != "y" or queue is None:
             self._say("Nothing was retried.")
             return
-        from openqueue.runs.history import RunFilter
+        from openqueue.runs.filter import RunFilter
 
         try:
             failed = await self._client.list_runs(RunFilter(queue=queue, status=("failed",), limit=AT_ONCE))

@@ -124,10 +124,10 @@ def read_words(texts: Iterable[str]) -> tuple[str, ...]:
 
 def _ago(text: str, flag: str) -> datetime:
     try:
-        return datetime.now(UTC) - parse_duration(text, field=flag)
+        return datetime.now(UTC) - parse_duration(text.strip().removesuffix("ago"), field=flag)
     except (InvalidOption, OverflowError):
         raise InvalidOption(
-            f"{flag}: {text!r} is neither a time nor a duration. Write '1h' (an hour ago),"
+            f"{flag}: {text!r} is neither a time nor a duration. Write '1h' (or '1h ago'),"
             f" {date.today().isoformat()!r} or '{date.today().isoformat()} 14:30'.",  # noqa: DTZ011  as people write
             option=flag,
         ) from None

@@ -14,7 +14,7 @@ from openqueue.cli.timeline import said
 from openqueue.telemetry.redaction import printable
 
 if TYPE_CHECKING:
-    from openqueue.runs.history import RunFilter
+    from openqueue.runs.filter import RunFilter
     from openqueue.runs.model import RunEvent
     from openqueue.settings import Settings
 

@@ -15,19 +15,23 @@ from openqueue.control.controls import Controls
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
-from openqueue.errors import OpenQueueError, RunNotFound, UnexpectedState
+from openqueue.errors import OpenQueueError
 from openqueue.events import Unsubscribe
 from openqueue.lazy import lazy
+from openqueue.runs.acting import Acting
+from openqueue.runs.answers import found, moved, not_found
 from openqueue.runs.attendance import missing_for, why_not_ended
 from openqueue.runs.catalogue import Catalogue
-from openqueue.runs.history import RunFilter, list_runs
+from openqueue.runs.filter import RunFilter
+from openqueue.runs.history import RunCount, RunPage, count_runs, find_runs, list_runs
+from openqueue.runs.homes import Lent
 from openqueue.runs.loops import running_loop
 from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
 from openqueue.runs.news import Choice, news
 from openqueue.runs.returned import returned
 from openqueue.runs.statistics import Statistics
 from openqueue.runs.storing import Storing
-from openqueue.runs.sync_client import Lent, SyncClient
+from openqueue.runs.sync_client import SyncClient
 from openqueue.runs.tracing import Tracer
 from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
@@ -93,6 +97,11 @@ class Client:
     def stats(self) -> Statistics:
         """What waits, what ended lately and how long it took, and who works on what."""
         return Statistics(self.database, self.namespace, silence=self._silence)
+
+    @lazy
+    def acting(self) -> Acting:
+        """Cancel, retry, move … many runs at once, with who and why."""
+        return Acting(self.database, self.namespace)
 
     @lazy
     def sync(self) -> SyncClient:
@@ -189,7 +198,7 @@ class Client:
                 raise TimeoutError(late) from None
             row = await self._waiting.ended(run_id, 0)
         if row is None:
-            raise _not_found(run_id)
+            raise not_found(run_id)
         return returned(run_id, row, declared)
 
     async def missing_for(self, run: RunInfo) -> str | None:
@@ -200,12 +209,20 @@ class Client:
         """Everything known of a run. Raises RunNotFound."""
         row = await self.database.fetchrow("run_info", run_id)
         if row is None:
-            raise _not_found(run_id)
+            raise not_found(run_id)
         return RunInfo.of(row)
 
     async def list_runs(self, chosen: RunFilter | None = None) -> Sequence[RunInfo]:
-        """Runs of this namespace, newest first; see RunFilter."""
+        """Runs of this namespace, newest first; see RunFilter. What is rare among many may take its time."""
         return await list_runs(self.database, self.namespace, chosen or RunFilter())
+
+    async def find_runs(self, chosen: RunFilter | None = None) -> RunPage:
+        """A page of them, found with a bounded amount of work, and the cursor from which to go on."""
+        return await find_runs(self.database, self.namespace, chosen or RunFilter())
+
+    async def count_runs(self, chosen: RunFilter | None = None, *, most: int = 10_000) -> RunCount:
+        """How many there are, counted up to `most`, and for some seconds at most."""
+        return await count_runs(self.database, self.namespace, chosen or RunFilter(), most=most)
 
     @overload
     def events(self, run_id: UUID) -> Coroutine[Any, Any, Sequence[RunEvent]]: ...
@@ -226,7 +243,7 @@ class Client:
     async def _timeline(self, run_id: UUID) -> Sequence[RunEvent]:
         rows = await self.database.fetch("run_events", run_id)
         if not rows:
-            raise _not_found(run_id)
+            raise not_found(run_id)
         return [RunEvent.of(row) for row in rows]
 
     async def attempts(self, run_id: UUID) -> Sequence[Attempt]:
@@ -238,21 +255,21 @@ class Client:
 
         To repeat it changes nothing. Raises RunNotFound.
         """
-        return self._found(run_id, await self.database.fetchval("cancel_run", run_id, reason))
+        return found(run_id, await self.database.fetchval("cancel_run", run_id, reason))
 
     async def retry(self, run_id: UUID) -> str:
         """Run a finished run again (its history stays), or a retrying one now; answers 'ready'.
 
         Raises UnexpectedState while it runs, RunNotFound.
         """
-        return self._moved(run_id, await self.database.fetchval("retry_run", run_id))
+        return moved(run_id, await self.database.fetchval("retry_run", run_id))
 
     async def promote(self, run_id: UUID) -> str:
         """Run a scheduled or retrying run now; answers 'ready'.
 
         Raises UnexpectedState if it runs or has ended, RunNotFound.
         """
-        return self._moved(run_id, await self.database.fetchval("promote_run", run_id))
+        return moved(run_id, await self.database.fetchval("promote_run", run_id))
 
     async def _why_not_ended(self, run_id: UUID) -> str | None:
         """What the run waits for, as far as it can be known soon; None: it has ended just now."""
@@ -274,18 +291,3 @@ class Client:
             self._listener.subscribe(self._waiting.hear)
             self._listener.on_connected(self._waiting.look)
             self._listening = asyncio.create_task(self._listener.run(), name="openqueue:client-listener")
-
-    def _found(self, run_id: UUID, answer: str) -> str:
-        if answer == "unknown":
-            raise _not_found(run_id)
-        return answer
-
-    def _moved(self, run_id: UUID, answer: str) -> str:
-        if answer in ("running", "finished"):
-            remedy = "wait for its end, or cancel it" if answer == "running" else "retry it instead"
-            raise UnexpectedState(f"run {run_id} is {answer}: {remedy}.", run_id=run_id, status=answer)
-        return self._found(run_id, answer)
-
-
-def _not_found(run_id: UUID) -> RunNotFound:
-    return RunNotFound(f"There is no run {run_id}; it may have been pruned.", run_id=run_id)

@@ -16,7 +16,7 @@ from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
 from openqueue.errors import ConnectionFailed, InvalidOption, did_you_mean
 from openqueue.events import Unsubscribe
-from openqueue.runs.history import RunFilter
+from openqueue.runs.filter import RunFilter
 from openqueue.runs.model import RunEvent, RunInfo
 from openqueue.runs.watching import Watch
 

@@ -6,10 +6,8 @@ Except on the caller's own connection: that statement runs here, in the calling 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
@@ -19,8 +17,10 @@ from openqueue.db.connections import require_sync
 from openqueue.durations import Duration
 from openqueue.errors import ConnectionFailed
 from openqueue.lazy import lazy
-from openqueue.runs.history import RunFilter
-from openqueue.runs.loops import Background, background, in_place, submit, wait_for
+from openqueue.runs.acting import Acted, Action, AuditEntry
+from openqueue.runs.filter import RunFilter
+from openqueue.runs.history import RunCount, RunPage
+from openqueue.runs.loops import in_place, submit, wait_for
 from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
 from openqueue.runs.sync_controls import SyncControls
 from openqueue.runs.sync_statistics import SyncStatistics
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from openqueue.scheduler.sync_client import SyncSchedules
     from openqueue.tasks.task import Task
 
-__all__ = ["Lent", "Own", "SyncClient"]
+__all__ = ["SyncClient"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -135,6 +135,14 @@ class SyncClient:
         """Runs of this namespace, newest first; see RunFilter."""
         return self.ask(lambda client: client.list_runs(chosen))
 
+    def find_runs(self, chosen: RunFilter | None = None) -> RunPage:
+        """A page of runs; see `Client.find_runs`."""
+        return self.ask(lambda client: client.find_runs(chosen))
+
+    def count_runs(self, chosen: RunFilter | None = None, *, most: int = 10_000) -> RunCount:
+        """How many runs there are; see `Client.count_runs`."""
+        return self.ask(lambda client: client.count_runs(chosen, most=most))
+
     def events(self, run_id: UUID) -> Sequence[RunEvent]:
         """A run's timeline, oldest first. Raises RunNotFound."""
         return self.ask(lambda client: client.events(run_id))
@@ -154,6 +162,16 @@ class SyncClient:
     def promote(self, run_id: UUID) -> str:
         """Run a scheduled or retrying run now; see `Client.promote`."""
         return self.ask(lambda client: client.promote(run_id))
+
+    def act(self, action: Action, what: RunFilter | Iterable[UUID], **how: Any) -> Acted:
+        """Act on runs, one or all that a filter chooses; see `Acting.act` (`client.acting`)."""
+        return self.ask(lambda client: client.acting.act(action, what, **how))
+
+    def audit(
+        self, run: UUID | None = None, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[AuditEntry]:
+        """What was done by hand; see `Acting.audit`."""
+        return self.ask(lambda client: client.acting.audit(run, before=before, limit=limit))
 
     def opened(self) -> Client:
         """The asynchronous client that does the work. Raises ConnectionFailed."""
@@ -193,99 +211,6 @@ class Awaited:
             return await self._client.opened().enqueue_many(items, connection=connection)
         batch = list(items)
         return await asyncio.wrap_future(self._client.submit(lambda client: client.enqueue_many(batch)))
-
-
-class Lent:
-    """A client that somebody else opened and closes, in a loop of their own."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def client(self, owner: SyncClient) -> Client:
-        if self._client.process != os.getpid():
-            raise ConnectionFailed(
-                "This client was opened before the process forked, in the parent. Open one in the child."
-            )
-        return self._client
-
-    def close(self) -> None:
-        """Nothing: it is not ours."""
-
-
-class Own:
-    """A client in the process's background loop, opened when first needed, and again after a fork."""
-
-    def __init__(self, open_one: Callable[[], AbstractAsyncContextManager[Client]]) -> None:
-        self._open_one = open_one
-        self._held: Held | None = None
-        self._inherited: list[Held] = []
-        self._closed = False
-
-    def client(self, owner: SyncClient) -> Client:
-        where, held = background(), self._held
-        if held is None or held.where is not where:
-            with where.opening:
-                held = self._held
-                if held is None or held.where is not where:
-                    held = self._held = self._opened(where, owner)
-        return held.client
-
-    def close(self) -> None:
-        """Close what this process has opened; what it inherited is its parent's."""
-        self._closed = True
-        held, self._held = self._held, None
-        if held is not None and held.where is background():
-            wait_for(held.where.loop, held.close())
-
-    def _opened(self, where: Background, owner: SyncClient) -> Held:
-        if self._closed:
-            raise ConnectionFailed("The client is closed. Use it within its `with` block, or open another.")
-        if self._held is not None:  # the parent's, from before a fork: kept as it is, and never used
-            self._inherited.append(self._held)
-        held = wait_for(where.loop, Held.open(where, self._open_one))
-        held.client.sync = owner
-        return held
-
-
-class Held:
-    """An open client, and the task that holds it open: it is closed where it was opened."""
-
-    def __init__(
-        self, where: Background, client: Client, end: asyncio.Event, keeper: asyncio.Task[None]
-    ) -> None:
-        self.where = where
-        self.client = client
-        self._end = end
-        self._keeper = keeper
-
-    @classmethod
-    async def open(
-        cls, where: Background, open_one: Callable[[], AbstractAsyncContextManager[Client]]
-    ) -> Held:
-        """Open one; runs in the loop that it will belong to."""
-        opened: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
-        end = asyncio.Event()
-
-        async def keep() -> None:
-            async with open_one() as client:
-                opened.set_result(client)
-                await end.wait()
-
-        keeper = asyncio.create_task(keep(), name="openqueue:sync-client")
-        either: list[asyncio.Future[Any]] = [opened, keeper]
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            keeper.cancel()
-            raise
-        if not opened.done():
-            await keeper  # raises why
-        return cls(where, opened.result(), end, keeper)
-
-    async def close(self) -> None:
-        """Let go, and wait until it is closed."""
-        self._end.set()
-        await asyncio.wait([self._keeper])
 
 
 def _loop(client: Client) -> asyncio.AbstractEventLoop:

@@ -14,7 +14,8 @@ from typing import Final
 from uuid import UUID
 
 from openqueue.db.pool import Database
-from openqueue.runs.history import RunFilter, list_runs
+from openqueue.runs.filter import RunFilter
+from openqueue.runs.history import list_runs
 from openqueue.runs.model import RunEvent, RunInfo
 from openqueue.runs.states import LIVE
 
@@ -102,5 +103,5 @@ class Watch:
     def _tell(self, run: RunInfo, events: list[RunEvent], told: int) -> None:
         """Note what was told; a run that has ended is not followed any longer."""
         self._told[run.id] = (run.created_at, told)
-        if events and events[-1].data.get("final"):
+        if any(event.data.get("final") for event in events):
             del self._runs[run.id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from openqueue.runs.history import RunFilter
+from openqueue.runs.filter import RunFilter
 from openqueue.scheduler.model import ScheduleInfo, TickInfo
 
 if TYPE_CHECKING:

@@ -157,10 +157,22 @@ CREATE OR REPLACE FUNCTION :schema.get_job(
 COMMENT ON FUNCTION :schema.get_job(uuid, text[], text[], bigint) IS
     'Claim one ready job, of these tasks and queues; no row if there is none. Commit before working on it, or do all in one transaction. Example: SELECT * FROM get_job(:worker, ARRAY[''mail.send''])';
 
--- A line in the log of a running attempt; false: the lease is lost, nothing was written.
+-- The line of a log that is full.
+CREATE OR REPLACE FUNCTION :schema.full_log(dropped bigint) RETURNS jsonb LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object('level', 'warning', 'message', 'the log is full: lines after the 1,000th are dropped',
+                              'fields', jsonb_build_object('dropped', $1))
+$$;
+
+-- A line in the log of a running attempt; false: the lease is lost, nothing was written. What is longer than 8 KiB is cut; after the
+-- 1,000th of an attempt one more line says how many were dropped.
 CREATE OR REPLACE FUNCTION :schema.log_run(
     worker uuid, id uuid, claim bigint, message text, level text DEFAULT 'info', fields jsonb DEFAULT NULL
-) RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+) RETURNS boolean LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    said  text;
+    lines bigint;
+    last  bigint;
 BEGIN
     PERFORM :schema.check_fence($1, ARRAY[$2], ARRAY[$3], false, 'log_run');
     IF level NOT IN ('debug', 'info', 'warning', 'error', 'critical') THEN
@@ -168,8 +180,20 @@ BEGIN
     ELSIF jsonb_typeof(fields) <> 'object' OR octet_length(fields::text) > 8192 THEN
         PERFORM :schema.refuse_call('fields', 'must be a JSON object of at most 8192 bytes', 'pass {"name": value, …}', 'log_run');
     END IF;
-    RETURN :schema.log_runs($1, ARRAY[$2], ARRAY[$3], ARRAY['log'], ARRAY[0], ARRAY[jsonb_build_object(
-        'level', COALESCE(level, 'info'), 'message', left(COALESCE(message, ''), 8192), 'fields', COALESCE(fields, '{}'))]) = '{}';
+    said := left(COALESCE(message, ''), 8192);
+    IF octet_length(said) + octet_length(COALESCE(fields, '{}')::text) > 8192 THEN  -- a character has at most four bytes
+        said := left(said, GREATEST(0, 8188 - octet_length(COALESCE(fields, '{}')::text)) / 4) || '…';
+    END IF;
+    SELECT count(*), max(l.n) INTO lines, last FROM (
+        SELECT o.n FROM :schema.jobs j JOIN :schema.run_log o ON o.run_id = j.id AND o.attempt = j.attempt AND o.kind = 'log'
+        WHERE j.id = $2 AND j.worker = $1 AND j.claim = $3 ORDER BY o.n LIMIT 1001) l;
+    IF lines > 1000 THEN
+        UPDATE :schema.run_log o SET data = :schema.full_log((o.data -> 'fields' ->> 'dropped')::bigint + 1)
+        WHERE o.run_id = $2 AND o.n = last;
+        RETURN true;
+    END IF;
+    RETURN :schema.log_runs($1, ARRAY[$2], ARRAY[$3], ARRAY['log'], ARRAY[0], ARRAY[CASE lines WHEN 1000 THEN :schema.full_log(1)
+        ELSE jsonb_build_object('level', COALESCE(level, 'info'), 'message', said, 'fields', COALESCE(fields, '{}')) END]) = '{}';
 END $$;
 COMMENT ON FUNCTION :schema.log_run(uuid, uuid, bigint, text, text, jsonb) IS
     'Write a line to the log of a run that a worker holds; false if its lease is lost. Example: SELECT log_run(:worker, :id, :claim, ''half of it is done'')';

@@ -19,34 +19,22 @@ ORDER BY e.run_id, e.at, e.attempt NULLS FIRST, e.n;
 -- name: database_time
 SELECT clock_timestamp();
 
--- name: runs_all
--- The newest runs: $1 namespace · $2 task · $3 queue · $4 meta contained · $5 any of these tags · $6 created from · $7 created before
--- $8 only ids below · $9 how many.
-SELECT id, namespace, task, queue, priority, status, input::text AS input, output::text AS output, error::text AS error,
-    progress::text AS progress, meta::text AS meta, tags, key, attempt, max_attempts, worker, created_at, run_at, started_at,
-    finished_at, deadline
-FROM :schema.list_runs($1::text, $2::text, $3::text, $4::text::jsonb, $5::text[], $6::timestamptz, $7::timestamptz, $8::uuid, $9::integer);
+-- name: search_runs
+-- A page of runs, in order: $1 namespace · $2 filter (see engine/search_parts.sql) · $3 created or finished · $4 newest first · $5 the
+-- cursor of the page before · $6 how many. One row without id if there is none. cursor: where to go on, null at the end; searched_to:
+-- how far all was looked at.
+SELECT s.cursor, s.searched_to, r.id, r.namespace, r.task, r.queue, r.priority, r.status, r.input::text AS input, r.output::text AS output,
+    r.error::text AS error, r.progress::text AS progress, r.meta::text AS meta, r.tags, r.key, r.attempt, r.max_attempts, r.worker,
+    r.created_at, r.run_at, r.started_at, r.finished_at, r.deadline
+FROM :schema.search_runs($1::text, $2::text::jsonb, $3::text, $4::boolean, $5::text, $6::integer) s
+LEFT JOIN LATERAL unnest(s.ids) WITH ORDINALITY AS u (id, i) ON true
+LEFT JOIN LATERAL :schema.find_run(u.id) r ON true
+ORDER BY u.i;
 
--- name: runs_live
--- Unfinished runs, newest first: as runs_all, and $10 states as jobs stores them.
-SELECT id, namespace, task, queue, priority, status, input::text AS input, output::text AS output, error::text AS error,
-    progress::text AS progress, meta::text AS meta, tags, key, attempt, max_attempts, worker, created_at, run_at, started_at,
-    finished_at, deadline
-FROM :schema.list_live($1::text, $2::text, $3::text, $4::text::jsonb, $5::text[], $6::timestamptz, $7::timestamptz, $8::uuid, $9::integer, $10::text[]);
-
--- name: runs_ended
--- Finished runs of some outcomes, newest first: as runs_all, and $10 outcomes.
-SELECT id, namespace, task, queue, priority, status, input::text AS input, output::text AS output, error::text AS error,
-    progress::text AS progress, meta::text AS meta, tags, key, attempt, max_attempts, worker, created_at, run_at, started_at,
-    finished_at, deadline
-FROM :schema.list_ended($1::text, $2::text, $3::text, $4::text::jsonb, $5::text[], $6::timestamptz, $7::timestamptz, $8::uuid, $9::integer, $10::text[]);
-
--- name: runs_scheduled
--- Runs of a schedule, newest first: as runs_all, and $10 schedule · $11 statuses (null: any).
-SELECT id, namespace, task, queue, priority, status, input::text AS input, output::text AS output, error::text AS error,
-    progress::text AS progress, meta::text AS meta, tags, key, attempt, max_attempts, worker, created_at, run_at, started_at,
-    finished_at, deadline
-FROM :schema.list_scheduled($1::text, $2::text, $3::text, $4::text::jsonb, $5::text[], $6::timestamptz, $7::timestamptz, $8::uuid, $9::integer, $10::text, $11::text[]);
+-- name: search_ids
+-- The same without the runs: their ids alone, as one row.
+SELECT ids, cursor, searched_to, walked
+FROM :schema.search_runs($1::text, $2::text::jsonb, $3::text, $4::boolean, $5::text, $6::integer);
 
 -- name: run_attempts
 SELECT attempt, counted, outcome, final, worker, started_at, finished_at, error::text AS error
@@ -74,3 +62,14 @@ FROM :schema.workers WHERE namespace = $1::text ORDER BY name, id;
 SELECT queue, queued, blocked, running, scheduled, retrying, oldest_ready_at,
     extract(epoch FROM GREATEST(clock_timestamp(), oldest_ready_at) - oldest_ready_at)::float8 AS oldest_age, capped
 FROM :schema.queue_depths($1::text) ORDER BY queue;
+
+-- name: act_on_runs
+-- $1 action · $2 ids · $3 reason · $4 actor · $5 expected statuses · $6 options · $7 namespace; one row each, in the order of ids.
+SELECT id, outcome, made
+FROM :schema.act_on_runs($1::text, $2::uuid[], $3::text, $4::text, $5::text[], $6::text::jsonb, $7::text);
+
+-- name: audit
+-- Who did what to runs, newest first: $1 namespace · $2 to this run (null: any) · $3 only below this id · $4 how many.
+SELECT id, at, action, actor, reason, runs, details::text AS details FROM :schema.audit
+WHERE namespace = $1::text AND ($2::uuid IS NULL OR runs @> ARRAY[$2::uuid]) AND id < COALESCE($3::bigint, 9223372036854775807)
+ORDER BY id DESC LIMIT $4::integer;

@@ -287,7 +287,7 @@ async def test_a_namespace_sees_and_claims_only_its_own(engine: Engine, another:
     assert engine.position["due"] is None
     assert [row["id"] for row in await other.claim(promote=False)] == [theirs]
     assert await engine.status(late) == "scheduled"
-    listed = await engine.call("runs_all", "default", None, None, None, None, None, None, None, 10)
+    listed = await engine.sql("SELECT * FROM find_runs()")
     assert [row["id"] for row in listed] == [mine]
     counted = await engine.sql("SELECT namespace, running FROM queue_stats ORDER BY namespace")
     assert [tuple(row) for row in counted] == [("default", 1), ("other", 1)]

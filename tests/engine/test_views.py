@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from openqueue.runs.states import ENDED, STATUSES
+from openqueue.runs.states import STATUSES
 from tests.engine.calls import Engine
 from tests.engine.test_control import STATES, in_state
 from tests.support.invariants import faults
@@ -25,15 +25,13 @@ async def test_every_status_is_shown_listed_and_counted(engine: Engine) -> None:
     shown = {state: await engine.status(run) for state, run in runs.items()}
     assert shown == {state: {"claimed": "queued"}.get(state, state) for state in runs}
     assert set(shown.values()) == {state.status for state in STATUSES}
-    filters = ("default", None, None, None, None, None, None, None, 100)
     for one in STATUSES:
-        query, how = ("runs_ended", [one.status]) if one.status in ENDED else ("runs_live", list(one.stored))
-        listed = await engine.call(query, *filters, how)
+        listed = await engine.sql("SELECT * FROM find_runs(status => $1)", [one.status])
         assert {row["id"] for row in listed} == {
             run for name, run in runs.items() if shown[name] == one.status
         }
         assert {row["status"] for row in listed} == {one.status}
-    assert len(await engine.call("runs_all", *filters)) == len(runs)
+    assert len(await engine.sql("SELECT * FROM find_runs()")) == len(runs)
     (stats,) = await engine.call("queue_stats", "default")
     assert [stats[name] for name in ("queue", "queued", "running", "scheduled", "retrying")] == [
         "default",

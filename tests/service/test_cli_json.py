@@ -31,6 +31,7 @@ RECENT = (
 )
 SHAPES = {
     "runs list": RUN,
+    "runs count": "count exact searched_to",
     "runs show": f"{RUN} attempts events",
     "runs watch": f"run task {EVENT}",
     "runs cancel": ANSWER,
@@ -117,7 +118,7 @@ def test_a_long_list_is_printed_page_by_page_while_it_is_read(
     sql(oq, "SELECT openqueue.add_job('a.b') FROM generate_series(1, 12)")
     monkeypatch.setattr(run_list, "PAGE", 5)
     printed_before: list[int] = []
-    real = Client.list_runs
+    real = Client.find_runs
 
     async def spied(self: Client, chosen: Any = None) -> Any:
         printed_before.append(printed_before_now())
@@ -129,7 +130,7 @@ def test_a_long_list_is_printed_page_by_page_while_it_is_read(
         so_far.append(capsys.readouterr().out)
         return "".join(so_far).count('"id"')
 
-    monkeypatch.setattr(Client, "list_runs", spied)
+    monkeypatch.setattr(Client, "find_runs", spied)
     answer = oq("runs", "list", "--json", "--limit", "1000000")
     whole = json.loads("".join(so_far) + answer.out)
     assert printed_before == [0, 5, 10]

@@ -63,13 +63,13 @@ def test_each_page_is_printed_before_the_next_is_read(
     filled: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink, printed = Sink(), list[int]()
-    read = Client.list_runs
+    read = Client.find_runs
 
     async def noting(client: Client, *given: Any) -> Any:
         printed.append(sink.lines)
         return await read(client, *given)
 
-    monkeypatch.setattr(Client, "list_runs", noting)
+    monkeypatch.setattr(Client, "find_runs", noting)
     list_into(sink, filled, "--limit", str(4 * PAGE))
     assert printed == [0, *(1 + page * PAGE for page in range(1, 4))]
 

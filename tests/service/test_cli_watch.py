@@ -20,7 +20,7 @@ from rich.cells import cell_len
 from openqueue.cli.queue_list import workers_of
 from openqueue.cli.watch import Teller
 from openqueue.db.pool import Database
-from openqueue.runs.history import RunFilter
+from openqueue.runs.filter import RunFilter
 from openqueue.runs.model import RunEvent
 from openqueue.runs.watching import Watch
 from tests.support.command import Command

@@ -14,7 +14,7 @@ import pytest
 
 import openqueue
 from openqueue import Client, InvalidArguments, InvalidOption, ScheduleNotFound, UnknownTask, task
-from openqueue.runs.history import RunFilter
+from openqueue.runs.filter import RunFilter
 from openqueue.scheduler.model import Backfilled
 from openqueue.tasks.tick import Tick
 

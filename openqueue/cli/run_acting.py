@@ -1,0 +1,197 @@
+"""`openqueue runs cancel`, `retry`, `move` and the like: of some runs, or of all that a filter chooses."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from openqueue.cli.exits import FAILED
+from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
+from openqueue.cli.output import say, show_json
+from openqueue.cli.payload import read_payload
+from openqueue.cli.run_filter import filtered
+from openqueue.cli.run_list import print_sample
+from openqueue.cli.session import client, run_async, settings_of
+from openqueue.cli.values import EXAMPLE_ID, flags, read_run_id, read_whole, read_words
+from openqueue.errors import InvalidOption
+from openqueue.runs.filter import RunFilter
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from openqueue.runs.acting import Acted, Action
+    from openqueue.settings import Settings
+
+__all__ = ["acting_commands"]
+
+SOME_IDS = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Ids of runs; or say which by options.", show_default=False),
+]
+REASON = Annotated[str | None, typer.Option(help="Why: kept with the run and in the audit.")]
+ACTOR = Annotated[
+    str | None, typer.Option("--as", metavar="WHO", help="Who does it, for the audit (the database's user).")
+]
+EXPECTED = Annotated[
+    list[str] | None,
+    typer.Option("--expect", metavar="STATUS", help="Only runs that are in this status when it is done."),
+]
+YES = Annotated[bool, typer.Option("--yes", help="Do it to all that are chosen, not only count them.")]
+
+HELPS: Final[dict[Action, str]] = {
+    "cancel": "Cancel runs.\n\nThose that wait at once, those that run as soon as their worker has heard."
+    " What has ended stays as it is.",
+    "retry": "Run finished runs again, now.\n\nTheir history stays. Those that wait for their next attempt"
+    " need not wait any longer.",
+    "promote": "Run scheduled and retrying runs now.",
+    "move": "Move waiting runs to another queue.",
+    "prioritize": "Give waiting runs another priority; the lowest number runs first.",
+    "rerun": "Run again with another input: as new runs, of the same task, queue, priority, meta and tags.",
+    "delete": "Delete finished runs with all their history.",
+}
+TARGETS: Final[dict[str, Any]] = {
+    "move": Annotated[str, typer.Option("--to", metavar="QUEUE", help="The queue to move to.")],
+    "prioritize": Annotated[str, typer.Option("--to", metavar="N", help="The priority, -32768 to 32767.")],
+    "rerun": Annotated[str, typer.Option("--input", metavar="JSON", help="The input of the new runs.")],
+}
+
+
+def acting_commands(group: typer.Typer) -> None:
+    """Add a command for each action."""
+    for action in HELPS:
+        _add(group, action)
+
+
+def _add(group: typer.Typer, action: Action) -> None:
+    target = TARGETS.get(action)
+
+    def act(
+        chosen: RunFilter,
+        run_ids: SOME_IDS = None,
+        reason: REASON = None,
+        actor: ACTOR = None,
+        expected: EXPECTED = None,
+        yes: YES = False,
+        as_json: AsJson = False,
+        database_url: DatabaseUrl = None,
+        schema: Schema = None,
+        namespace: Namespace = None,
+        **more: str,
+    ) -> None:
+        ids = [read_run_id(one) for one in run_ids or ()]
+        if bool(ids) == (chosen != RunFilter()):
+            raise InvalidOption("ID: give ids, or options that choose runs.", option="ID")
+        how = _how(action, more.get("to"))
+        how |= {"reason": reason, "actor": actor, "expected": read_words(expected or ()) or None}
+        settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
+        if ids:
+            run_async(_act_on(settings, action, ids, how, as_json=as_json))
+        else:
+            run_async(_act_on_all(settings, action, chosen, how, yes=yes, as_json=as_json))
+
+    act.__doc__ = HELPS[action]
+    line = {"move": " --to slow", "prioritize": " --to -10", "rerun": ' --input \'{"to": "a@b.c"}\''}
+    group.command(
+        action,
+        epilog=examples(
+            f"openqueue runs {action} {EXAMPLE_ID}{line.get(action, '')}",
+            f"openqueue runs {action}{line.get(action, '')} --task mail.send_mail --since 1h --yes",
+        ),
+    )(filtered(also={} if target is None else {"to": target})(act))
+
+
+def _how(action: str, target: str | None) -> dict[str, Any]:
+    if target is None:
+        return {}
+    if action == "prioritize":
+        return {"priority": read_whole(target, "--to", -32768, 32767)}
+    return {"queue": target} if action == "move" else {"input": read_payload(target)}
+
+
+async def _act_on(
+    settings: Settings, action: Action, ids: list[UUID], how: dict[str, Any], *, as_json: bool
+) -> None:
+    """Do it to each; one that fails does not keep the others from it, and makes the exit code 1."""
+    answers: list[dict[str, Any]] = []
+    async with client(settings) as opened:
+        for run_id in ids:
+            with flags(queue="--to", priority="--to", input="--input", expected="--expect", actor="--as"):
+                acted = await opened.acting.act(action, [run_id], **how)
+            (answer,) = acted.answers
+            fine = acted.done or (action == "cancel" and answer == "finished")
+            made = acted.made[0] if acted.made else None
+            answers.append(
+                {
+                    "id": run_id,
+                    "answer": answer if fine else None,
+                    "error": None if fine else _FAULTS[answer].format(run_id=run_id),
+                    **({"made": made} if action == "rerun" else {}),
+                }
+            )
+    if as_json:
+        show_json(answers)
+    for one in () if as_json else answers:
+        if one["error"]:
+            say(f"Error: {one['error']}")
+        else:
+            print(
+                " ".join(
+                    [
+                        f"{one['id']}  {_ANSWERS[one['answer']]}",
+                        *map(str, [one["made"]] if one.get("made") else ()),
+                    ]
+                )
+            )
+    if any(one["error"] for one in answers):
+        raise typer.Exit(FAILED)
+
+
+async def _act_on_all(
+    settings: Settings, action: Action, chosen: RunFilter, how: dict[str, Any], *, yes: bool, as_json: bool
+) -> None:
+    """Show what would be done; do it if that is wanted."""
+    async with client(settings) as opened:
+        if not yes:
+            counted = await opened.count_runs(chosen)
+            if as_json:
+                show_json({"action": action, "would": counted, "done": 0, "answers": {}})
+                return
+            print(f"{action}: {counted} runs")
+            if counted.count:
+                await print_sample(opened, chosen)
+                say("Nothing was done. Say it again with --yes.")
+            return
+
+        def tell(acted: Acted) -> None:
+            if sys.stderr.isatty():
+                print(f"\r{acted.done:,} done, {acted.seen:,} looked at", end="", file=sys.stderr, flush=True)
+
+        with flags(queue="--to", priority="--to", input="--input", expected="--expect", actor="--as"):
+            acted = await opened.acting.act(action, chosen, progress=tell, **how)
+    if sys.stderr.isatty() and acted.seen:
+        print(file=sys.stderr)
+    if as_json:
+        show_json({"action": action, "would": None, "done": acted.done, "answers": acted.answers})
+        return
+    others = ", ".join(f"{count:,} {answer}" for answer, count in sorted(acted.answers.items()))
+    print(f"{action}: {acted.done:,} done{f' ({others})' if others else ''}")
+
+
+_ANSWERS: Final = {
+    "cancelled": "cancelled",
+    "cancelling": "is running: its worker is told to cancel it",
+    "finished": "had ended already: nothing to cancel",
+    "ready": "is ready to run",
+    "moved": "is moved",
+    "added": "is run again as",
+    "deleted": "deleted",
+}
+_FAULTS: Final = {
+    "unknown": "There is no run {run_id}; it may have been pruned.",
+    "running": "run {run_id} is running: wait for its end, or cancel it.",
+    "finished": "run {run_id} is finished: retry it instead.",
+    "waiting": "run {run_id} has not ended: cancel it first.",
+    "unexpected": "run {run_id} is not in the status that was expected: nothing was done to it.",
+}

@@ -1,0 +1,57 @@
+"""Acting on all that a filter chooses, from the command line: counted first, done when asked, noted."""
+
+from __future__ import annotations
+
+import json
+
+from tests.support.command import Command
+
+
+def test_a_filter_is_counted_first_and_acted_on_when_asked(oq: Command) -> None:
+    oq.work()
+    for number in range(3):
+        oq("enqueue", "post.send", f'{{"to": "{number}"}}', "--delay", "1h")
+    other = oq("enqueue", "post.fail", '{"why": "x"}', "--delay", "1h", "--json").json["id"]
+    chosen = ("--task", "post.send", "--status", "scheduled")
+    asked = oq("runs", "cancel", *chosen)
+    assert asked.code == 0
+    assert asked.out.startswith("cancel: 3 runs\n")
+    assert "Nothing was done" in asked.err
+    assert oq("runs", "count", *chosen).out == "3\n"
+    done = oq("runs", "cancel", *chosen, "--yes", "--reason", "no need", "--as", "ann")
+    assert (done.code, done.out) == (0, "cancel: 3 done (3 cancelled)\n")
+    assert oq("runs", "cancel", *chosen, "--yes", "--json").json == {
+        "action": "cancel",
+        "would": None,
+        "done": 0,
+        "answers": {},
+    }
+    (entry,) = oq("audit", "--json").json
+    assert (entry["action"], entry["actor"], entry["reason"], len(entry["runs"])) == (
+        "cancel",
+        "ann",
+        "no need",
+        3,
+    )
+    assert oq("audit", "list", "--run", other).err == "Nothing was done by hand.\n"
+    moved = oq("runs", "move", other, "--to", "slow")
+    assert moved.out == f"{other}  is moved\n"
+    assert "move" in oq("runs", "show", other).out
+
+
+def test_neither_ids_nor_a_filter_is_refused_and_both_are(oq: Command) -> None:
+    for line in ((), ("01981f00-5a5e-7c6e-9f0a-0123456789ab", "--task", "x")):
+        answer = oq("runs", "retry", *line)
+        assert answer.code == 2
+        assert "give ids, or options that choose runs" in answer.err
+
+
+def test_the_log_of_a_run_is_printed_and_followed_to_its_end(oq: Command) -> None:
+    oq.work()
+    run = oq("enqueue", "post.send", '{"to": "a@b.c"}', "--json").json["id"]
+    assert oq("runs", "logs", run).err == "The run has logged nothing.\n"
+    oq.work()
+    (line,) = oq("runs", "logs", run, "--follow").out.splitlines()
+    assert line.endswith("info: sending  to=a@b.c")
+    (entry,) = [json.loads(one) for one in oq("runs", "logs", run, "--json").out.splitlines()]
+    assert (entry["message"], entry["fields"], entry["attempt"]) == ("sending", {"to": "a@b.c"}, 1)

@@ -38,12 +38,14 @@ FUNCTIONS: Final = (
         "register_worker",
         "publish_tasks",
         "beat_worker",
+        "beat_worker_and_tell",
+        "tell_stats",
         "leave_worker",
         "lost_jobs",
         "rescue",
         "set_bells",
     ),
-    *("cancel_run", "retry_run", "promote_run", "await_runs", "find_run", "lead", "resign", "fire_ticks"),
+    *("cancel_run", "await_runs", "find_run", "lead", "resign", "fire_ticks"),
     *("publish_schedules", "publish_controls", "ensure_partitions"),
 )
 """What a worker calls."""
@@ -58,6 +60,7 @@ TABLES: Final = tuple(
         "run_requests": ("SELECT", "INSERT"),
         "attempts": ("SELECT", "INSERT"),
         "run_log": ("SELECT", "INSERT"),
+        "stats_deltas": ("SELECT", "INSERT", "DELETE"),
         "catalog": ("SELECT", "INSERT", "UPDATE"),
     }.items()
     for right in rights
@@ -110,7 +113,7 @@ def judge_rights(rows: Rows, _case: Case) -> Judgement:
                 "A worker as this user would not start, or fail at its first job. For a program that only"
                 " enqueues it may be as it was meant." if not schema else
                 "As this user nothing can be enqueued nor read, and no worker can work.",
-                ("openqueue migrate --help   # as the schema's owner: give it the roles that it needs",),
+                ("openqueue migrate --roles   # as the schema's owner; then: GRANT openqueue_worker TO …",),
                 {"missing": named},
             ),
         ),

@@ -36,6 +36,9 @@ WITHOUT_LOCK: Final = 1.0
 """The most seconds between beats that no lock stands behind, and between tries to connect; rescuers take 3 s
 without one for a death."""
 
+LEASE_WITHOUT_LOCK: Final = timedelta(seconds=2)
+"""After a beat, so long is nobody to look for the lock that cannot be held; then those 3 s begin."""
+
 
 @dataclass(slots=True)
 class Pulse:
@@ -210,6 +213,8 @@ class Heartbeat:
                 await connection.fetch(self._statements[name], *arguments)
             self._call(self._given_up)
             return
+        if not self._locked:
+            await connection.fetch(self._statements["live_by_lease"], self._worker, LEASE_WITHOUT_LOCK)
         pulse.beaten = time.monotonic()
         pulse.others = row["others"]
         if row["cancels"]:

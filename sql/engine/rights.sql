@@ -18,7 +18,7 @@ CREATE OR REPLACE FUNCTION :schema.rights_of(role text, kind text, name text) RE
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-    enqueue constant text[] := '{add_job,add_jobs,add_batch,add_one,add_same,find_run,find_events,await_run,await_runs,task_names,task_inputs,new_id,id_time,id_floor}';
+    enqueue constant text[] := '{add_job,add_jobs,add_batch,add_one,add_same,find_run,find_events,await_run,await_runs,task_names,task_inputs,change_query,new_id,id_time,id_floor}';
     -- Not the daemon's: what people decide about runs, queues and schedules, and your tables.
     people  constant text[] := '{set_control,pause_queue,resume_queue,pause_task,resume_task,pause_group,resume_group,pause_all,resume_all,retry_run,promote_run,edit_run,reschedule_jobs,permanently_fail_jobs,remove_job,add_schedule,update_schedule,remove_schedule,run_schedule_now,backfill_schedule,add_trigger,drop_trigger}';
     owners  constant text[] := '{create_roles,grant_rights}';

@@ -51,7 +51,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- A worker beats (beat_worker), says what its process takes, and tells what has ended. now: by it the worker knows its clock from ours.
-CREATE OR REPLACE FUNCTION :schema.beat_and_tell(
+CREATE OR REPLACE FUNCTION :schema.beat_worker_and_tell(
     worker uuid, state text, running integer, inflight bigint[], timeout interval, rss bigint, cpu real, n bigint, namespace text, cells jsonb
 ) RETURNS TABLE (known boolean, cancels uuid[], others integer, released integer, now timestamptz)
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
@@ -61,7 +61,7 @@ DECLARE
 BEGIN
     SELECT * INTO beat FROM :schema.beat_worker(worker, state, running, inflight, timeout);
     IF beat.known THEN
-        UPDATE :schema.workers w SET rss = beat_and_tell.rss, cpu = beat_and_tell.cpu WHERE w.id = worker;
+        UPDATE :schema.workers w SET rss = beat_worker_and_tell.rss, cpu = beat_worker_and_tell.cpu WHERE w.id = worker;
     END IF;
     IF cells IS NOT NULL THEN
         PERFORM :schema.tell_stats(worker, n, namespace, cells);

@@ -70,8 +70,12 @@ SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives
 -- name: beat_worker
 -- $1 worker · $2 state · $3 running · $4 claims that it knows of · $5 how old a claim may be that it does not · $6 bytes of memory · $7 percent
 -- of a core · $8 number of what it tells · $9 namespace · $10 what it tells of what has ended
-SELECT known, cancels, others, released, now FROM :schema.beat_and_tell($1::uuid, $2::text, $3::integer, $4::bigint[], $5::interval,
+SELECT known, cancels, others, released, now FROM :schema.beat_worker_and_tell($1::uuid, $2::text, $3::integer, $4::bigint[], $5::interval,
     $6::bigint, $7::float4, $8::bigint, $9::text, $10::text::jsonb);
+
+-- name: live_by_lease
+-- No lock says that this worker lives: for so long after its last beat nobody is to ask for one.
+UPDATE :schema.workers SET suspected_at = beat_at + $2::interval WHERE id = $1::uuid;
 
 -- name: lost_jobs
 -- Places in the arrays ($2 ids, $3 claims) of the jobs that worker $1 no longer holds.

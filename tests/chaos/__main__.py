@@ -12,7 +12,7 @@ from random import Random
 from openqueue.durations import parse_duration
 from tests.chaos.attack import Attack, Round, play
 from tests.chaos.attacks import ATTACKS
-from tests.chaos.report import table
+from tests.chaos.report import row, table
 
 ROUND = 20.0
 """Seconds that are left when another round is worth beginning."""
@@ -57,7 +57,7 @@ async def rage(
             rounds.append(made)
             verdict = "ok" if made.sound else "BROKEN"
             print(
-                f"{verdict:7}{attack.name:36}{made.accepted:6} accepted {time.monotonic() - began:6.0f} s",
+                f"{verdict:7}{row(attack.name, [made])} in {time.monotonic() - began:.0f} s",
                 flush=True,
             )
             for one in [*made.faults, *map(str, made.violations)][:20]:

@@ -145,7 +145,7 @@ def _held_in_turn(run: UUID, attempts: list[Attempt], effects: list[Effect]) -> 
     holders: dict[int, tuple[Any, Any]] = {}
     for number, effect in held:
         holder = (effect.worker, effect.claim)
-        if holders.setdefault(number, holder) != holder:
+        if effect.state == "r" and holders.setdefault(number, holder) != holder:
             yield f"run {run} had two holders in attempt {number}"
     for later, effect in held:
         for earlier, after in held:

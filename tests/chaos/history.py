@@ -17,8 +17,8 @@ EFFECTS = """
         n bigint GENERATED ALWAYS AS IDENTITY, run uuid NOT NULL, execution uuid NOT NULL, what text NOT NULL,
         since timestamptz NOT NULL DEFAULT statement_timestamp(),
         at timestamptz NOT NULL DEFAULT clock_timestamp(), pid integer NOT NULL,
-        worker uuid, claim bigint, attempt integer)"""
-"""Written by the tasks themselves. worker, claim and attempt: who held the run's fence at some moment between
+        worker uuid, claim bigint, attempt integer, state text)"""
+"""Written by the tasks themselves. worker, claim, attempt and state: of the run's job at some moment between
 `since` and `at`, by the database's clock."""
 
 
@@ -53,7 +53,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a task did, and who held the fence of its run at some moment between `since` and `at`."""
+    """What a task did, and who held the fence of its run at some moment between `since` and `at`.
+
+    A job that was claimed ahead shows as running (state 'r') a tenth of a second after it has begun. If its
+    worker is killed before, the attempt does not count, and its number is the next one's.
+    """
 
     run: UUID
     execution: UUID
@@ -64,6 +68,7 @@ class Effect:
     claim: int | None = None
     attempt: int | None = None
     since: datetime | None = None
+    state: str | None = "r"
 
 
 @dataclass(frozen=True, slots=True)

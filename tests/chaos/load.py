@@ -58,6 +58,7 @@ class Load:
         keys: int = 2,
         pace: float = 0.05,
         by_sql: bool = False,
+        pooler: str = "none",
     ) -> None:
         self.journal = Journal()
         self._dsn = dsn
@@ -66,6 +67,7 @@ class Load:
         self._people, self._keys, self._pace = people, keys, pace
         self._number = 0
         self._by_sql = by_sql
+        self._pooler = pooler
         self._ways = [*[self._one] * 6, *[self._repeated] * 3]
         self._ways += [self._many, self._committed, self._rolled_back]
 
@@ -77,7 +79,9 @@ class Load:
             if self._by_sql:
                 people = [self._speaks_sql(stop) for _ in range(self._people)]
             else:
-                self._client: Client = await stack.enter_async_context(openqueue.connect(self._dsn))
+                self._client: Client = await stack.enter_async_context(
+                    openqueue.connect(self._dsn, pooler=self._pooler)
+                )
                 people = [self._goes_on(stop) for _ in range(self._people)]
                 people += [self._in_order(f"key-{key}", stop) for key in range(self._keys)]
             enqueueing = asyncio.gather(*people)

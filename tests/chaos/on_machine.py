@@ -21,7 +21,7 @@ __all__ = ["ON_MACHINE"]
 
 SPACE = f"openqueue-{os.getpid()}"
 LINK = f"oq{os.getpid()}"
-NETWORK = "10.213.77"
+NETWORK = f"10.{200 + os.getpid() // 250 % 50}.{os.getpid() % 250}"
 
 
 class DiskFull(Attack):

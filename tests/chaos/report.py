@@ -8,7 +8,7 @@ from statistics import median
 
 from tests.chaos.attack import Round
 
-__all__ = ["table"]
+__all__ = ["row", "table"]
 
 HEAD = ("attack", "rounds", "runs", "accepted", "lost", "begun again", "done twice", "seconds to recover", "")
 
@@ -18,7 +18,7 @@ def table(rounds: Iterable[Round], missing: Mapping[str, str]) -> str:
     by_name: dict[str, list[Round]] = defaultdict(list)
     for one in rounds:
         by_name[one.name].append(one)
-    rows = [_row(name, of) for name, of in sorted(by_name.items())]
+    rows = [_cells(name, of) for name, of in sorted(by_name.items())]
     rows += [(name, "0", "", "", "", "", "", "", f"MISSING: {why}") for name, why in missing.items()]
     lines = [HEAD, tuple("---" for _ in HEAD), *rows]
     widths = [max(len(line[place]) for line in lines) for place in range(len(HEAD))]
@@ -28,7 +28,12 @@ def table(rounds: Iterable[Round], missing: Mapping[str, str]) -> str:
     )
 
 
-def _row(name: str, rounds: list[Round]) -> tuple[str, ...]:
+def row(name: str, rounds: list[Round]) -> str:
+    """One row of it, as Markdown."""
+    return "| " + " | ".join(_cells(name, rounds)) + " |"
+
+
+def _cells(name: str, rounds: list[Round]) -> tuple[str, ...]:
     seconds = [one for made in rounds for one in made.seconds]
     broken = sum(len(one.violations) + len(one.faults) for one in rounds)
     return (

@@ -94,7 +94,8 @@ class Site:
 
     def load(self, **more: Any) -> Load:
         """Somebody who enqueues, by the way that people use."""
-        return Load(self.way, self.connect, self.seed, **more)
+        pooler = self.settings.get("pooler", "none")
+        return Load(self.way, self.connect, self.seed, pooler=pooler, **more)
 
     async def connect(self) -> asyncpg.Connection:
         """A connection by that way; good behind a pooler, too."""

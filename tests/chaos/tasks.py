@@ -22,9 +22,9 @@ WAY = "CHAOS_DATABASE"
 """The variable with the address to which effects are written: a way that no attack on the network cuts."""
 
 NOTE = """
-    INSERT INTO effects (run, execution, what, pid, worker, claim, attempt)
+    INSERT INTO effects (run, execution, what, pid, worker, claim, attempt, state)
     SELECT w.run, w.execution, w.what, w.pid,
-        NULLIF(j.worker, '00000000-0000-0000-0000-000000000000'), j.claim, j.attempt
+        NULLIF(j.worker, '00000000-0000-0000-0000-000000000000'), j.claim, j.attempt, j.state
     FROM (SELECT $1::uuid AS run, $2::uuid AS execution, $3::text AS what, $4::integer AS pid) w
     LEFT JOIN openqueue.jobs j ON j.id = w.run"""
 

@@ -112,6 +112,14 @@ def test_what_has_to_fail_fails_and_the_third_lost_worker_is_an_end_that_history
     assert check(story.journal, story.history) == []
 
 
+def test_who_was_killed_before_its_job_showed_as_running_leaves_the_number_of_the_attempt_to_the_next() -> (
+    None
+):
+    story = Story()
+    story.history.effects.insert(0, Effect(run_id(2), execution(2, 0), "begin", at(0), 2, B, 5, 1, state="c"))
+    assert check(story.journal, story.history) == []
+
+
 def test_ticks_that_were_missed_are_counted_in_one_row() -> None:
     story = Story()
     story.history.ticks.append(Tick("s", at(7), None, missed=5))

@@ -6,6 +6,7 @@ import pytest
 
 from tests.chaos.attack import play
 from tests.chaos.attacks import ATTACKS, Short
+from tests.chaos.worker import ROOT
 from tests.support.servers import chosen_binaries
 
 
@@ -15,6 +16,11 @@ async def test_nothing_is_lost_when_workers_the_server_and_its_sessions_are_kill
     assert [*made.faults, *map(str, made.violations)] == []
     assert made.lost == 0
     assert made.accepted > 60
+
+
+def test_the_page_has_a_row_for_every_attack() -> None:
+    page = (ROOT / "docs" / "chaos.md").read_text()
+    assert [one.name for one in ATTACKS if f"| {one.name} |" not in page] == []
 
 
 @pytest.mark.chaos

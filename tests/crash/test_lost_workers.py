@@ -184,6 +184,18 @@ async def test_a_worker_beats_on_while_the_server_keeps_its_lock_for_an_earlier_
         await other.close()
 
 
+async def test_a_worker_whose_lock_nobody_can_see_lives_by_a_lease_and_is_not_suspected_again_and_again(
+    dsn: str, db: asyncpg.Connection
+) -> None:
+    """Behind a pooler alone: others would find its lock free with every look."""
+    async with WorkerProcess(dsn, pooler="transaction") as worker:
+        await worker.wait_for("WorkerStarted")
+        leased = "SELECT suspected_at > beat_at FROM openqueue.workers WHERE beat_at > $1"
+        last = await db.fetchval("SELECT clock_timestamp()")
+        assert await eventually(lambda: db.fetchval(leased, last), what="it lives by a lease")
+        assert await worker.stop() == 0
+
+
 async def _not(db: asyncpg.Connection, sql: str, argument: object) -> bool:
     return not await db.fetchval(sql, argument)
 

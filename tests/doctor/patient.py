@@ -42,7 +42,7 @@ async def found(dsn: str, check: str, **case: Any) -> Finding:
 async def seen(dsn: str, check: str, **case: Any) -> str:
     """What a check says of what is well."""
     one = await report(dsn, check, **case)
-    assert one.findings == ()
+    assert one.findings == (), one.findings
     assert not one.skipped
     return one.said
 

@@ -84,6 +84,7 @@ def test_the_commands_are_those_of_the_manual() -> None:
             "metrics list",
             "metrics dashboard",
             "doctor",
+            "top",
             "health",
             "bench",
             "completion",

@@ -44,6 +44,7 @@ SHAPES = {
     " started_at beat_at beat_age rss cpu runs",
     "metrics": "name kind labels help",
     "config": "key value source place",
+    "top": "at place namespace queues workers failures failed totals leader paused capped",
     "doctor": "worst findings checks",
     "health": "asked schema state ok faults",
     "migrate --check": "schema state migration wanted usable pending changed missing",

@@ -27,7 +27,7 @@ FUNCTIONS = """SELECT p.proname::text AS name, has_function_privilege($2, p.oid,
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $1"""
 MAY_ENQUEUE = {
     *("add_job", "add_jobs", "add_batch", "add_one", "add_same", "new_id", "id_time", "id_floor"),
-    *("find_run", "find_events", "await_run", "await_runs", "task_names", "task_inputs"),
+    *("find_run", "find_events", "await_run", "await_runs", "task_names", "task_inputs", "change_query"),
 }
 
 
@@ -98,6 +98,16 @@ async def test_who_may_enqueue_by_sql_sees_states_of_runs_by_their_ids_and_no_li
         for name in ("runs", "jobs", "run_requests", "catalog", "workers", "queue_stats", "schedules"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.fetch(f"SELECT FROM {realm.table(name)}")
+
+
+async def test_who_may_enqueue_writes_to_a_table_that_enqueues(realm: Realm) -> None:
+    async with session(realm.owner) as owner, session(realm.enqueue) as writer:
+        await owner.execute("CREATE TABLE public.orders (id int)")
+        await owner.execute("GRANT USAGE ON SCHEMA public TO PUBLIC; GRANT INSERT ON public.orders TO PUBLIC")
+        await owner.fetchval(f"SELECT {realm.table('add_trigger')}('public.orders', 'orders.ship')")
+        await writer.execute("INSERT INTO public.orders VALUES (1), (2)")
+        counted = f"SELECT count(*) FROM {realm.table('run_requests')} WHERE task = 'orders.ship'"
+        assert await owner.fetchval(counted) == 2
 
 
 async def test_who_may_enqueue_may_do_nothing_else(realm: Realm, client: Client) -> None:

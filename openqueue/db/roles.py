@@ -11,6 +11,9 @@ from openqueue.db.statements import Statements
 from openqueue.db.target import Connection, place_of
 from openqueue.errors import ConnectionFailed
 
+RIGHTS_WITHIN = 300.0
+"""Seconds for the rights on all there is: hundreds of them, on a server that may be busy."""
+
 __all__ = ["grant_rights", "make_roles"]
 
 
@@ -34,4 +37,4 @@ async def make_roles(connection: Connection, own: Statements) -> tuple[str, ...]
 
 async def grant_rights(connection: Connection, own: Statements) -> None:
     """Give the roles that there are their rights, and take those that they no longer have."""
-    await connection.execute(own["migrator_rights"])
+    await connection.execute(own["migrator_rights"], timeout=RIGHTS_WITHIN)

@@ -404,6 +404,7 @@ def test_O3_the_commands_work_through_it_and_migrate_goes_around_it(
     assert direct is not None
     monkeypatch.setenv("OPENQUEUE_DATABASE_URL", bouncer.dsn)
     monkeypatch.setenv("OPENQUEUE_POOLER", "transaction")
+    monkeypatch.setenv("OPENQUEUE_STATEMENT_TIMEOUT", "2m")
     assert oq("migrate").code == 0
     assert oq("enqueue", "post.send", '{"to": "ada"}', "--allow-unknown").code == 0
     assert [run["task"] for run in oq("runs", "list", "--json").json] == ["post.send"]

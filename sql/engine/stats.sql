@@ -34,9 +34,10 @@ COMMENT ON FUNCTION :schema.quantile(bigint[], double precision) IS
 
 -- Where in a histogram so many seconds count.
 CREATE OR REPLACE FUNCTION :schema.count_of(seconds double precision) RETURNS integer[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT array_fill(0, ARRAY[k - 1]) || 1 FROM (SELECT LEAST(GREATEST(2 + floor(4 * ln(GREATEST($1, 0.00005) / 0.0001) / ln(2::double precision))::integer, 1), 128) AS k) b
-$$;
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN array_fill(0, ARRAY[LEAST(GREATEST(1 + floor(4 * ln(GREATEST(seconds, 0.00005) / 0.0001) / ln(2::double precision))::integer, 0), 127)]) || 1;
+END $$;
 
 -- A worker tells what has ended: [{"queue", "task", "completed", "failed", "retried", "snoozed", "cancelled", "released", "waited", "ran"}],
 -- under a number of its own. What it has told before is not counted twice.
@@ -86,6 +87,16 @@ CREATE OR REPLACE FUNCTION :schema.count_ended(worker uuid, held jsonb, outcomes
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+    IF jsonb_array_length(held) = 1 THEN  -- one by one, as most do
+        IF verdicts[1] = 'applied' AND jsonb_typeof(held -> 0) = 'object' THEN
+            INSERT INTO :schema.stats_deltas (worker, n, at, completed, failed, retried, snoozed, cancelled, released, namespace, queue, task, waited, ran)
+            VALUES ($1, nextval(:'schema.log_seq'::regclass), clock_timestamp(), (outcomes[1] = 'completed')::integer, (outcomes[1] = 'failed')::integer,
+                (outcomes[1] = 'retry')::integer, (outcomes[1] = 'snoozed')::integer, (outcomes[1] = 'cancelled')::integer, 0, held -> 0 ->> 'namespace',
+                held -> 0 ->> 'queue', held -> 0 ->> 'task', :schema.count_of((held -> 0 ->> 'waited')::double precision),
+                :schema.count_of((held -> 0 ->> 'ran')::double precision));
+        END IF;
+        RETURN;
+    END IF;
     INSERT INTO :schema.stats_deltas (worker, n, at, completed, failed, retried, snoozed, cancelled, released, namespace, queue, task, waited, ran)
     SELECT $1, nextval(:'schema.log_seq'::regclass), clock_timestamp(), count(*) FILTER (WHERE e.outcome = 'completed'),
         count(*) FILTER (WHERE e.outcome = 'failed'), count(*) FILTER (WHERE e.outcome = 'retry'), count(*) FILTER (WHERE e.outcome = 'snoozed'),

@@ -34,9 +34,10 @@ COMMENT ON FUNCTION :schema.quantile(bigint[], double precision) IS
 
 -- Where in a histogram so many seconds count.
 CREATE OR REPLACE FUNCTION :schema.count_of(seconds double precision) RETURNS integer[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT array_fill(0, ARRAY[k - 1]) || 1 FROM (SELECT LEAST(GREATEST(2 + floor(4 * log(2, (GREATEST($1, 0.00005) / 0.0001)::numeric))::integer, 1), 128) AS k) b
-$$;
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN array_fill(0, ARRAY[LEAST(GREATEST(1 + floor(4 * ln(GREATEST(seconds, 0.00005) / 0.0001) / ln(2::double precision))::integer, 0), 127)]) || 1;
+END $$;
 
 -- A worker tells what has ended: [{"queue", "task", "completed", "failed", "retried", "snoozed", "cancelled", "released", "waited", "ran"}],
 -- under a number of its own. What it has told before is not counted twice.
@@ -83,7 +84,19 @@ END $$;
 
 -- Count them: those whose verdict is applied. outcomes as finish_jobs takes them; one stands for all.
 CREATE OR REPLACE FUNCTION :schema.count_ended(worker uuid, held jsonb, outcomes text[], verdicts text[]) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    IF jsonb_array_length(held) = 1 THEN  -- one by one, as most do
+        IF verdicts[1] = 'applied' AND jsonb_typeof(held -> 0) = 'object' THEN
+            INSERT INTO :schema.stats_deltas (worker, n, at, completed, failed, retried, snoozed, cancelled, released, namespace, queue, task, waited, ran)
+            VALUES ($1, nextval(:'schema.log_seq'::regclass), clock_timestamp(), (outcomes[1] = 'completed')::integer, (outcomes[1] = 'failed')::integer,
+                (outcomes[1] = 'retry')::integer, (outcomes[1] = 'snoozed')::integer, (outcomes[1] = 'cancelled')::integer, 0, held -> 0 ->> 'namespace',
+                held -> 0 ->> 'queue', held -> 0 ->> 'task', :schema.count_of((held -> 0 ->> 'waited')::double precision),
+                :schema.count_of((held -> 0 ->> 'ran')::double precision));
+        END IF;
+        RETURN;
+    END IF;
     INSERT INTO :schema.stats_deltas (worker, n, at, completed, failed, retried, snoozed, cancelled, released, namespace, queue, task, waited, ran)
     SELECT $1, nextval(:'schema.log_seq'::regclass), clock_timestamp(), count(*) FILTER (WHERE e.outcome = 'completed'),
         count(*) FILTER (WHERE e.outcome = 'failed'), count(*) FILTER (WHERE e.outcome = 'retry'), count(*) FILTER (WHERE e.outcome = 'snoozed'),
@@ -93,8 +106,8 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
         SELECT h.job ->> 'namespace' AS namespace, h.job ->> 'queue' AS queue, h.job ->> 'task' AS task, (h.job ->> 'waited')::double precision AS waited,
             (h.job ->> 'ran')::double precision AS ran, CASE cardinality($3) WHEN 1 THEN $3[1] ELSE $3[h.i] END AS outcome
         FROM jsonb_array_elements($2) WITH ORDINALITY AS h (job, i) WHERE $4[h.i] = 'applied' AND jsonb_typeof(h.job) = 'object'
-    ) e GROUP BY e.namespace, e.queue, e.task
-$$;
+    ) e GROUP BY e.namespace, e.queue, e.task;
+END $$;
 
 -- Add up what workers of a namespace have told until the last full minute, at most so many rows; answers how many. Safe if two do it.
 CREATE OR REPLACE FUNCTION :schema.roll_up_stats(namespace text, most integer DEFAULT 5000) RETURNS integer

@@ -51,7 +51,7 @@ def asked(oq: Command, line: str, **env: str) -> Answer:
     ("line", "offered"),
     [
         ("openqueue work", {"worker", "workers"}),
-        ("openqueue runs ", {"list", "show", "watch", "cancel", "retry"}),
+        ("openqueue runs ", {"list", "show", "watch", "cancel", "prune", "retry"}),
         ("openqueue runs list --sta", {"--status"}),
         ("openqueue enqueue --key", {"--key", "--key-mode"}),
         ("openqueue runs list --status failed,ex", {"failed,expired"}),

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "schedule": "Run tasks at times: add, list, show, next, pause, trigger, backfill …",
     "queues": "List the queues: how much waits, and for how long. Show, limit, pause and resume one.",
     "tasks": "List the tasks that workers have published. Show, limit, pause and resume one.",
+    "keys": "List the concurrency keys in use. Show and limit one.",
     "workers": "List the workers: state, load, queues, last heartbeat.",
     "health": "Say whether all is well, by the exit code too.",
     "config": "Show which settings are in force, and where each comes from.",

@@ -13,6 +13,9 @@ from openqueue.errors import ConnectionFailed
 
 __all__ = ["grant_rights", "make_roles"]
 
+LONG = 3600.0
+"""Seconds for a statement that changes the rights of all functions, on a machine that is busy."""
+
 
 async def make_roles(connection: Connection, own: Statements) -> tuple[str, ...]:
     """Make the roles that there are not, in this transaction; answers their names.
@@ -21,7 +24,7 @@ async def make_roles(connection: Connection, own: Statements) -> tuple[str, ...]
     """
     try:
         async with connection.transaction():
-            rows = await connection.fetch(own["migrator_roles"])
+            rows = await connection.fetch(own["migrator_roles"], timeout=LONG)
     except asyncpg.InsufficientPrivilegeError as error:
         absent = await connection.fetch(own["migrator_absent_roles"])
         statements = "\n".join(f"    {row['statement']}" for row in absent)
@@ -34,4 +37,4 @@ async def make_roles(connection: Connection, own: Statements) -> tuple[str, ...]
 
 async def grant_rights(connection: Connection, own: Statements) -> None:
     """Give the roles that there are their rights, and take those that they no longer have."""
-    await connection.execute(own["migrator_rights"])
+    await connection.execute(own["migrator_rights"], timeout=LONG)

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "schedule": "Run tasks at times: add, list, show, next, pause, trigger, backfill …",
     "queues": "List the queues: how much waits, and for how long. Show, limit, pause and resume one.",
     "tasks": "List the tasks that workers have published. Show, limit, pause and resume one.",
+    "keys": "List the concurrency keys in use. Show and limit one.",
     "workers": "List the workers: state, load, queues, last heartbeat, what they run and what they take.",
     "top": "Show queues, workers, rates and failures, live.",
     "doctor": "Look at everything; say what is wrong, why it matters, and what mends it.",

@@ -61,7 +61,7 @@ def naming() -> AbstractContextManager[None]:
     """Within the block what is refused is named as the flag that it was given with."""
     words = ("concurrency", "rate", "burst", "fairness", "ageing", "until", "reason", "group")
     named = {word: f"--{word}" for word in words}
-    return flags(**named, weights="--weight", queue="NAME", task="NAME")
+    return flags(**named, weights="--weight", queue="NAME", task="NAME", key="KEY")
 
 
 def taken(text: str | None, read: Any = str) -> Any:
@@ -118,7 +118,7 @@ async def _applied(settings: Settings, changes: Sequence[Change], known: str) ->
         name = first.queue or first.name
         names = [next(iter(row.values())) for row in await opened.database.fetch(known, opened.namespace)]
     if first.kind != "all" and name not in names:
-        kind = "task" if first.kind == "task" else "queue"
+        kind = {"task": "task", "key": "concurrency key"}.get(first.kind, "queue")
         near = did_you_mean(name, names)
         say(f"Remark: nothing is known of a {kind} {name!r}; what was said holds once there is one.{near}")
     return [one for one in found if any(_is_of(one, change) for change in changes)]

@@ -24,7 +24,7 @@ async def make_roles(connection: Connection, own: Statements) -> tuple[str, ...]
     """
     try:
         async with connection.transaction():
-            rows = await connection.fetch(own["migrator_roles"])
+            rows = await connection.fetch(own["migrator_roles"], timeout=RIGHTS_WITHIN)
     except asyncpg.InsufficientPrivilegeError as error:
         absent = await connection.fetch(own["migrator_absent_roles"])
         statements = "\n".join(f"    {row['statement']}" for row in absent)

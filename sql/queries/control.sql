@@ -36,6 +36,18 @@ FROM :schema.controls c WHERE c.namespace = $1::text AND c.kind = $2::text AND c
 SELECT q.name AS queue FROM :schema.queues q WHERE q.namespace = $1::text
 UNION SELECT s.queue FROM :schema.queue_stats s WHERE s.namespace = $1::text;
 
+-- name: known_keys
+-- Concurrency keys of namespace $1 that hold slots, at whose gate runs wait, or of which something is said at run time.
+SELECT k.key,
+    COALESCE((SELECT GREATEST(0, s.used - COALESCE((SELECT sum(o.freed) FROM :schema.openings o
+        WHERE o.namespace = s.namespace AND o.scope = s.scope), 0))::integer
+     FROM :schema.slots s WHERE s.namespace = $1::text AND s.scope = 'key ' || k.key), 0) AS used,
+    (SELECT count(*) FROM :schema.jobs j WHERE j.namespace = $1::text AND j.gate = 'key ' || k.key) AS blocked
+FROM (SELECT substr(s.scope, 5) AS key FROM :schema.slots s WHERE s.namespace = $1::text AND starts_with(s.scope, 'key ')
+      UNION SELECT c.name FROM :schema.controls c WHERE c.namespace = $1::text AND c.kind = 'key'
+      UNION SELECT substr(j.gate, 5) FROM :schema.jobs j WHERE j.namespace = $1::text AND j.gate IS NOT NULL AND starts_with(j.gate, 'key ')) k
+ORDER BY k.key;
+
 -- name: task_stats
 -- Unfinished runs of task $2 in namespace $1, by state.
 SELECT count(*) FILTER (WHERE j.state IN ('q', 'c')) AS queued, count(*) FILTER (WHERE j.state = 'b') AS blocked,

@@ -111,6 +111,8 @@ def test_a_name_of_which_nothing_is_known_is_remarked(oq: Command) -> None:
         ("queues pause mail --until 2999-01-01", "--until"),
         ("tasks limit post.send", "--concurrency"),
         ("tasks limit post.send --rate 5", "--rate"),
+        ("keys limit k", "--concurrency"),
+        ("keys limit k --burst 5", "--burst"),
     ],
 )
 def test_what_cannot_be_said_is_refused_before_there_is_a_database(
@@ -144,3 +146,35 @@ def test_on_a_terminal_of_80_columns_what_matters_is_left(oq: Command) -> None:
     print(page)
     assert "concurrency" in page
     assert max(map(len, page.splitlines())) <= 80
+
+
+def test_a_concurrency_key_is_limited_shown_and_let_go(oq: Command) -> None:
+    assert oq("keys").err == "No concurrency key is in use, and of none a limit is said.\n"
+    said = oq("keys", "limit", "account 7", "--concurrency", "2", "--rate", "100/1m")
+    assert (said.code, said.err) == (0, "")
+    assert said.out == "account 7: concurrency 2 at once, 0 running; rate 100/m\n"
+    assert "account 7" in oq("keys", "list").out
+    (row,) = oq("keys", "--json").json
+    assert (row["key"], row["used"], row["blocked"], row["control"]["concurrency"]) == ("account 7", 0, 0, 2)
+    assert oq("keys", "show", "account 7", "--json").json == row
+    assert "concurrency  2 at once" in oq("keys", "show", "account 7").out
+    let_go = oq("keys", "limit", "account 7", "--concurrency", "none", "--rate", "none")
+    assert let_go.out == "account 7: what its runs were enqueued with\n"
+    assert oq("keys", "--json").json == []
+
+
+def test_a_key_at_whose_gate_runs_wait_is_listed(oq: Command) -> None:
+    for number in range(2):
+        line = (
+            "enqueue",
+            "post.send",
+            "--allow-unknown",
+            '{"to": "a"}',
+            "--concurrency-key",
+            "of the printer",
+        )
+        assert oq(*line).code == 0, number
+    (row,) = oq("keys", "--json").json
+    assert (row["key"], row["blocked"], row["control"]) == ("of the printer", 2, None)
+    assert "0 hold a slot, 2 blocked" in oq("keys", "show", "of the printer").out
+    assert "0 hold a slot, 0 blocked" in oq("keys", "show", "[no] such").out

@@ -15,7 +15,7 @@ import typer
 
 from openqueue.cli.options import DATABASE_FLAGS
 
-__all__ = ["complete_queue", "complete_schedule", "complete_status", "complete_task"]
+__all__ = ["complete_check", "complete_queue", "complete_schedule", "complete_status", "complete_task"]
 
 PATIENCE: Final = 0.5
 """Seconds that the database may take, with connecting to it."""
@@ -34,6 +34,14 @@ def complete_queue(ctx: typer.Context, incomplete: str) -> list[str]:
 def complete_schedule(ctx: typer.Context, incomplete: str) -> list[str]:
     """Keys of schedules."""
     return _beginning(incomplete, (row["key"] for row in _rows(ctx, "schedule_keys")))
+
+
+def complete_check(incomplete: str) -> list[str]:
+    """Checks of the doctor, also behind a comma."""
+    from openqueue.doctor.checks import NAMES
+
+    before, comma, word = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in NAMES if name.startswith(word)]
 
 
 def complete_status(incomplete: str) -> list[str]:

@@ -22,6 +22,7 @@ from openqueue.cli.options import (
 from openqueue.cli.output import say, show_json
 from openqueue.cli.run_list import print_runs
 from openqueue.cli.run_page import show_run
+from openqueue.cli.run_prune import EXAMPLES, prune
 from openqueue.cli.session import client, run_async, settings_of
 from openqueue.cli.values import (
     EXAMPLE_ID,
@@ -216,6 +217,9 @@ def retry(
     chosen = [read_run_id(one) for one in run_ids]
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
     run_async(_for_each(settings, chosen, lambda opened, one: opened.retry(one), as_json=as_json))
+
+
+group.command("prune", epilog=examples(*EXAMPLES))(prune)
 
 
 async def _show(settings: Settings, run_id: UUID, *, as_json: bool) -> None:

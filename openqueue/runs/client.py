@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
 from openqueue.control.controls import Controls
@@ -16,15 +16,19 @@ from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
 from openqueue.errors import OpenQueueError, RunNotFound, UnexpectedState
+from openqueue.events import Unsubscribe
 from openqueue.lazy import lazy
 from openqueue.runs.attendance import missing_for, why_not_ended
 from openqueue.runs.catalogue import Catalogue
 from openqueue.runs.history import RunFilter, list_runs
 from openqueue.runs.loops import running_loop
 from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
+from openqueue.runs.news import Choice, news
 from openqueue.runs.returned import returned
+from openqueue.runs.statistics import Statistics
 from openqueue.runs.storing import Storing
 from openqueue.runs.sync_client import Lent, SyncClient
+from openqueue.runs.tracing import Tracer
 from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.places import waiting_for
@@ -46,8 +50,8 @@ class Client:
 
     `database` is open, and stays its owner's; `listener`, made when a result is first awaited, is the
     client's own. `largest_input` is in bytes. A worker that has not beaten for `silence` seconds is taken to
-    be gone. An idempotency key is remembered for `idempotency_ttl` seconds. It belongs to the event loop and
-    the process that made it.
+    be gone. An idempotency key is remembered for `idempotency_ttl` seconds. `tracer` makes spans. It belongs
+    to the event loop and the process that made it.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Client:
         largest_input: int = 1024 * 1024,
         silence: float = 15.0,
         idempotency_ttl: float = 86_400.0,
+        tracer: Tracer | None = None,
     ) -> None:
         self.database = database
         self.namespace = namespace
@@ -69,7 +74,7 @@ class Client:
         self._listening: asyncio.Task[None] | None = None
         self._waiting = Waiting(database)
         self._catalogue = Catalogue(database, namespace)
-        self._storing = Storing(self, database, namespace, largest_input, idempotency_ttl)
+        self._storing = Storing(self, database, namespace, largest_input, idempotency_ttl, tracer)
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,6 +88,11 @@ class Client:
     def controls(self) -> Controls:
         """Limits, rates, fairness and pauses: what is said at run time, and what holds."""
         return Controls(self.database, self.namespace)
+
+    @lazy
+    def stats(self) -> Statistics:
+        """What waits, what ended lately and how long it took, and who works on what."""
+        return Statistics(self.database, self.namespace, silence=self._silence)
 
     @lazy
     def sync(self) -> SyncClient:
@@ -197,8 +207,23 @@ class Client:
         """Runs of this namespace, newest first; see RunFilter."""
         return await list_runs(self.database, self.namespace, chosen or RunFilter())
 
-    async def events(self, run_id: UUID) -> Sequence[RunEvent]:
-        """A run's timeline, oldest first. Raises RunNotFound."""
+    @overload
+    def events(self, run_id: UUID) -> Coroutine[Any, Any, Sequence[RunEvent]]: ...
+    @overload
+    def events(self, **chosen: Unpack[Choice]) -> AsyncIterator[tuple[RunInfo, RunEvent]]: ...
+    def events(self, run_id: UUID | None = None, **chosen: Any) -> Any:
+        """A run's timeline, oldest first: ``await client.events(run.id)``. Raises RunNotFound.
+
+        Without a run, what happens from now on, as it happens: ``async for run, event in client.events(
+        task="mail.send", kinds=("failed",)):``. Chosen by `task`, `queue`, `schedule`, `meta`, `tags`, and
+        `kinds` of events. Of unfinished runs the newest 1,000 are followed; a loss of the database is waited
+        out. Raises InvalidOption.
+        """
+        if run_id is not None:
+            return self._timeline(run_id)
+        return news(self.database, self.namespace, self._hear, cast("Choice", chosen))
+
+    async def _timeline(self, run_id: UUID) -> Sequence[RunEvent]:
         rows = await self.database.fetch("run_events", run_id)
         if not rows:
             raise _not_found(run_id)
@@ -237,6 +262,11 @@ class Client:
                 return None if info.finished else f" {why_not_ended(info, await self.missing_for(info))}"
         except (OpenQueueError, TimeoutError):
             return ""
+
+    async def _hear(self, callback: Callable[[str], object]) -> Unsubscribe:
+        """Have every notification handed to it, as far as any are heard."""
+        await self._listen()
+        return (lambda: None) if self._listener is None else self._listener.subscribe(callback)
 
     async def _listen(self) -> None:
         """Begin to hear of ended runs; without a listener they are looked for."""

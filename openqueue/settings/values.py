@@ -22,6 +22,7 @@ __all__ = [
     "choice",
     "duration",
     "read_address",
+    "read_flag",
     "read_names",
     "read_queues",
     "read_size",
@@ -110,6 +111,26 @@ def read_address(value: Any) -> Any:
             f"{shown(value)} is not an address. Write host:port (such as {HEALTH}), a port alone, on or off."
         )
     return Address((found["host"] or "").strip("[]") or HEALTH.host, int(found["port"]))
+
+
+def read_flag(value: Any) -> Any:
+    """On or off, as a bool or in a word."""
+    word = value.strip().lower() if isinstance(value, str) else value
+    found = {
+        "on": True,
+        "true": True,
+        "1": True,
+        "yes": True,
+        "off": False,
+        "false": False,
+        "0": False,
+        "no": False,
+    }
+    if isinstance(word, bool):
+        return word
+    if not isinstance(word, str) or word not in found:
+        raise ValueError(f"{shown(value)} is neither on nor off.")
+    return found[word]
 
 
 def read_size(value: Any) -> Any:

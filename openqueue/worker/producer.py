@@ -23,7 +23,7 @@ from openqueue.events import Emit
 from openqueue.worker.claims import Claims
 from openqueue.worker.completer import Completer
 from openqueue.worker.doorbell import Doorbell
-from openqueue.worker.events import JobsReleased
+from openqueue.worker.events import JobsClaimed, JobsReleased
 from openqueue.worker.gathering import Gathering
 from openqueue.worker.inflight import Inflight
 from openqueue.worker.job import Job
@@ -213,11 +213,13 @@ class Producer:
 
     async def _take(self, most: int, statement: str, *args: Any) -> Sequence[Any]:
         """Claim by a statement, and put what it brought into the pool; answers its rows."""
-        claim = self._claims.next()
+        claim, began = self._claims.next(), time.monotonic()
         asking = asyncio.ensure_future(self._database.fetch(statement, self._worker, claim, most, *args))
         try:
             rows = await asyncio.shield(asking)
-            self._inflight.put(self._opened(claim, rows))
+            jobs = self._opened(claim, rows)
+            self._inflight.put(jobs)
+            self._emit(JobsClaimed(len(jobs), time.monotonic() - began))
         except asyncio.CancelledError:  # the worker stops; the claim is made all the same
             with suppress(OpenQueueError):
                 await self._put_back(self._opened(claim, await asking), "the worker stops")
@@ -295,5 +297,4 @@ class Producer:
         self._woken.clear()
 
 
-_NO_TIME: datetime | None = None
-"""Due jobs are looked for from the beginning."""
+_NO_TIME: datetime | None = None  # due jobs are looked for from the beginning

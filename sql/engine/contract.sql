@@ -56,6 +56,7 @@ RETURNS text[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp A
 #variable_conflict use_variable
 DECLARE
     verdicts text[];
+    held     jsonb;
     fault    record;
 BEGIN
     PERFORM :schema.check_fence(worker, ids, claims, true, 'complete_jobs');
@@ -68,7 +69,9 @@ BEGIN
         PERFORM :schema.refuse_call('outputs', format('has %s elements, ids has %s', cardinality(outputs), cardinality(ids)),
                                'give one for each id, or one that stands for all', 'complete_jobs');
     END IF;
+    held := :schema.held_stats(worker, ids, claims);
     verdicts := :schema.finish_jobs(worker, ids, claims, ARRAY['completed'], outputs);
+    PERFORM :schema.count_ended(worker, held, ARRAY['completed'], verdicts);
     PERFORM :schema.drop_claims(worker, claims);
     RETURN verdicts;
 END $$;
@@ -95,6 +98,7 @@ CREATE OR REPLACE FUNCTION :schema.fail_jobs(
 DECLARE
     a        record;
     fault    record;
+    held     jsonb;
     verdicts text[];
 BEGIN
     PERFORM :schema.check_fence(worker, ids, claims, true, 'fail_jobs');
@@ -121,7 +125,9 @@ BEGIN
         CROSS JOIN LATERAL (SELECT CASE WHEN j.cancelled THEN 'cancelled'
             WHEN give_up OR j.attempt - j.uncounted >= j.max_attempts THEN 'failed' ELSE 'retry' END AS outcome) o
     ) d;
+    held := :schema.held_stats(worker, ids, claims);
     verdicts := :schema.finish_jobs(worker, ids, claims, a.outcomes, errors => a.errors, delays => a.delays);
+    PERFORM :schema.count_ended(worker, held, a.outcomes, verdicts);
     PERFORM :schema.drop_claims(worker, claims);
     RETURN verdicts;
 END $$;

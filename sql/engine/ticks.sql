@@ -262,16 +262,3 @@ BEGIN
     WHERE s.namespace = mark_schedule.namespace AND s.key = mark_schedule.key AND s.revision = mark_schedule.revision;
     RETURN FOUND;
 END $$;
-
--- Remove the history of ticks decided before a time, at most so many; answers how many.
-CREATE OR REPLACE FUNCTION :schema.prune_ticks(before timestamptz, most integer DEFAULT 10000) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET jit = off SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_variable
-DECLARE
-    gone integer;
-BEGIN
-    DELETE FROM :schema.schedule_ticks t WHERE t.ctid = ANY (ARRAY(SELECT o.ctid FROM :schema.schedule_ticks o WHERE o.fired_at < before LIMIT most));
-    GET DIAGNOSTICS gone = ROW_COUNT;
-    RETURN gone;
-END $$;
-COMMENT ON FUNCTION :schema.prune_ticks(timestamptz, integer) IS 'Remove the history of ticks decided before a time. Example: SELECT prune_ticks(now() - interval ''90 days'')';

@@ -66,11 +66,11 @@ FROM :schema.catalog WHERE namespace = $1::text ORDER BY task, pool;
 
 -- name: workers
 SELECT id, namespace, name, host, pid, version, state, queues, concurrency, running, started_at, beat_at,
-    extract(epoch FROM clock_timestamp() - beat_at)::float8 AS beat_age
+    extract(epoch FROM clock_timestamp() - beat_at)::float8 AS beat_age, rss, cpu
 FROM :schema.workers WHERE namespace = $1::text ORDER BY name, id;
 
 -- name: queue_stats
--- oldest_age: seconds that the first of the ready ones has waited by now.
+-- Of each kind no more than 10,000 are counted (capped: there may be more). oldest_age: seconds that the first of the ready ones has waited.
 SELECT queue, queued, blocked, running, scheduled, retrying, oldest_ready_at,
-    extract(epoch FROM GREATEST(clock_timestamp(), oldest_ready_at) - oldest_ready_at)::float8 AS oldest_age
-FROM :schema.queue_stats WHERE namespace = $1::text ORDER BY queue;
+    extract(epoch FROM GREATEST(clock_timestamp(), oldest_ready_at) - oldest_ready_at)::float8 AS oldest_age, capped
+FROM :schema.queue_depths($1::text) ORDER BY queue;

@@ -232,11 +232,11 @@ async def test_once_ends_when_all_have_run_what_is_ready(
 
 
 async def test_lines_of_several_workers_do_not_run_into_each_other(dsn: str, client: Client) -> None:
-    await client.enqueue_many([tasks.quick.item(number) for number in range(1000)])
-    async with FleetProcess(dsn, 4, "--once") as fleet:
+    await client.enqueue_many([tasks.quick.item(number) for number in range(600)])
+    async with FleetProcess(dsn, 3, "--once") as fleet:
         assert await fleet.ended() == 0
     told = [json.loads(line)["event"] for line in fleet.lines]
-    assert told.count("run completed") == 1000
+    assert told.count("run completed") == 600
 
 
 async def test_a_fleet_that_cannot_start_says_so_once_with_the_exit_code_of_a_worker(
@@ -250,7 +250,7 @@ async def test_a_fleet_that_cannot_start_says_so_once_with_the_exit_code_of_a_wo
         ("postgresql://app:hunter2@127.0.0.1:1/app", {}, 4, "127.0.0.1:1"),
     ]
     for where, settings, code, said in cases:
-        async with FleetProcess(where, 4, **settings) as fleet:
+        async with FleetProcess(where, 2, **settings) as fleet:
             assert await fleet.ended() == code, fleet.errors
             assert [line[:7] for line in fleet.lines].count("Error: ") == 1
             assert said in fleet.errors

@@ -21,7 +21,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("runs",),
     ("cluster",),
     ("worker", "scheduler", "workflows", "messages", "streams"),
-    ("telemetry", "alerts", "workbench"),
+    ("doctor", "telemetry", "alerts", "workbench"),
     ("clients",),
     ("app",),
     ("bench", "dev", "embedding", "fleet"),

@@ -94,7 +94,7 @@ CREATE OR REPLACE FUNCTION :schema.prune_batch(
     namespace text, tasks text[], queues text[], statuses text[], ages interval[], after uuid, until uuid, most integer, answered uuid,
     dry boolean,
     OUT ends jsonb, OUT attempts integer, OUT lines integer, OUT last uuid
-) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     picked record;

@@ -92,7 +92,7 @@ def test_the_commands_are_those_of_the_manual() -> None:
             "bench",
             "completion",
         ]
-        + [f"runs {word}" for word in ("list", "show", "watch", "cancel", "retry")]
+        + [f"runs {word}" for word in ("list", "show", "watch", "cancel", "retry", "prune")]
     )
 
 

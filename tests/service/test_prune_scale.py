@@ -29,8 +29,8 @@ RETENTION = Retention((Rule(older_than=timedelta(days=90)),))
 CHUNK = 500_000
 BLOCKED = """
     SELECT b.application_name FROM unnest(pg_blocking_pids($1)) AS p (pid)
-    JOIN pg_stat_activity b ON b.pid = p.pid AND b.application_name IN ('pruner', 'openqueue prune')
-    WHERE b.datname = current_database()"""
+    JOIN pg_stat_activity b ON b.pid = p.pid AND b.datname = current_database()
+        AND b.application_name IN ('pruner', 'openqueue prune')"""
 
 
 class Work:

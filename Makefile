@@ -6,13 +6,14 @@ DIR ?=
 BENCH ?= ../shared/bench
 SCENARIOS ?= S1,S2,S3,S4,S5
 WHAT ?= costs
+DURATION ?= 2h
 OLDEST ?= /usr/lib/postgresql/15/bin
 
 BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest scale check lint types format bench measure examples docs reference wheel lock clean
+.PHONY: help demo test test-oldest scale chaos soak check lint types format bench measure examples docs reference wheel lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,8 +24,12 @@ demo: $(STAMP) ## real work on real input, PostgreSQL included; DIR=path for ano
 test: $(STAMP) ## the suite, four processes at a time (most tests wait); JOBS=n, ARGS="-k word"
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
-# The same on any version of it: what only prints, and the pages of docs/. `make test-oldest SAME=` runs these there, too.
-SAME = --ignore-glob='*/test_cli_*.py' --ignore-glob='*/test_docs_*.py' --ignore=tests/story/test_examples.py
+# The same on any version of it: what only prints, the pages of docs/, processes, threads and other programs around
+# the worker, and adapters that send what the others send. `make test-oldest SAME=` runs these there, too.
+SAME = --ignore-glob='*/test_cli_*.py' --ignore-glob='*/test_docs_*.py' --ignore-glob='*/test_mistakes_*.py' \
+	$(addprefix --ignore=tests/crash/test_, fleet.py processes.py) \
+	$(addprefix --ignore=tests/service/test_, driver_sqlalchemy.py driver_django.py forks.py sync_client.py) \
+	$(addprefix --ignore=tests/story/test_, around_tasks.py django.py embedding.py examples.py process_programs.py readme.py)
 
 test-oldest: $(STAMP) ## what needs a database, on the oldest PostgreSQL supported; OLDEST=path/bin
 	@if [ -x $(OLDEST)/postgres ]; then \
@@ -37,6 +42,12 @@ check: lint types docs test test-oldest examples wheel ## the whole gate
 
 scale: $(STAMP) ## scenarios at full size, one after the other: minutes, and some GB of disk
 	$(BIN)/python -m pytest -m scale --timeout 1800 $(ARGS)
+
+chaos: $(STAMP) ## everything is killed that can be, for ten minutes; ARGS="--seed 7 --only network"
+	$(BIN)/python -m tests.chaos --duration 10m $(ARGS)
+
+soak: $(STAMP) ## the same for DURATION=2h
+	$(BIN)/python -m tests.chaos --duration $(DURATION) $(ARGS)
 
 lint: $(STAMP) ## format and lint, changing nothing
 	$(BIN)/ruff format --check .
@@ -54,9 +65,9 @@ bench: $(STAMP) ## the peers' benchmark; BENCH=path to it, SCENARIOS=S1,S3, ARGS
 	BENCH_ADAPTER_DIR=$(CURDIR)/tests/bench/peer BENCH_OUT=$${BENCH_OUT:-$(CURDIR)/build/bench} \
 		PYTHONPATH=$(CURDIR) $(BIN)/python $(BENCH)/bench.py --quick --scenarios $(SCENARIOS) $(or $(ARGS),--peers raw,openqueue)
 
-measure: $(STAMP) ## one of WHAT=memory|sleeping|queues|payloads|processes|history|costs|control; ARGS="--json"
-	@case "$(WHAT)" in memory|sleeping|queues|payloads|processes|history|costs|control) ;; \
-		*) echo "WHAT=$(WHAT): give one of memory, sleeping, queues, payloads, processes, history, costs, control"; exit 2;; esac
+measure: $(STAMP) ## one of WHAT=memory|sleeping|queues|payloads|processes|history|costs|control|schedules; ARGS="--json"
+	@case "$(WHAT)" in memory|sleeping|queues|payloads|processes|history|costs|control|schedules) ;; \
+		*) echo "WHAT=$(WHAT): give one of memory, sleeping, queues, payloads, processes, history, costs, control, schedules"; exit 2;; esac
 	$(BIN)/python -m tests.bench.$(WHAT) $(ARGS)
 
 examples: $(STAMP) ## the large example, on this project's own files (the numbered ones are part of the suite)

@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from openqueue import __version__
-from openqueue.clients import client_of, database_of, listener_of, use_settings
+from openqueue.clients import client_of, database_of, listener_of, tracer_of, use_settings
 from openqueue.cluster.leader import Leader
+from openqueue.cluster.pruner import BATCH, Pruner
+from openqueue.cluster.retention import Retention
+from openqueue.cluster.statistics import Statistics
 from openqueue.cluster.upkeep import upkeep
 from openqueue.control.declared import publish
 from openqueue.db.listener import Listener
@@ -31,7 +34,7 @@ from openqueue.worker.stopping import stopping_on_signals
 from openqueue.worker.surroundings import Surroundings
 from openqueue.worker.worker import Worker
 
-__all__ = ["discover_tasks", "open_worker", "processes_of", "run_worker"]
+__all__ = ["discover_tasks", "open_worker", "processes_of", "pruner_of", "run_worker"]
 
 
 IDLE: Final = 3.0
@@ -82,7 +85,7 @@ async def open_worker(
             bus=bus,
             version=__version__,
             surroundings=Surroundings(
-                (*declared_middleware(), *middleware),
+                (*_tracing(settings), *declared_middleware(), *middleware),
                 (*declared_lifespans(), *lifespans),
                 processes_of(settings),
             ),
@@ -112,11 +115,22 @@ async def run_worker(
         return 1 if worker.unsaved else 0
 
 
+def _tracing(settings: Settings) -> tuple[Middleware, ...]:
+    """The outermost middleware: what others do belongs to the attempt's span."""
+    tracer = tracer_of(settings)
+    return () if tracer is None else (tracer.around,)
+
+
 def _beside(
     settings: Settings, database: Database, listener: Listener, declared: DeclaredSchedules, bus: Events
 ) -> Callable[[Worker], tuple[Service, ...]]:
     """What a worker does besides its work: for the others, for the schema, and, if it leads, for all."""
-    scheduler = Scheduler(database, listener, settings.namespace, bus.emit)
+    duties: list[Service] = [
+        Scheduler(database, listener, settings.namespace, bus.emit),
+        Statistics(database, settings.namespace, bus.emit),
+    ]
+    if Retention.of(settings.retention):
+        duties.append(pruner_of(settings, database, bus))
 
     def services(worker: Worker) -> tuple[Service, ...]:
         leader = Leader(
@@ -125,12 +139,19 @@ def _beside(
             worker.id,
             settings.namespace,
             bus.emit,
-            duties=(scheduler,),
+            duties=duties,
             alone=lambda: not worker.pulse.others,
         )
         return leader, declared, *upkeep(database, bus.emit)
 
     return services
+
+
+def pruner_of(settings: Settings, database: Database, bus: Events, *, batch: int = BATCH) -> Pruner:
+    """Who prunes by what the settings say."""
+    target = listener_of(settings, database, bus, "openqueue prune").target
+    retention = Retention.of(settings.retention)
+    return Pruner(database, target, settings.namespace, bus.emit, retention=retention, batch=batch)
 
 
 def processes_of(settings: Settings) -> Processes:

@@ -14,7 +14,7 @@ from random import random as uniform
 from typing import Any, Protocol
 
 from openqueue.durations import LONGEST, Duration, is_number, parse_duration
-from openqueue.errors import InvalidOption
+from openqueue.errors import InvalidOption, shown
 
 __all__ = ["Backoff", "Custom", "Exponential", "Fixed", "Random"]
 
@@ -117,7 +117,7 @@ def _varied(seconds: float, jitter: float, random: Random) -> timedelta:
 def _share(value: float) -> float:
     if not is_number(value) or not 0 <= value <= 1:
         raise InvalidOption(
-            f"backoff.jitter: {value!r} is not a share: write 0 (none) to 1 (± 100 %).",
+            f"backoff.jitter: {shown(value)} is not a share: write 0 (none) to 1 (± 100 %).",
             option="backoff.jitter",
         )
     return float(value)
@@ -126,6 +126,6 @@ def _share(value: float) -> float:
 def _factor(value: float) -> float:
     if not is_number(value) or value < 1:
         raise InvalidOption(
-            f"backoff.factor: {value!r} must be a number of at least 1.", option="backoff.factor"
+            f"backoff.factor: {shown(value)} must be a number of at least 1.", option="backoff.factor"
         )
     return float(value)

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
@@ -26,6 +26,9 @@ from openqueue.tasks import enqueuer as enqueuers
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.naming import set_roots
 
+if TYPE_CHECKING:
+    from openqueue.telemetry.tracing import OpenTelemetry
+
 __all__ = [
     "Client",
     "SyncClient",
@@ -42,6 +45,7 @@ __all__ = [
     "enqueue_sync",
     "listener_of",
     "open_client",
+    "tracer_of",
     "url_of",
     "use_settings",
 ]
@@ -244,7 +248,17 @@ def client_of(settings: Settings, database: Database, bus: Events) -> Client:
         largest_input=settings.max_input,
         silence=3 * settings.heartbeat.total_seconds(),
         idempotency_ttl=settings.idempotency_ttl.total_seconds(),
+        tracer=tracer_of(settings),
     )
+
+
+def tracer_of(settings: Settings) -> OpenTelemetry | None:
+    """Who makes spans, if the settings want any. Raises ConfigError where the API is not installed."""
+    if not settings.tracing:
+        return None
+    from openqueue.telemetry.tracing import OpenTelemetry
+
+    return OpenTelemetry()
 
 
 def listener_of(settings: Settings, database: Database, bus: Events, application: str) -> Listener:

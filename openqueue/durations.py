@@ -7,7 +7,7 @@ from datetime import timedelta
 from math import isfinite
 from typing import TypeGuard
 
-from openqueue.errors import InvalidOption
+from openqueue.errors import InvalidOption, shown
 
 __all__ = ["LONGEST", "Duration", "format_duration", "is_number", "parse_duration"]
 
@@ -97,6 +97,4 @@ def _read_text(text: str, field: str) -> timedelta:
 
 
 def _refuse(field: str, value: object, why: str) -> InvalidOption:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return InvalidOption(f"{field}: {shown} {why}. {_HOW}", option=field)
+    return InvalidOption(f"{field}: {shown(value)} {why}. {_HOW}", option=field)

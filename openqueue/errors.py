@@ -33,6 +33,7 @@ __all__ = [
     "UnexpectedState",
     "UnknownTask",
     "did_you_mean",
+    "shown",
 ]
 
 
@@ -184,3 +185,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if not near:
         return ""
     return f" Did you mean {' or '.join(repr(name) for name in near)}?"
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value as a message quotes it: its repr, cut; what has none (nested too deep, say) by its class."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  a message about a value does not fail by it
+        return f"<{type(value).__qualname__}>"
+    return text if len(text) <= most else text[: most - 3] + "..."

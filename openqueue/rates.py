@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from openqueue.durations import Duration, format_duration, parse_duration
-from openqueue.errors import InvalidOption
+from openqueue.errors import InvalidOption, shown
 
 __all__ = ["MOST", "Rate", "RateWords", "parse_rate"]
 
@@ -66,6 +66,4 @@ def _checked(value: object, count: Any, period: Duration, field: str) -> Rate:
 
 
 def _refuse(field: str, value: object, why: str) -> InvalidOption:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return InvalidOption(f"{field}: {shown} {why}. {_HOW}", option=field)
+    return InvalidOption(f"{field}: {shown(value)} {why}. {_HOW}", option=field)

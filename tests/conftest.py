@@ -48,15 +48,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what depends on PostgreSQL: `-m database` is what another version of it is tested with.
 
-    Full sizes run only where they are asked for (`make scale`).
+    Full sizes and long attacks run only where they are asked for (`make scale`, `-m chaos`).
     """
     for item in items:
         if not _SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.database)
-    if "scale" not in config.option.markexpr:
-        full = [item for item in items if item.get_closest_marker("scale")]
-        config.hook.pytest_deselected(items=full)
-        items[:] = [item for item in items if item not in full]
+    for marker in ("scale", "chaos"):
+        if marker not in config.option.markexpr:
+            left = [item for item in items if item.get_closest_marker(marker)]
+            config.hook.pytest_deselected(items=left)
+            items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session")
@@ -95,8 +96,9 @@ async def db(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the test's database `dsn`, in which every row is sound at the end."""
     connection = await asyncpg.connect(dsn)
     yield connection
-    await connection.close(timeout=60)
-    connection = await asyncpg.connect(dsn)
+    if connection.is_closed() or connection.is_in_transaction():
+        await connection.close(timeout=60)
+        connection = await asyncpg.connect(dsn)
     await assert_sound(connection)
     await connection.close(timeout=60)
 

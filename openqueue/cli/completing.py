@@ -16,6 +16,7 @@ import typer
 from openqueue.cli.options import DATABASE_FLAGS
 
 __all__ = [
+    "complete_check",
     "complete_queue",
     "complete_schedule",
     "complete_sort",
@@ -53,6 +54,14 @@ def complete_sort(incomplete: str) -> list[str]:
     from openqueue.runs.filter import SORTS
 
     return [one for one in SORTS if one.startswith(incomplete)]
+
+
+def complete_check(incomplete: str) -> list[str]:
+    """Checks of the doctor, also behind a comma."""
+    from openqueue.doctor.checks import NAMES
+
+    before, comma, word = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in NAMES if name.startswith(word)]
 
 
 def complete_status(incomplete: str) -> list[str]:

@@ -14,6 +14,7 @@ from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, exampl
 from openqueue.cli.output import Column, show_json, show_table
 from openqueue.cli.session import FLAGS, settings_of
 from openqueue.durations import format_duration
+from openqueue.errors import ConfigError
 from openqueue.telemetry.redaction import MASK
 
 if TYPE_CHECKING:
@@ -71,7 +72,14 @@ def _masked(one: Origin) -> Origin:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown. Rather too much is masked than too little. Pure."""
+    """A URL as it may be shown. Rather too much is masked than too little; of a faulty one, all."""
+    from openqueue.db.target import Target
+
+    try:
+        Target.of(url)
+    except ConfigError:
+        scheme, found, _ = url.partition("://")
+        return f"{scheme}://{MASK}" if found and scheme in ("postgresql", "postgres") else MASK
     scheme, _, rest = _SECRET.sub(rf"\g<1>{MASK}", url).partition("://")
     login, at, place = rest.rpartition("@")
     user, colon, password = login.partition(":")

@@ -7,11 +7,13 @@ from typing import Final
 
 from openqueue import errors
 
-__all__ = ["EXITS", "FAILED", "INTERRUPTED", "SCHEMA", "USAGE", "Exit", "exit_code"]
+__all__ = ["CRITICAL", "EXITS", "FAILED", "INTERRUPTED", "SCHEMA", "USAGE", "WARNING", "Exit", "exit_code"]
 
 FAILED: Final = 1
 USAGE: Final = 2
 SCHEMA: Final = 5
+WARNING: Final = 9
+CRITICAL: Final = 10
 INTERRUPTED: Final = 130
 
 
@@ -51,6 +53,8 @@ EXITS: Final = (
     Exit(6, "cancelled", "the run that was waited for was cancelled", (errors.RunCancelled,)),
     Exit(7, "expired", "the run that was waited for was not started by its deadline", (errors.RunExpired,)),
     Exit(8, "timeout", "the run that was waited for has not ended in time, and goes on", (TimeoutError,)),
+    Exit(WARNING, "warning", "`doctor` found something that will hurt, or hurts a little"),
+    Exit(CRITICAL, "critical", "`doctor` found that work stands still, or can be lost"),
     Exit(INTERRUPTED, "interrupted", "Ctrl-C, or a second signal to a worker"),
 )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from openqueue.cli.exits import exit_code
 from openqueue.cli.output import say
+from openqueue.cli.serving import exposed
 from openqueue.cli.session import run_async
 from openqueue.errors import ConfigError, ConnectionFailed
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from openqueue.fleet.link import Link
     from openqueue.fleet.words import Failure
     from openqueue.settings import Settings
+    from openqueue.telemetry.tally import Sums
 
 __all__ = ["run_fleet", "worker_main"]
 
@@ -48,27 +50,35 @@ async def _run(settings: Settings, bus: Events, *, once: bool) -> int:
     from openqueue.clients import open_client
     from openqueue.fleet.fleet import Fleet
     from openqueue.telemetry.health import HealthServer
+    from openqueue.telemetry.measures import Measures
+    from openqueue.telemetry.tally import Sums
 
+    sums, own = Sums(), Measures()
+    if settings.metrics:
+        own.subscribe(bus)
     name = settings.name or f"{socket.gethostname()}:{os.getpid()}"
     fleet = Fleet(
         name,
         settings.processes,
-        _starter(settings, once=once),
+        _starter(settings, sums, once=once),
         bus.emit,
         grace=settings.grace.total_seconds(),
         refused=_say_refused,
         once=once,
     )
     with ExitStack() as stack:
-        if settings.health:
-            stack.enter_context(HealthServer(*settings.health, fleet.facts))
+        if settings.endpoint:
+            pages = (
+                exposed(settings, fleet.facts, lambda: sums.total(own.tally)) if settings.metrics else None
+            )
+            stack.enter_context(HealthServer(*settings.endpoint, fleet.facts, pages))
         async with open_client(settings):  # what no worker could do is said once
             pass
         with _signals(fleet):
             return await fleet.run()
 
 
-def _starter(settings: Settings, *, once: bool) -> Callable[[str], Any]:
+def _starter(settings: Settings, sums: Sums, *, once: bool) -> Callable[[str], Any]:
     """How a worker of a name is started: with our settings, whatever stands in a file by then."""
     from openqueue.fleet.process import WorkerProcess
     from openqueue.tasks.surrounding import preparations
@@ -76,7 +86,9 @@ def _starter(settings: Settings, *, once: bool) -> Callable[[str], Any]:
     async def start(name: str) -> Process:
         own = settings.model_copy(update={"name": name, "health": None, "processes": 1})
         hello = {"argv": sys.argv, "preparations": preparations(), "settings": own, "once": once}
-        return await WorkerProcess.start(name, (worker_main.__module__, worker_main.__name__), hello)
+        return await WorkerProcess.start(
+            name, (worker_main.__module__, worker_main.__name__), hello, sums.hear
+        )
 
     return start
 

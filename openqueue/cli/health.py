@@ -60,7 +60,7 @@ def health(
             option="--address",
         )
     path = "/live" if live else "/ready"
-    found = _ask(settings, path, patience) if settings.health else run_async(_check_database(settings))
+    found = _ask(settings, path, patience) if settings.endpoint else run_async(_check_database(settings))
     if as_json:
         show_json(found)
     else:
@@ -72,10 +72,10 @@ def health(
 def _ask(settings: Settings, path: str, timeout: float) -> dict[str, Any]:
     from http.client import HTTPConnection, HTTPException
 
-    assert settings.health is not None
-    host, port = settings.health
+    assert settings.endpoint is not None
+    host, port = settings.endpoint
     connection = HTTPConnection(_ANYWHERE.get(host, host), port, timeout=timeout)
-    asked = f"http://{settings.health}{path}"
+    asked = f"http://{settings.endpoint}{path}"
     try:
         connection.request("GET", path)
         found = connection.getresponse().read(65_536)

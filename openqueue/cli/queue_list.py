@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from openqueue.cli.control_page import limit_of, pause_of, rate_of, show_controls
 from openqueue.cli.output import Column, console, plain, show_json, show_table
+from openqueue.cli.recent import RECENT, any_ended, in_the_last_minutes
 from openqueue.cli.session import client
 from openqueue.durations import format_duration
+from openqueue.runs.statistics import MOST, QueueInfo
 
 if TYPE_CHECKING:
     from openqueue.control.model import Control
@@ -46,20 +49,20 @@ async def show_queue(settings: Settings, name: str, *, as_json: bool) -> None:
     page = console()
     page.print(name, style="bold")
     page.print(
-        f"  {row['queued']} queued (oldest {_waiting(row)}), {row['blocked']} blocked,"
-        f" {row['running']} running, {row['retrying']} retrying, {row['scheduled']} scheduled;"
-        f" workers: {row['workers']}"
+        f"  {_count(row, 'queued')} queued (oldest {_waiting(row)}), {_count(row, 'blocked')} blocked,"
+        f" {row['running']} running, {_count(row, 'retrying')} retrying,"
+        f" {_count(row, 'scheduled')} scheduled; workers: {row['workers']}"
     )
+    if any_ended(row):
+        page.print(f"  {in_the_last_minutes(row)}")
     if held:
         print()
         show_controls(held, said)
 
 
 async def _queues(opened: Client, settings: Settings) -> list[Row]:
-    stats, workers = [
-        [dict(row) for row in await opened.database.fetch(name, opened.namespace)]
-        for name in ("queue_stats", "workers")
-    ]
+    stats = [_row(one) for one in await opened.stats.queues()]
+    workers = [dict(row) for row in await opened.database.fetch("workers", opened.namespace)]
     controls = {one.name: one for one in await opened.controls.of("queue")}
     silence = 3 * settings.heartbeat.total_seconds()
     alive = [one for one in workers if one["beat_age"] < silence and one["state"] != "draining"]
@@ -75,6 +78,13 @@ async def _queues(opened: Client, settings: Settings) -> list[Row]:
         }
         for queue in sorted({*known, *named, *controls})
     ]
+
+
+def _row(one: QueueInfo) -> dict[str, Any]:
+    """Its numbers, with those of the last minutes among them."""
+    hidden = ("recent", "paused", "paused_until")
+    numbers = {field.name: getattr(one, field.name) for field in fields(one) if field.name not in hidden}
+    return {**numbers, **one.recent.flat()}
 
 
 def workers_of(queue: str, alive: Iterable[Row]) -> int:
@@ -108,26 +118,22 @@ def _flat(row: Row) -> dict[str, Any]:
     }
 
 
+def _count(row: Row, what: str) -> str:
+    """A number; `10,000+` where no more are counted."""
+    return f"{MOST:,}+" if row[what] >= MOST else str(row[what])
+
+
 def _waiting(row: Row) -> str:
     age = row["oldest_age"]
     return "-" if age is None else format_duration(timedelta(seconds=round(age, 1 if age < 10 else 0)))
 
 
-_EMPTY: Row = {
-    "queue": "",
-    "queued": 0,
-    "blocked": 0,
-    "running": 0,
-    "scheduled": 0,
-    "retrying": 0,
-    "oldest_ready_at": None,
-    "oldest_age": None,
-}
+_EMPTY: Row = _row(QueueInfo(""))
 
 _COLUMNS: tuple[Column[Row], ...] = (
     Column("QUEUE", lambda row: row["queue"], least=12),
-    Column("QUEUED", lambda row: str(row["queued"]), rank=1, right=True),
-    Column("BLOCKED", lambda row: str(row["blocked"]), rank=4, right=True),
+    Column("QUEUED", lambda row: _count(row, "queued"), rank=1, right=True),
+    Column("BLOCKED", lambda row: _count(row, "blocked"), rank=4, right=True),
     Column("RUNNING", lambda row: str(row["running"]), rank=2, right=True),
     Column("OLDEST", _waiting, rank=3, right=True),
     Column("WORKERS", lambda row: str(row["workers"]), rank=6, right=True),
@@ -135,6 +141,7 @@ _COLUMNS: tuple[Column[Row], ...] = (
     Column("RATE", lambda row: rate_of(row["control"]), rank=8),
     Column("PAUSED", lambda row: pause_of(row["control"]), rank=4),
     Column("FAIRNESS", lambda row: (row["control"] and row["control"].fairness) or "-", rank=9),
-    Column("RETRYING", lambda row: str(row["retrying"]), rank=10, right=True),
-    Column("SCHEDULED", lambda row: str(row["scheduled"]), rank=11, right=True),
+    Column("RETRYING", lambda row: _count(row, "retrying"), rank=10, right=True),
+    Column("SCHEDULED", lambda row: _count(row, "scheduled"), rank=11, right=True),
+    *RECENT,
 )

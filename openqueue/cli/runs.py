@@ -22,6 +22,7 @@ from openqueue.cli.run_filter import filtered
 from openqueue.cli.run_list import print_count, print_runs
 from openqueue.cli.run_logs import print_logs
 from openqueue.cli.run_page import show_run
+from openqueue.cli.run_prune import EXAMPLES, prune
 from openqueue.cli.session import client, run_async, settings_of
 from openqueue.cli.values import (
     EXAMPLE_ID,
@@ -173,6 +174,9 @@ def logs(
     chosen = read_run_id(run_id)
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
     run_async(print_logs(settings, chosen, follow=follow, as_json=as_json))
+
+
+group.command("prune", epilog=examples(*EXAMPLES))(prune)
 
 
 async def _show(settings: Settings, run_id: UUID, *, as_json: bool) -> None:

@@ -31,6 +31,7 @@ FLAGS = {
     "name": "--name",
     "grace": "--grace",
     "health": "--health",
+    "metrics": "--metrics",
     "log_format": "--log-format",
     "log_level": "--log-level",
     "database_url": "--database-url",

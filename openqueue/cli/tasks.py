@@ -24,8 +24,10 @@ from openqueue.cli.controlling import (
 from openqueue.cli.listing import ListingByName
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
 from openqueue.cli.output import Column, console, plain, show_json, show_table, when
+from openqueue.cli.recent import RECENT, any_ended, in_the_last_minutes
 from openqueue.cli.session import client, run_async, settings_of
 from openqueue.errors import InvalidOption
+from openqueue.runs.statistics import NOTHING
 
 if TYPE_CHECKING:
     from openqueue.control.changes import Change
@@ -165,6 +167,7 @@ def _say(settings: Settings, change: Change, *, as_json: bool) -> None:
 async def _show(settings: Settings, name: str, *, as_json: bool) -> None:
     async with client(settings) as opened:
         stats = await opened.database.fetchrow("task_stats", opened.namespace, name)
+        recent = {one.task: one.recent for one in await opened.stats.tasks()}.get(name, NOTHING).flat()
         assert stats is not None  # an aggregate has a row
         held = [
             one
@@ -175,11 +178,13 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> None:
             dict(row) for row in await opened.database.fetch("controls_said", opened.namespace, "task", name)
         ]
     if as_json:
-        show_json({"task": name, **stats, "controls": [plain(one) for one in held], "said": said})
+        show_json({"task": name, **stats, **recent, "controls": [plain(one) for one in held], "said": said})
         return
     page = console()
     page.print(name, style="bold")
     page.print("  " + ", ".join(f"{number} {state}" for state, number in stats.items()))
+    if any_ended(recent):
+        page.print(f"  {in_the_last_minutes(recent)}")
     if held:
         print()
         show_controls(held, said)
@@ -188,11 +193,13 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> None:
 async def _catalog(settings: Settings) -> list[Entry]:
     async with client(settings) as opened:
         rows = await opened.database.fetch("catalog", opened.namespace)
+        recent = {one.task: one.recent for one in await opened.stats.tasks()}
     return [
         {
             **row,
             "options": json.loads(row["options"]),
             "input_schema": json.loads(row["input_schema"] or "{}"),
+            **recent.get(row["task"], NOTHING).flat(),
         }
         for row in rows
     ]
@@ -242,4 +249,5 @@ _COLUMNS: tuple[Column[Entry], ...] = (
     Column("OPTIONS", lambda one: " ".join(differences(one)), least=12, rank=4),
     Column("LAST SEEN", lambda one: when(one["seen_at"]), rank=3),
     Column("DESCRIPTION", lambda one: (one["description"] or "").partition("\n")[0], least=16, rank=5),
+    *RECENT,
 )

@@ -14,6 +14,7 @@ import typer
 
 from openqueue.cli.completing import complete_queue
 from openqueue.cli.options import DatabaseUrl, Namespace, Schema, examples
+from openqueue.cli.serving import counting, exposed
 from openqueue.cli.session import require_database, run_async, settings_of
 from openqueue.errors import ConfigError
 
@@ -89,6 +90,15 @@ def worker(
         str | None,
         typer.Option(metavar="HOST:PORT", help="Serve /live and /ready there.", rich_help_panel=_LOGS),
     ] = None,
+    metrics: Annotated[
+        bool | None,
+        typer.Option(
+            "--metrics/--no-metrics",
+            help="Serve /metrics for Prometheus beside them.",
+            show_default=False,
+            rich_help_panel=_LOGS,
+        ),
+    ] = None,
     log_format: Annotated[
         str | None, typer.Option(metavar="auto|console|json", help="How logs look.", rich_help_panel=_LOGS)
     ] = None,
@@ -119,6 +129,7 @@ def worker(
         name=name,
         grace=grace,
         health=health,
+        metrics=metrics,
         log_format=log_format,
         log_level=log_level,
         database_url=database_url,
@@ -150,14 +161,16 @@ def run_one(settings: Settings, *, once: bool, link: Link | None = None) -> int:
     prepare_with(configure_logging.__module__, "configure_logging", *look)
     bus = Events()
     Logs(logging.getLevelName(settings.log_level.upper())).subscribe(bus)
+    tally = counting(bus) if settings.metrics else None
     with ExitStack() as stack:
 
         def started(running: Worker, stopping: Stopping) -> None:
             facts = facts_of(running, bus, heartbeat=settings.heartbeat.total_seconds())
-            if settings.health:
-                stack.enter_context(HealthServer(*settings.health, facts))
             if link is not None:
-                link.begin(stopping, facts, bus)
+                link.begin(stopping, facts, bus, tally)
+            elif settings.endpoint:
+                pages = exposed(settings, facts, tally.copy, own=True) if tally else None
+                stack.enter_context(HealthServer(*settings.endpoint, facts, pages))
 
         return run_async(run_worker(settings, once=once, registry=registry, bus=bus, started=started))
 

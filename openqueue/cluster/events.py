@@ -9,6 +9,7 @@ from openqueue.events import Event
 
 __all__ = [
     "DutyFailed",
+    "HistoryPruned",
     "LanesRemoved",
     "LeaderElected",
     "LeaderLost",
@@ -49,6 +50,23 @@ class LanesRemoved(Event):
     """Lanes that had no job for a while are gone; their next job brings them back."""
 
     lanes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPruned(Event):
+    """History that need not be kept any longer is gone.
+
+    runs      removed one by one, with their `attempts` and `log_lines`
+    months    dropped as a whole; `waiting`: those that somebody still reads, and that go next time
+    """
+
+    runs: int
+    attempts: int
+    log_lines: int
+    ticks: int
+    months: tuple[str, ...]
+    waiting: tuple[str, ...]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

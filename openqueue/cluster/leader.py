@@ -35,6 +35,9 @@ AT_LEAST: Final = 0.05
 AT_MOST: Final = 0.9
 """Seconds, and a share of the lease, between looks while another one leads."""
 
+ALONE: Final = 0.6
+"""Share of the lease between renewals while no other worker is known, to whom a lapse would matter."""
+
 AFTER_FAILURE: Final = 0.5
 """Seconds until the next try when the database could not be asked, varied by a half."""
 
@@ -44,7 +47,7 @@ class Leader:
 
     `lease` and `renew` are seconds: for how long it leads unless it renews, and how often it does. While
     another one leads it looks when that one's lease may have run out, and at once when told. `alone` says
-    whether no other worker is known: then it renews only as often as it must, twice a lease.
+    whether no other worker is known: then it renews only as often as it must.
     """
 
     def __init__(
@@ -139,7 +142,7 @@ class Leader:
                 pause = again_in if failed else 0.0
 
     def _pause(self) -> float:
-        return max(self._renew, self._lease / 2) if self._alone() else self._renew
+        return max(self._renew, ALONE * self._lease) if self._alone() else self._renew
 
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from openqueue.codec import encode
 from openqueue.durations import Duration, is_number
-from openqueue.errors import InvalidOption
+from openqueue.errors import InvalidOption, shown
 from openqueue.rates import RateWords, parse_rate
 from openqueue.tasks.checks import check_choice, check_lasting, check_moment, check_text, check_whole
 
@@ -91,7 +91,8 @@ def scope(
     pair: Any = value
     if not isinstance(pair, list | tuple) or len(pair) != 2:
         raise InvalidOption(
-            f"group: {value!r} must be its queue and itself, such as ('mail', 'customer 42').", option="group"
+            f"group: {shown(value)} must be its queue and itself, such as ('mail', 'customer 42').",
+            option="group",
         )
     return "group", check_text(pair[1], "group[1]"), check_text(pair[0], "group[0]")
 
@@ -169,12 +170,14 @@ def shared(
 def check_weights(weights: Any, option: str = "weights") -> dict[str, float | None]:
     """Weights of groups, 0.001 to 1000; None takes one back."""
     if not isinstance(weights, Mapping):
-        raise InvalidOption(f"{option}: {weights!r} must be a dict, such as {{'gold': 3}}.", option=option)
+        raise InvalidOption(
+            f"{option}: {shown(weights)} must be a dict, such as {{'gold': 3}}.", option=option
+        )
     for group, weight in weights.items():
         check_text(group, option)
         if weight is not None and not (is_number(weight) and 0.001 <= weight <= 1000):
             raise InvalidOption(
-                f"{option}[{group!r}]: {weight!r} is not a weight: give 0.001 to 1000.",
+                f"{option}[{group!r}]: {shown(weight)} is not a weight: give 0.001 to 1000.",
                 option=f"{option}[{group!r}]",
             )
     return dict(weights)

@@ -18,7 +18,18 @@ from pathlib import Path
 from openqueue.db.statements import Statements, read_sql
 from openqueue.errors import SchemaError
 
-__all__ = ["Engine", "Ledger", "Migration", "State", "Status", "judge", "own_version", "read_ledger"]
+__all__ = [
+    "Engine",
+    "Ledger",
+    "Migration",
+    "State",
+    "Status",
+    "judge",
+    "own_version",
+    "read_ledger",
+    "refuse_changed",
+    "refuse_foreign",
+]
 
 _FILE = re.compile(r"(\d{4})_\w+\.sql")
 _OUTSIDE = "-- transaction: none"
@@ -194,6 +205,20 @@ def _missing(engine: Engine, applied: Applied) -> tuple[str, ...]:
 def _bare(signature: str) -> str:
     """The name in `openqueue.add_job(text, jsonb)`."""
     return signature.partition("(")[0].rpartition(".")[2].strip('"')
+
+
+def refuse_changed(status: Status) -> None:
+    """Raise SchemaError if a file that was applied has changed."""
+    if status.state is State.CHANGED:
+        raise SchemaError(str(status))
+
+
+def refuse_foreign(schema: str, columns: list[str]) -> None:
+    """Raise SchemaError if the table `migrations`, which has these columns, is somebody else's."""
+    if columns and not {"number", "name", "checksum"} <= set(columns):
+        raise SchemaError(
+            f"Schema {schema!r} has a table 'migrations' that is not openqueue's. Choose another schema name."
+        )
 
 
 def own_version() -> str:

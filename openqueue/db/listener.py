@@ -25,9 +25,9 @@ from openqueue.db.target import Connection, Target, connect
 from openqueue.errors import ConnectionFailed, OpenQueueError
 from openqueue.events import Emit, Events, Unsubscribe
 
-__all__ = ["Listener"]
+__all__ = ["ECHO", "Listener"]
 
-_ECHO = "openqueue echo "
+ECHO = "openqueue echo "
 """Begins the notifications by which listeners test their sessions; subscribers never see them."""
 
 
@@ -74,6 +74,7 @@ class Listener:
         self._speaking = asyncio.Lock()
         self._connected = asyncio.Event()
         self._failures = 0
+        self._told = False
         self._since = self._spoken = 0.0
         self._sessions = 0
 
@@ -116,12 +117,14 @@ class Listener:
             self._connected.clear()
 
     async def _lost(self, error: OpenQueueError) -> None:
-        """Say so, and wait as long as is decent before the next try."""
+        """Say so, once until it is back, and wait as long as is decent before the next try."""
         lasted = self._clock.monotonic() - self._since if self.connected else 0.0
         self._failures = 1 if lasted >= STEADY else self._failures + 1
         self._connected.clear()
         pause = self._pause()
-        self._emit(ListenerLost(self.channel, str(error), pause))
+        if not self._told:
+            self._emit(ListenerLost(self.channel, str(error), pause))
+        self._told = True
         await self._clock.sleep(pause)
 
     async def once(self) -> OpenQueueError:
@@ -164,7 +167,7 @@ class Listener:
     async def _listen(self, connection: Connection) -> None:
         """LISTEN, and believe it once a notification to ourselves has come back."""
         echo: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        token = _ECHO + secrets.token_hex(8)
+        token = ECHO + secrets.token_hex(8)
         try:
             async with asyncio.timeout(self.timeout):
                 await connection.add_listener(self.channel, self._receiver(token, echo))
@@ -179,6 +182,7 @@ class Listener:
         self._since = self._spoken = self._clock.monotonic()
         self._sessions += 1
         self._connected.set()
+        self._told = False
         self._emit(ListenerConnected(self.channel, again=self._sessions > 1))
         for greet in self._greeters:
             self._call(greet)
@@ -214,7 +218,7 @@ class Listener:
     def _receiver(self, token: str, echo: asyncio.Future[None]) -> Callable[[Any, int, str, object], None]:
         def received(_connection: Any, _pid: int, _channel: str, payload: object) -> None:
             text = str(payload)
-            if not text.startswith(_ECHO):
+            if not text.startswith(ECHO):
                 for notify in self._subscribers:
                     self._call(notify, text)
             elif text == token and not echo.done():

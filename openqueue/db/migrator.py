@@ -25,9 +25,19 @@ import asyncpg
 
 from openqueue.db.events import EngineReplaced, MigrationApplied, MigrationWaiting
 from openqueue.db.faults import FROM_ASYNCPG, mapped, sqlstate
-from openqueue.db.ledger import Applied, Ledger, State, Status, judge, own_version, read_ledger
+from openqueue.db.ledger import (
+    Applied,
+    Ledger,
+    Status,
+    judge,
+    own_version,
+    read_ledger,
+    refuse_changed,
+    refuse_foreign,
+)
+from openqueue.db.roles import grant_rights, make_roles
 from openqueue.db.statements import Statements
-from openqueue.db.steps import Part, Step, partitions, script, steps
+from openqueue.db.steps import Part, Step, partitions, rights, roles, script, steps
 from openqueue.db.target import Connection, place_of
 from openqueue.errors import SchemaError
 from openqueue.events import Emit, Events
@@ -50,12 +60,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `migrate` did: files applied by this call, partitions made, and how the schema stands now."""
+    """What `migrate` did: files applied, partitions and roles made, and how the schema stands now."""
 
     status: Status
     applied: tuple[str, ...] = ()
     engine: bool = False
     partitions: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
 
 
 class _Busy(Exception):
@@ -85,15 +96,16 @@ class Migrator:
         self._version = version or own_version()
         self._emit = emit or Events().emit
 
-    async def migrate(self, connection: Connection) -> Report:
+    async def migrate(self, connection: Connection, *, with_roles: bool = False) -> Report:
         """Do all that is to be done. Raises SchemaError (which file, where in it), ConnectionFailed."""
         if connection.is_in_transaction():
             raise SchemaError("migrate needs a connection that is not inside a transaction.")
         async with _errors(connection, self.schema):
             done = [step.name async for step in self._do_all(connection, self._ledger())]
             made = await self._patiently(lambda: self._partitions(connection))
+            named = await self._patiently(lambda: self._rights(connection, make=with_roles))
         files = tuple(name for name in done if name.endswith(".sql"))
-        return Report(await self.check(connection), files, engine="engine" in done, partitions=made)
+        return Report(await self.check(connection), files, "engine" in done, made, named)
 
     async def check(self, connection: Connection) -> Status:
         """How the schema stands; changes nothing."""
@@ -107,20 +119,21 @@ class Migrator:
             raise SchemaError(str(status))
         return status
 
-    async def plan_sql(self, connection: Connection | None) -> str:
+    async def plan_sql(self, connection: Connection | None, *, with_roles: bool = False) -> str:
         """The SQL that `migrate` would run, for psql; without a connection, all of it."""
         applied = Applied({}, has_schema=False, has_tables=False)
         if connection is not None:
             async with _errors(connection, self.schema):
                 applied = await self._applied(connection)
         ledger = self._ledger()
-        status = judge(self.schema, ledger, applied)
-        _refuse_changed(status)
+        refuse_changed(status := judge(self.schema, ledger, applied))
         todo = list(steps(self.own, ledger, applied, status))
-        if not todo:
+        if not todo and not with_roles:
             return f"-- {status}\n-- Nothing to run.\n"
         if applied.has_partitions or any("ensure_partitions" in text for _, text in ledger.engine.files):
             todo.append(partitions(self.own))
+        if with_roles:
+            todo += [roles(self.own), rights(self.own)]
         return script(self.own, todo, LOCK_TIMEOUT) + "\n"
 
     def _ledger(self) -> Ledger:
@@ -129,7 +142,7 @@ class Migrator:
     async def _applied(self, connection: Connection) -> Applied:
         facts = await connection.fetchrow(self.own["migrator_facts"])
         assert facts is not None
-        _refuse_foreign(self.schema, facts["migrations"])
+        refuse_foreign(self.schema, facts["migrations"])
         if not (facts["migrations"] and facts["engine"]):
             return Applied({}, has_schema=facts["has_schema"], has_tables=False)
         rows = await connection.fetch(self.own["migrator_applied"])
@@ -145,7 +158,7 @@ class Migrator:
     async def _next(self, connection: Connection, ledger: Ledger) -> Step | None:
         applied = await self._applied(connection)
         status = judge(self.schema, ledger, applied)
-        _refuse_changed(status)
+        refuse_changed(status)
         return next(steps(self.own, ledger, applied, status), None)
 
     async def _do_all(self, connection: Connection, ledger: Ledger) -> AsyncIterator[Step]:
@@ -213,6 +226,12 @@ class Migrator:
             rows = await connection.fetch(self.own["migrator_partitions"], timeout=LONG)
         return tuple(row["name"] for row in rows)
 
+    async def _rights(self, connection: Connection, *, make: bool) -> tuple[str, ...]:
+        async with self._transaction(connection):
+            made = await make_roles(connection, self.own) if make else ()
+            await grant_rights(connection, self.own)
+        return made
+
     @asynccontextmanager
     async def _transaction(self, connection: Connection) -> AsyncIterator[None]:
         """A transaction with the migrator's settings, in which nobody else migrates."""
@@ -271,18 +290,6 @@ async def _run(connection: Connection, part: Part, handled: frozenset[str]) -> N
 def _line(part: Part, error: asyncpg.PostgresError) -> str:
     position = error.position
     return f", line {part.text.count(chr(10), 0, int(position) - 1) + 1}," if position else ""
-
-
-def _refuse_changed(status: Status) -> None:
-    if status.state is State.CHANGED:
-        raise SchemaError(str(status))
-
-
-def _refuse_foreign(schema: str, columns: list[str]) -> None:
-    if columns and not {"number", "name", "checksum"} <= set(columns):
-        raise SchemaError(
-            f"Schema {schema!r} has a table 'migrations' that is not openqueue's. Choose another schema name."
-        )
 
 
 @asynccontextmanager

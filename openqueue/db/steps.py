@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from openqueue.db.ledger import Applied, Engine, Ledger, Migration, Status
 from openqueue.db.statements import Statements, inline, render, split
 
-__all__ = ["Part", "Step", "partitions", "script", "steps"]
+__all__ = ["Part", "Step", "partitions", "rights", "roles", "script", "steps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,16 @@ def partitions(own: Statements) -> Step:
     return Step("partitions", (Part(own["migrator_partitions"]),))
 
 
+def roles(own: Statements) -> Step:
+    """Make the roles that there are not."""
+    return Step("roles", (Part(own["migrator_roles"]),))
+
+
+def rights(own: Statements) -> Step:
+    """Give the roles that there are their rights, and take those that they no longer have."""
+    return Step("rights", (Part(own["migrator_rights"]),))
+
+
 def script(own: Statements, todo: Iterable[Step], lock_timeout: str) -> str:
     """The steps as a script for psql."""
     return "\n\n".join(_printed(own, step, lock_timeout) for step in todo)
@@ -70,7 +80,7 @@ def _engine(own: Statements, engine: Engine) -> Step:
     finish = Part(own["migrator_finish"], "engine")
     files = [Part(render(text, own.schema), f"engine/{name}") for name, text in engine.files]
     install = Part(inline(own["migrator_install"], engine.checksum, engine.version))
-    end = (*files, finish, install)
+    end = (*files, finish, install, Part(own["migrator_rights"], "engine"))
     return Step("engine", (remember, *end), second=(remember, clear, *end))
 
 

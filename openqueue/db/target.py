@@ -25,6 +25,10 @@ OLDEST_SERVER = 15
 """The oldest major version of PostgreSQL whose SQL the engine may be written in."""
 
 _HOW = "Write postgresql://user:password@host:5432/database, with special characters percent-encoded."
+_WORDS = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "primary", "standby", "read-write", "read-only", "prefer-standby"),
+}
 _FOR_LIBPQ = frozenset({"gssencmode", "sslcompression", "load_balance_hosts", "tcp_user_timeout"})
 """Parameters of libpq that change nothing for us, and that the server would refuse as settings."""
 
@@ -161,6 +165,11 @@ def _check_query(query: dict[str, str]) -> None:
     if query.get("channel_binding") == "require":
         raise _refuse("asks for channel_binding=require, which the driver (asyncpg) cannot do; remove it")
     query.pop("channel_binding", None)
+    for name, words in _WORDS.items():
+        if (
+            query.get(name, words[0]) not in words
+        ):  # said here: the driver would repeat what may be a password
+            raise _refuse(f"has a value of {name} that is none of {', '.join(words)}")
     for name in [name for name in query if name in _FOR_LIBPQ or name.startswith("keepalives")]:
         del query[name]
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from openqueue.events import Events
 from openqueue.fleet.words import Failure, Word
 from openqueue.telemetry.health import Facts
+from openqueue.telemetry.tally import Tally
 from openqueue.worker.events import ServiceRecovered, ServiceStumbled, WorkerDraining, WorkerStarted
 from openqueue.worker.frames import packed, read_sync
 from openqueue.worker.stopping import Stopping
@@ -52,13 +53,17 @@ class Link:
         threading.Thread(target=self._listen, name="openqueue-orders", daemon=True).start()
         return told
 
-    def begin(self, stopping: Stopping, facts: Callable[[], Facts], bus: Events) -> None:
-        """The worker is there: it is stopped in good order now, and its `facts` are reported."""
+    def begin(
+        self, stopping: Stopping, facts: Callable[[], Facts], bus: Events, tally: Tally | None = None
+    ) -> None:
+        """The worker is there: it is stopped in good order now; its `facts`, and its tally, are reported."""
         with self._beginning:
             self._stopping = stopping
         for kind in _CHANGES:
             bus.subscribe(kind, lambda _: self._changed.set())
-        threading.Thread(target=self._report, args=(facts,), name="openqueue-report", daemon=True).start()
+        threading.Thread(
+            target=self._report, args=(facts, tally), name="openqueue-report", daemon=True
+        ).start()
 
     def fail(self, failure: Failure) -> None:
         """Say why the process ends."""
@@ -79,8 +84,12 @@ class Link:
         else:
             self._stopping.leave()
 
-    def _report(self, facts: Callable[[], Facts]) -> None:
+    def _report(self, facts: Callable[[], Facts], tally: Tally | None) -> None:
+        told: dict[str, Any] = {}
         while self._send(Word.FACTS, asdict(facts())):
+            if tally is not None and (counted := tally.plain()) != told:
+                told = counted
+                self._send(Word.TALLY, told)
             self._changed.wait(REPORT_EVERY)
             self._changed.clear()
 

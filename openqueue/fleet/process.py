@@ -11,16 +11,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Self
 
 from openqueue.fleet.words import Failure, Word
 from openqueue.telemetry.health import Facts
 from openqueue.worker.frames import packed, read
 
-__all__ = ["WorkerProcess"]
+__all__ = ["Counted", "WorkerProcess"]
+
+Counted = Callable[..., object]
 
 LAST_WORD: Final = 1.0
 """Seconds for what a process has said before its end to arrive, should others hold its end of the socket."""
@@ -35,21 +38,30 @@ class WorkerProcess:
         self,
         process: asyncio.subprocess.Process,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        counted: Counted,
     ) -> None:
         self.ran = False
         self.failure: Failure | None = None
         self._process = process
         self._reader, self._writer = streams
+        self._counted = counted
         self._facts = Facts("starting", database=None)
         self._heard: float | None = None
         self._listening = asyncio.create_task(self._listen(), name=f"openqueue:worker process {self.pid}")
 
     @classmethod
-    async def start(cls, name: str, entry: tuple[str, str], hello: Mapping[str, Any]) -> Self:
+    async def start(
+        cls,
+        name: str,
+        entry: tuple[str, str],
+        hello: Mapping[str, Any],
+        counted: Counted = lambda _name, _pid, _said: None,
+    ) -> Self:
         """Start one, in a new Python: `entry` is a module and its function, which gets the descriptor.
 
         It is the first of a session of its own: a terminal's Ctrl-C reaches the parent alone, which passes it
-        on. Raises OSError when the system has no room for another process.
+        on. `counted` is called with its name, its number and what it has counted so far. Raises OSError when
+        the system has no room for another process.
         """
         module, function = entry
         ours, theirs = socket.socketpair()
@@ -73,7 +85,7 @@ class WorkerProcess:
                     start_new_session=True,
                 )
             ours.setblocking(False)
-            made = cls(process, await asyncio.open_connection(sock=ours))
+            made = cls(process, await asyncio.open_connection(sock=ours), partial(counted, name))
         except BaseException:
             ours.close()
             raise
@@ -121,6 +133,8 @@ class WorkerProcess:
                 said = json.loads(data)
                 if word == Word.FAILED:
                     self.failure = Failure(said["code"], tuple(said["said"]), said["heals"])
+                elif word == Word.TALLY:
+                    self._counted(self.pid, said)
                 else:
                     self._facts, self._heard = Facts(**said), time.monotonic()
                     self.ran = self.ran or self._facts.state == "running"

@@ -9,13 +9,14 @@ __all__ = ["Failure", "Word"]
 
 
 class Word(IntEnum):
-    """To a worker: HELLO (pickled), STOP, LEAVE (at once). From it: FACTS and FAILED, as JSON."""
+    """To a worker: HELLO (pickled), STOP, LEAVE (at once). From it: FACTS, FAILED, TALLY, as JSON."""
 
     HELLO = 1
     STOP = 2
     LEAVE = 3
     FACTS = 4
     FAILED = 5
+    TALLY = 6
 
 
 @dataclass(frozen=True, slots=True)

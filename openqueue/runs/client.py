@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
 from openqueue.control.controls import Controls
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.durations import Duration, parse_duration
-from openqueue.errors import OpenQueueError, RunNotFound, UnexpectedState
+from openqueue.errors import OpenQueueError
+from openqueue.events import Unsubscribe
 from openqueue.lazy import lazy
 from openqueue.runs.acting import Acting
+from openqueue.runs.answers import found, moved, not_found
 from openqueue.runs.attendance import missing_for, why_not_ended
 from openqueue.runs.catalogue import Catalogue
 from openqueue.runs.filter import RunFilter
@@ -25,9 +27,12 @@ from openqueue.runs.history import RunCount, RunPage, count_runs, find_runs, lis
 from openqueue.runs.homes import Lent
 from openqueue.runs.loops import running_loop
 from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
+from openqueue.runs.news import Choice, news
 from openqueue.runs.returned import returned
+from openqueue.runs.statistics import Statistics
 from openqueue.runs.storing import Storing
 from openqueue.runs.sync_client import SyncClient
+from openqueue.runs.tracing import Tracer
 from openqueue.runs.waiting import Waiting
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.places import waiting_for
@@ -49,8 +54,8 @@ class Client:
 
     `database` is open, and stays its owner's; `listener`, made when a result is first awaited, is the
     client's own. `largest_input` is in bytes. A worker that has not beaten for `silence` seconds is taken to
-    be gone. An idempotency key is remembered for `idempotency_ttl` seconds. It belongs to the event loop and
-    the process that made it.
+    be gone. An idempotency key is remembered for `idempotency_ttl` seconds. `tracer` makes spans. It belongs
+    to the event loop and the process that made it.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class Client:
         largest_input: int = 1024 * 1024,
         silence: float = 15.0,
         idempotency_ttl: float = 86_400.0,
+        tracer: Tracer | None = None,
     ) -> None:
         self.database = database
         self.namespace = namespace
@@ -72,7 +78,7 @@ class Client:
         self._listening: asyncio.Task[None] | None = None
         self._waiting = Waiting(database)
         self._catalogue = Catalogue(database, namespace)
-        self._storing = Storing(self, database, namespace, largest_input, idempotency_ttl)
+        self._storing = Storing(self, database, namespace, largest_input, idempotency_ttl, tracer)
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,6 +97,11 @@ class Client:
     def acting(self) -> Acting:
         """Cancel, retry, move … many runs at once, with who and why."""
         return Acting(self.database, self.namespace)
+
+    @lazy
+    def stats(self) -> Statistics:
+        """What waits, what ended lately and how long it took, and who works on what."""
+        return Statistics(self.database, self.namespace, silence=self._silence)
 
     @lazy
     def sync(self) -> SyncClient:
@@ -187,7 +198,7 @@ class Client:
                 raise TimeoutError(late) from None
             row = await self._waiting.ended(run_id, 0)
         if row is None:
-            raise _not_found(run_id)
+            raise not_found(run_id)
         return returned(run_id, row, declared)
 
     async def missing_for(self, run: RunInfo) -> str | None:
@@ -198,7 +209,7 @@ class Client:
         """Everything known of a run. Raises RunNotFound."""
         row = await self.database.fetchrow("run_info", run_id)
         if row is None:
-            raise _not_found(run_id)
+            raise not_found(run_id)
         return RunInfo.of(row)
 
     async def list_runs(self, chosen: RunFilter | None = None) -> Sequence[RunInfo]:
@@ -213,11 +224,26 @@ class Client:
         """How many there are, counted up to `most`, and for some seconds at most."""
         return await count_runs(self.database, self.namespace, chosen or RunFilter(), most=most)
 
-    async def events(self, run_id: UUID) -> Sequence[RunEvent]:
-        """A run's timeline, oldest first. Raises RunNotFound."""
+    @overload
+    def events(self, run_id: UUID) -> Coroutine[Any, Any, Sequence[RunEvent]]: ...
+    @overload
+    def events(self, **chosen: Unpack[Choice]) -> AsyncIterator[tuple[RunInfo, RunEvent]]: ...
+    def events(self, run_id: UUID | None = None, **chosen: Any) -> Any:
+        """A run's timeline, oldest first: ``await client.events(run.id)``. Raises RunNotFound.
+
+        Without a run, what happens from now on, as it happens: ``async for run, event in client.events(
+        task="mail.send", kinds=("failed",)):``. Chosen by `task`, `queue`, `schedule`, `meta`, `tags`, and
+        `kinds` of events. Of unfinished runs the newest 1,000 are followed; a loss of the database is waited
+        out. Raises InvalidOption.
+        """
+        if run_id is not None:
+            return self._timeline(run_id)
+        return news(self.database, self.namespace, self._hear, cast("Choice", chosen))
+
+    async def _timeline(self, run_id: UUID) -> Sequence[RunEvent]:
         rows = await self.database.fetch("run_events", run_id)
         if not rows:
-            raise _not_found(run_id)
+            raise not_found(run_id)
         return [RunEvent.of(row) for row in rows]
 
     async def attempts(self, run_id: UUID) -> Sequence[Attempt]:
@@ -229,21 +255,21 @@ class Client:
 
         To repeat it changes nothing. Raises RunNotFound.
         """
-        return self._found(run_id, await self.database.fetchval("cancel_run", run_id, reason))
+        return found(run_id, await self.database.fetchval("cancel_run", run_id, reason))
 
     async def retry(self, run_id: UUID) -> str:
         """Run a finished run again (its history stays), or a retrying one now; answers 'ready'.
 
         Raises UnexpectedState while it runs, RunNotFound.
         """
-        return self._moved(run_id, await self.database.fetchval("retry_run", run_id))
+        return moved(run_id, await self.database.fetchval("retry_run", run_id))
 
     async def promote(self, run_id: UUID) -> str:
         """Run a scheduled or retrying run now; answers 'ready'.
 
         Raises UnexpectedState if it runs or has ended, RunNotFound.
         """
-        return self._moved(run_id, await self.database.fetchval("promote_run", run_id))
+        return moved(run_id, await self.database.fetchval("promote_run", run_id))
 
     async def _why_not_ended(self, run_id: UUID) -> str | None:
         """What the run waits for, as far as it can be known soon; None: it has ended just now."""
@@ -254,24 +280,14 @@ class Client:
         except (OpenQueueError, TimeoutError):
             return ""
 
+    async def _hear(self, callback: Callable[[str], object]) -> Unsubscribe:
+        """Have every notification handed to it, as far as any are heard."""
+        await self._listen()
+        return (lambda: None) if self._listener is None else self._listener.subscribe(callback)
+
     async def _listen(self) -> None:
         """Begin to hear of ended runs; without a listener they are looked for."""
         if self._listener is not None and self._listening is None:
             self._listener.subscribe(self._waiting.hear)
             self._listener.on_connected(self._waiting.look)
             self._listening = asyncio.create_task(self._listener.run(), name="openqueue:client-listener")
-
-    def _found(self, run_id: UUID, answer: str) -> str:
-        if answer == "unknown":
-            raise _not_found(run_id)
-        return answer
-
-    def _moved(self, run_id: UUID, answer: str) -> str:
-        if answer in ("running", "finished"):
-            remedy = "wait for its end, or cancel it" if answer == "running" else "retry it instead"
-            raise UnexpectedState(f"run {run_id} is {answer}: {remedy}.", run_id=run_id, status=answer)
-        return self._found(run_id, answer)
-
-
-def _not_found(run_id: UUID) -> RunNotFound:
-    return RunNotFound(f"There is no run {run_id}; it may have been pruned.", run_id=run_id)

@@ -12,6 +12,7 @@ from uuid import UUID
 from openqueue.codec import decode
 from openqueue.durations import Duration
 from openqueue.runs.states import ENDED
+from openqueue.tasks.carrier import without_carrier
 from openqueue.tasks.tick import Tick, without_tick
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class RunInfo:
         fields = dict(row)
         for name in ("input", "output", "error", "progress", "meta"):
             fields[name] = None if fields[name] is None else decode(fields[name])
+        fields["meta"] = without_carrier(fields["meta"])[1]
         return cls(**{**fields, "tags": tuple(fields["tags"])})
 
 

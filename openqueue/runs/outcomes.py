@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 from openqueue.backoff import Random
 from openqueue.codec import encode
+from openqueue.redaction import without_passwords
 from openqueue.tasks.control import Cancelled, Snooze
 from openqueue.tasks.options import TaskOptions
 from openqueue.tasks.retry import retry_delay
@@ -125,7 +126,7 @@ def _message(error: BaseException) -> str:
 
 
 def _cut(text: Any, size: int, *, end: bool = False) -> str:
-    clean = str(text).replace("\0", "\ufffd").encode(errors="replace").decode()
+    clean = without_passwords(str(text)).replace("\0", "\ufffd").encode(errors="replace").decode()
     if len(clean) <= size:
         return clean
     return "…" + clean[-size:] if end else clean[:size] + "…"

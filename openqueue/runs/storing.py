@@ -13,6 +13,7 @@ from openqueue.runs.enqueueing import DAY, Batch, is_plain
 from openqueue.runs.model import Run
 from openqueue.runs.parts import Part, chained, parts
 from openqueue.runs.together import Together
+from openqueue.runs.tracing import Tracer
 from openqueue.tasks.enqueuer import Item
 
 if TYPE_CHECKING:
@@ -34,7 +35,13 @@ class Storing:
     """
 
     def __init__(
-        self, client: Client, database: Database, namespace: str, largest: int, ttl: float = DAY
+        self,
+        client: Client,
+        database: Database,
+        namespace: str,
+        largest: int,
+        ttl: float = DAY,
+        tracer: Tracer | None = None,
     ) -> None:
         self._client = client
         self._database = database
@@ -42,17 +49,34 @@ class Storing:
         self._namespace = namespace
         self._largest = largest
         self._ttl = ttl
+        self._tracer = tracer
         self._together = Together(lambda items: self._store(self._own, self._batch(items)))
 
     async def one(self, item: Item[R], connection: object | None) -> Run[R]:
         """Store one item; see `Client.enqueue`."""
-        if connection is None and is_plain(item):
-            return await self._together.enqueue(item)
-        (run,) = await self.many([item], connection)
-        return run
+        if self._tracer is None:
+            return await self._one(item, connection)
+        with self._tracer.enqueueing(item) as sending:
+            run = await self._one(sending.carry(item), connection)
+            sending.sent([run])
+            return run
 
     async def many(self, items: Iterable[Item[Any]], connection: object | None) -> list[Run[Any]]:
         """Store all or none; see `Client.enqueue_many`."""
+        if self._tracer is None:
+            return await self._many(items, connection)
+        with self._tracer.enqueueing(None) as sending:
+            runs = await self._many(map(sending.carry, items), connection)
+            sending.sent(runs)
+            return runs
+
+    async def _one(self, item: Item[R], connection: object | None) -> Run[R]:
+        if connection is None and is_plain(item):
+            return await self._together.enqueue(item)
+        (run,) = await self._many([item], connection)
+        return run
+
+    async def _many(self, items: Iterable[Item[Any]], connection: object | None) -> list[Run[Any]]:
         if connection is not None:
             executor = adapt(connection)
             # All are sound before the first is sent: what else is in the caller's transaction may go on.

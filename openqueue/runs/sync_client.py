@@ -23,6 +23,7 @@ from openqueue.runs.history import RunCount, RunPage
 from openqueue.runs.loops import in_place, submit, wait_for
 from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
 from openqueue.runs.sync_controls import SyncControls
+from openqueue.runs.sync_statistics import SyncStatistics
 from openqueue.tasks.enqueuer import Item
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class SyncClient:
     def __init__(self, home: Home) -> None:
         self._home = home
         self.controls = SyncControls(self)
+        self.stats = SyncStatistics(self)
         self.awaited = Awaited(self)
 
     def __enter__(self) -> Self:

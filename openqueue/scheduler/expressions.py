@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from croniter import CroniterError, croniter
 
-from openqueue.errors import InvalidOption, did_you_mean
+from openqueue.errors import InvalidOption, did_you_mean, shown
 from openqueue.scheduler.patterns import Days, Pattern
 
 __all__ = ["FIELDS", "check_cron", "read_cron", "read_fields", "written"]
@@ -61,7 +61,7 @@ def check_cron(value: Any, option: str = "cron") -> str:
     Whether it can be read does not depend on the schedule's key: what `H` chooses is always allowed.
     """
     if not isinstance(value, str):
-        raise InvalidOption(f"{option}: {value!r} must be a text such as '0 2 * * *'.", option=option)
+        raise InvalidOption(f"{option}: {shown(value)} must be a text such as '0 2 * * *'.", option=option)
     text = " ".join(value.split())
     try:
         pattern = read_cron(text, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,13 +42,17 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a tick, or of the schedule as a whole (`at` is None): see fire_ticks."""
+    """What became of a tick, or of the schedule as a whole (`at` is None): see fire_ticks.
+
+    `told` is when the answer came, by time.monotonic.
+    """
 
     sent: Sent
     at: datetime | None
     outcome: str
     run_id: UUID | None
     fired: int | None
+    told: float
 
 
 class Firing:
@@ -97,4 +102,5 @@ class Firing:
         by_key = {one.entry.key: one for one in sent}
         advances = f"[{','.join(one.text for one in sent)}]"
         rows: list[Any] = await self._database.fetch("fire_ticks", self._namespace, advances)
-        return [Answer(by_key[key], at, outcome, run, fired) for key, at, outcome, run, fired in rows]
+        told = time.monotonic()
+        return [Answer(by_key[key], at, outcome, run, fired, told) for key, at, outcome, run, fired in rows]

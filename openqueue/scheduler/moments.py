@@ -36,5 +36,9 @@ class DatabaseClock:
 
     def now(self) -> datetime:
         """The database's time. It has been measured before."""
+        return self.at(time.monotonic())
+
+    def at(self, moment: float) -> datetime:
+        """The database's time when this process's monotonic clock said this."""
         assert self._zero is not None
-        return self._zero + timedelta(seconds=time.monotonic())
+        return self._zero + timedelta(seconds=moment)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from openqueue.durations import parse_duration
-from openqueue.errors import InvalidOption
+from openqueue.errors import InvalidOption, shown
 from openqueue.scheduler.firetimes import Firetimes
 
 __all__ = ["ON_TIME", "Plan", "Policy", "Skipped", "Tick", "jittered", "plan"]
@@ -189,5 +189,5 @@ def _skipped(firetimes: Firetimes, after: datetime, last: datetime | None) -> tu
 def _check_whole(value: object, option: str, lowest: int, highest: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
         raise InvalidOption(
-            f"{option}: {value!r} must be a whole number from {lowest} to {highest}.", option=option
+            f"{option}: {shown(value)} must be a whole number from {lowest} to {highest}.", option=option
         )

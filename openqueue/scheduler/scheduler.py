@@ -30,24 +30,23 @@ from openqueue.scheduler.timetable import Timetable
 
 __all__ = ["Scheduler"]
 
-LOOK_EVERY: Final = 60.0
-"""Seconds between looks at everything: for changes that were not heard, and at the clock."""
+LOOK_EVERY: Final = 60.0  # s between looks at everything: for changes that were not heard, and at the clock
 
 WAITING_EVERY: Final = 2.0
 """Seconds between looks at ticks that wait for a run to end, should its end not be heard."""
 
-UNPUBLISHED: Final = timedelta(days=7)
+UNPUBLISHED, UNPUBLISHED_EVERY = timedelta(days=7), 3600.0
+"""A schedule whose task nobody has published for so long is paused; seconds between looks for such."""
+
 SLICE: Final = 0.005
 """Seconds of planning ahead, after which the event loop has its turn."""
 
-JUST_AFTER: Final = 0.001
-"""Seconds that the timer aims after a tick, so that by the database's clock it is never before it."""
+JUST_AFTER: Final = 0.001  # s that the timer aims after a tick: never before it, by the database's clock
 
 AGAIN: Final = (0.05, 1.0)
 """Seconds until a schedule that could not be moved is tried again: doubled each time, up to the second."""
 
-FIRST, LONGEST = 0.1, 5.0
-"""Seconds of the first pause when the database is away, and of the longest; they double."""
+FIRST, LONGEST = 0.1, 5.0  # seconds of the pauses when the database is away; they double
 
 
 class Scheduler:
@@ -81,6 +80,7 @@ class Scheduler:
         deaf = self._listener.subscribe(self._hear), self._listener.on_connected(self._doubt)
         self._table, self._watched, self._look_at_all = Timetable(), None, True
         self._looked = -self._look_every
+        self._look_for_unpublished = 0.0
         try:
             while True:
                 try:
@@ -126,7 +126,9 @@ class Scheduler:
         self._looked = time.monotonic()
         try:
             await self._clock.measure()
-            await self._database.fetchval("pause_unpublished", self._namespace, UNPUBLISHED)
+            if self._looked >= self._look_for_unpublished:
+                await self._database.fetchval("pause_unpublished", self._namespace, UNPUBLISHED)
+                self._look_for_unpublished = self._looked + UNPUBLISHED_EVERY
             if self._watched is None:
                 await self._read(None)
                 self._watched = self._clock.now()
@@ -233,7 +235,7 @@ class Scheduler:
         last: dict[str, Answer] = {}
         for one in answers:
             last[one.sent.entry.key] = one
-            self._tell(one, now)
+            self._tell(one)
         for one in last.values():
             entry = one.sent.entry
             if one.outcome == "stale":
@@ -246,12 +248,13 @@ class Scheduler:
             entry.moved(one.fired)
             self._table.put(entry, now)
 
-    def _tell(self, one: Answer, now: datetime) -> None:
+    def _tell(self, one: Answer) -> None:
         entry = one.sent.entry
         if one.at is None:
             return
         if one.run_id is not None:
-            self._emit(events.TickFired(entry.key, one.at, one.run_id, (now - one.at).total_seconds()))
+            late = self._clock.at(one.told) - one.at
+            self._emit(events.TickFired(entry.key, one.at, one.run_id, late.total_seconds()))
         elif one.outcome == "failed":
             self._emit(events.ScheduleFailed(entry.key, one.sent.error or ""))
         elif one.outcome in ("waiting", "overlap"):

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from openqueue.errors import InvalidOption, did_you_mean
+from openqueue.errors import InvalidOption, did_you_mean, shown
 
 __all__ = ["Period", "check_timezone", "period_at"]
 
@@ -48,18 +48,18 @@ def check_timezone(value: Any, option: str = "timezone") -> str:
     """
     if not isinstance(value, str) or not value:
         raise InvalidOption(
-            f"{option}: {value!r} must be a zone's name, such as 'Europe/Berlin'.", option=option
+            f"{option}: {shown(value)} must be a zone's name, such as 'Europe/Berlin'.", option=option
         )
     if value.startswith(_NOT_PLACES):
         raise InvalidOption(
-            f"{option}: {value!r} is not the same on every machine. Name the place, such as 'Europe/Berlin'.",
+            f"{option}: {shown(value)} differs between machines. Name a place, such as 'Europe/Berlin'.",
             option=option,
         )
     try:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidOption(
-            f"{option}: there is no time zone {value!r}.{_nearest(value)}", option=option
+            f"{option}: there is no time zone {shown(value)}.{_nearest(value)}", option=option
         ) from None
     return value
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from openqueue.durations import format_duration, is_number
-from openqueue.errors import InvalidOption, did_you_mean
+from openqueue.errors import InvalidOption, did_you_mean, shown
 from openqueue.rates import parse_rate
 from openqueue.settings.values import choice, duration, whole
 
@@ -65,10 +65,10 @@ def _rate(value: Any) -> str:
 
 def _weights(value: Any) -> dict[str, float]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{value!r} is not a table of groups, such as {{ gold = 3 }}.")  # noqa: TRY004  as above
+        raise ValueError(f"{shown(value)} is not a table of groups, such as {{ gold = 3 }}.")  # noqa: TRY004  as above
     for group, weight in value.items():
         if not group or not is_number(weight) or not 0.001 <= weight <= 1000:
-            raise ValueError(f"{group} = {weight!r}: give a weight from 0.001 to 1000.")
+            raise ValueError(f"{group} = {shown(weight)}: give a weight from 0.001 to 1000.")
     return dict(value)
 
 

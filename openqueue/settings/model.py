@@ -13,12 +13,15 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from openqueue.durations import format_duration
 from openqueue.errors import ConfigError, did_you_mean
 from openqueue.settings.controls import read_controls
+from openqueue.settings.retention import read_retention
 from openqueue.settings.sources import Source, every_source
 from openqueue.settings.values import (
+    HEALTH,
     Address,
     choice,
     duration,
     read_address,
+    read_flag,
     read_names,
     read_queues,
     read_size,
@@ -71,11 +74,16 @@ class Settings(BaseSettings):
     pool_size          connections that everything in a process shares
     statement_timeout  the longest that a statement may take
     health             where /live and /ready are served; None: nowhere
+    metrics            whether /metrics is served, for Prometheus; where health is, else on 127.0.0.1:9464
+    tracing            whether enqueues and attempts are spans of OpenTelemetry
     log_format         console, json, or auto: console on a terminal and JSON elsewhere
     log_level          debug, info, warning, error
     max_input          bytes of JSON that a run may be given
     max_output         bytes of JSON that a run may give back
     idempotency_ttl    how long an idempotency key is remembered, unless the enqueue says otherwise
+    retention          how long finished runs are kept: all, completed, failed, cancelled, expired, by queues
+                       and tasks, ticks (of schedules), whole_months; the leading worker removes the rest.
+                       Empty: all is kept for ever
     """
 
     model_config = SettingsConfigDict(
@@ -103,16 +111,24 @@ class Settings(BaseSettings):
     pool_size: Count = 4
     statement_timeout: Span = timedelta(seconds=10)
     health: Annotated[Address | None, BeforeValidator(read_address)] = None
+    metrics: Annotated[bool, BeforeValidator(read_flag)] = False
+    tracing: Annotated[bool, BeforeValidator(read_flag)] = False
     log_format: Annotated[Format, BeforeValidator(choice("auto", "console", "json"))] = "auto"
     log_level: Annotated[Level, BeforeValidator(choice("debug", "info", "warning", "error"))] = "info"
     max_input: Size = 1024 * 1024
     max_output: Size = 1024 * 1024
     idempotency_ttl: Span = timedelta(hours=24)
+    retention: Annotated[Mapping[str, Any], BeforeValidator(read_retention)] = Field({})
 
     @property
     def session_url(self) -> SecretStr | None:
         """The database for what needs a session of its own."""
         return self.listen_dsn or self.database_url
+
+    @property
+    def endpoint(self) -> Address | None:
+        """Where health and metrics are served; None: nowhere."""
+        return self.health or (HEALTH if self.metrics else None)
 
     @field_validator("lease")
     @classmethod

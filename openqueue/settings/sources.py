@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 import tomllib
@@ -18,9 +17,6 @@ from openqueue.errors import ConfigError, did_you_mean
 from openqueue.lazy import lazy
 
 __all__ = ["PREFIX", "Source", "every_source", "set_program_settings", "unknown_variables"]
-
-# Imported now: a fork in the midst of another thread's import would leave it locked for ever.
-codecs.lookup("utf-8-sig")
 
 PREFIX = "OPENQUEUE_"
 _ELSEWHERE = frozenset(PREFIX + word for word in ("CONFIG", "SECRETS_DIR", "DEBUG", "PG_BIN"))

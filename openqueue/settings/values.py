@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr
 
 from openqueue.durations import parse_duration
-from openqueue.errors import InvalidOption, did_you_mean
+from openqueue.errors import InvalidOption, did_you_mean, shown
 
 __all__ = [
     "HEALTH",
@@ -22,6 +22,7 @@ __all__ = [
     "choice",
     "duration",
     "read_address",
+    "read_flag",
     "read_names",
     "read_queues",
     "read_size",
@@ -66,7 +67,7 @@ def read_url(value: Any) -> Any:
 def read_text(value: Any) -> Any:
     """A name: text that is not empty and has no NUL."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError(f"{_shown(value)} is not a name. Write text that is not empty.")
+        raise ValueError(f"{shown(value)} is not a name. Write text that is not empty.")
     return value
 
 
@@ -74,7 +75,7 @@ def read_names(value: Any) -> Any:
     """Several names: a list, or text with commas in between."""
     names = value.split(",") if isinstance(value, str) else value
     if not _is_list_of(str, names):
-        raise ValueError(f"{_shown(value)} is not a list of names. Write them in a list, or with commas.")
+        raise ValueError(f"{shown(value)} is not a list of names. Write them in a list, or with commas.")
     return tuple(name.strip() for name in names if name.strip())
 
 
@@ -86,13 +87,13 @@ def read_queues(value: Any) -> Any:
         return {_queue_name(name): _queue_bound(name, bound) for name, bound in value.items()}
     given = [value] if isinstance(value, str) else value
     if not _is_list_of(str, given):
-        raise ValueError(f"{_shown(value)} does not name queues. {_QUEUE}")
+        raise ValueError(f"{shown(value)} does not name queues. {_QUEUE}")
     names = [name.strip() for one in given for name in one.split(",") if name.strip()]
     if given and not names:  # an unset shell variable must not come to mean every queue
-        raise ValueError(f"{_shown(value)} names no queue. {_QUEUE} Leave it out to work on every queue.")
+        raise ValueError(f"{shown(value)} names no queue. {_QUEUE} Leave it out to work on every queue.")
     queues = dict(_queue(name) for name in names)
     if len(queues) < len(names):
-        raise ValueError(f"{_shown(value)} names a queue twice. {_QUEUE}")
+        raise ValueError(f"{shown(value)} names a queue twice. {_QUEUE}")
     return queues or None
 
 
@@ -107,20 +108,38 @@ def read_address(value: Any) -> Any:
     found = _ADDRESS.fullmatch(str(value)) if isinstance(value, str | int) else None
     if not found or int(found["port"]) > 65535:
         raise ValueError(
-            f"{_shown(value)} is not an address. Write host:port (such as {HEALTH}), a port alone, on or off."
+            f"{shown(value)} is not an address. Write host:port (such as {HEALTH}), a port alone, on or off."
         )
     return Address((found["host"] or "").strip("[]") or HEALTH.host, int(found["port"]))
 
 
+def read_flag(value: Any) -> Any:
+    """On or off, as a bool or in a word."""
+    word = value.strip().lower() if isinstance(value, str) else value
+    found = {
+        "on": True,
+        "true": True,
+        "1": True,
+        "yes": True,
+        "off": False,
+        "false": False,
+        "0": False,
+        "no": False,
+    }
+    if isinstance(word, bool):
+        return word
+    if not isinstance(word, str) or word not in found:
+        raise ValueError(f"{shown(value)} is neither on nor off.")
+    return found[word]
+
+
 def read_size(value: Any) -> Any:
     """A number of bytes, also as `512KiB` or `1MiB`."""
-    found = re.fullmatch(r"([0-9]+)\s*([A-Za-z]*)", str(value).strip())
+    found = re.fullmatch(r"([0-9]+)\s*([A-Za-z]*)", _text(value))
     unit = _UNITS.get(found[2].upper()) if found else None
-    size = int(found[1]) * unit if found and unit and not isinstance(value, bool) else 0
+    size = int(found[1]) * unit if found and unit else 0
     if not 1024 <= size <= 64 * 1024**2:
-        raise ValueError(
-            f"{_shown(value)} is not a size from 1KiB to 64MiB. Write '512KiB', '1MiB' or bytes."
-        )
+        raise ValueError(f"{shown(value)} is not a size from 1KiB to 64MiB. Write '512KiB', '1MiB' or bytes.")
     return size
 
 
@@ -128,9 +147,9 @@ def whole(least: int, most: int) -> Callable[[Any], Any]:
     """A whole number within bounds, also as text."""
 
     def read(value: Any) -> Any:
-        text = "" if isinstance(value, bool) else str(value).strip()
+        text = _text(value)
         if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
-            raise ValueError(f"{_shown(value)} is not a whole number from {least} to {most}.")
+            raise ValueError(f"{shown(value)} is not a whole number from {least} to {most}.")
         return int(text)
 
     return read
@@ -154,9 +173,7 @@ def choice(*words: str) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         word = value.strip().lower() if isinstance(value, str) else ""
         if word not in words:
-            raise ValueError(
-                f"{_shown(value)} is not one of {', '.join(words)}.{did_you_mean(str(value), words)}"
-            )
+            raise ValueError(f"{shown(value)} is not one of {', '.join(words)}.{did_you_mean(word, words)}")
         return word
 
     return read
@@ -169,7 +186,7 @@ def _queue(text: str) -> tuple[str, int | None]:
 
 def _queue_name(name: Any) -> str:
     if not isinstance(name, str) or not name.strip() or "\0" in name:
-        raise ValueError(f"{_shown(name)} is not the name of a queue. {_QUEUE}")
+        raise ValueError(f"{shown(name)} is not the name of a queue. {_QUEUE}")
     return name.strip()
 
 
@@ -179,9 +196,7 @@ def _queue_bound(name: Any, bound: Any) -> int | None:
     try:
         found: int = whole(1, 100_000)(bound)
     except ValueError:
-        raise ValueError(
-            f"{_shown(name)}: {_shown(bound)} is not a bound from 1 to 100000. {_QUEUE}"
-        ) from None
+        raise ValueError(f"{shown(name)}: {shown(bound)} is not a bound from 1 to 100000. {_QUEUE}") from None
     return found
 
 
@@ -189,6 +204,11 @@ def _is_list_of(kind: type, value: Any) -> bool:
     return isinstance(value, Iterable) and all(isinstance(one, kind) for one in value)
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _text(value: Any) -> str:
+    """A number, or its text; nothing for all else."""
+    known = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return str(value).strip()[:40] if known and not _is_huge(value) else ""
+
+
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) > 10**30

@@ -13,7 +13,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin
 
 from openqueue.durations import Duration, parse_duration
-from openqueue.errors import InvalidOption, InvalidTask
+from openqueue.errors import InvalidOption, InvalidTask, shown
 from openqueue.tasks.checks import check_whole
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Batch:
 def check_batch(value: Any, option: str) -> Batch:
     """A Batch, and nothing that is merely like it. Raises InvalidOption."""
     if not isinstance(value, Batch):
-        raise InvalidOption(f'{option}: {value!r} is no Batch(size=100, wait="200ms").', option=option)
+        raise InvalidOption(f'{option}: {shown(value)} is no Batch(size=100, wait="200ms").', option=option)
     return value
 
 

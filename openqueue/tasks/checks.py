@@ -9,7 +9,7 @@ from uuid import UUID
 
 from openqueue.codec import encode
 from openqueue.durations import parse_duration
-from openqueue.errors import InvalidOption, NotSerializable, did_you_mean
+from openqueue.errors import InvalidOption, NotSerializable, did_you_mean, shown
 
 __all__ = [
     "LONGEST_TEXT",
@@ -47,8 +47,8 @@ def check_text(value: Any, option: str) -> str:
 def check_texts(value: Any, option: str) -> tuple[str, ...]:
     """Tags or aliases: a list, tuple or set of texts; repeated ones are kept once, in order."""
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise _refuse(option, value, f"must be a list of texts, such as [{value!r}]")
-    each = sorted(value) if isinstance(value, set | frozenset) else value
+        raise _refuse(option, value, f"must be a list of texts, such as [{shown(value)}]")
+    each = sorted(value, key=shown) if isinstance(value, set | frozenset) else value
     return tuple(dict.fromkeys(check_text(one, f"{option}[{i}]") for i, one in enumerate(each)))
 
 
@@ -153,6 +153,4 @@ def _is_control(character: str) -> bool:
 
 
 def _refuse(option: str, value: object, why: str) -> InvalidOption:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return InvalidOption(f"{option}: {shown} {why}.", option=option)
+    return InvalidOption(f"{option}: {shown(value)} {why}.", option=option)

@@ -11,6 +11,7 @@ from uuid import UUID
 from openqueue.errors import InvalidArguments, OpenQueueError
 from openqueue.tasks import enqueuer as enqueuers
 from openqueue.tasks.cancellation import Cancellation
+from openqueue.tasks.carrier import without_carrier
 from openqueue.tasks.checks import check_object
 from openqueue.tasks.enqueuer import Enqueuer, Item, SyncEnqueuer
 from openqueue.tasks.lifespans import State
@@ -42,6 +43,7 @@ class Context:
     meta, tags                       as enqueued
     scheduled_at                     when it was due
     tick                             the schedule's tick it belongs to; None without a schedule
+    carrier                          the trace of who enqueued it, as W3C headers; empty without tracing
     state                            what the worker's lifespans yield: `ctx.state.pool`
     log                              a logger whose lines are kept with the run
     cancelled                        set when the run is to stop; may be waited for, also in a thread
@@ -57,6 +59,7 @@ class Context:
         "_sync",
         "attempt",
         "cancelled",
+        "carrier",
         "max_attempts",
         "meta",
         "namespace",
@@ -101,7 +104,8 @@ class Context:
         self.namespace = namespace
         self.attempt = attempt
         self.max_attempts = max_attempts
-        told, self.meta = without_tick(meta)
+        told, rest = without_tick(meta)
+        self.carrier, self.meta = without_carrier(rest)
         self.tags = tags
         self.scheduled_at = scheduled_at
         self.tick = told if tick is None else tick

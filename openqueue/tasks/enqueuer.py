@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from openqueue.codec import encode
 from openqueue.errors import InvalidArguments
+from openqueue.forks import finish_imports_before_forks
 from openqueue.tasks.checks import check_text
 from openqueue.tasks.options import NO_OPTIONS, EnqueueOptions
 
@@ -162,3 +163,6 @@ def _from_settings() -> Provider:
 def _sync_from_settings() -> SyncEnqueuer:
     taker: SyncEnqueuer = import_module("openqueue.clients").default_sync_client
     return taker
+
+
+finish_imports_before_forks()  # who takes items is imported by the first call, in whatever thread that is

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from openqueue.codec import decode
-from openqueue.errors import InvalidOption, InvalidTask
+from openqueue.errors import InvalidOption, InvalidTask, shown
 from openqueue.tasks.checks import check_text
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def check_concurrency_key(value: Any, option: str) -> KeyWords:
         return check_text(value, option)
     if isinstance(value, type) or inspect.iscoroutinefunction(value):
         raise InvalidOption(
-            f"{option}: {value!r} is no function that answers at once: give a text, or"
+            f"{option}: {shown(value)} is no function that answers at once: give a text, or"
             " a `def` or lambda of some of the task's arguments that returns one.",
             option=option,
         )

@@ -13,7 +13,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from openqueue.errors import InvalidOption
+from openqueue.errors import InvalidOption, shown
 
 if TYPE_CHECKING:
     from openqueue.tasks.context import Context
@@ -61,7 +61,7 @@ def declared_middleware() -> tuple[Middleware, ...]:
 def check_middleware(given: Any, option: str) -> tuple[Middleware, ...]:
     """Refuse what cannot be called as a middleware, where it is written. Raises InvalidOption."""
     if not isinstance(given, Iterable) or isinstance(given, str):
-        raise InvalidOption(f"{option}: must be a list of middleware, not {given!r}.", option=option)
+        raise InvalidOption(f"{option}: must be a list of middleware, not {shown(given)}.", option=option)
     found = tuple(given)
     for one in found:
         if not (iscoroutinefunction(one) or iscoroutinefunction(getattr(one, "__call__", None))):  # noqa: B004

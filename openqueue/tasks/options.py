@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict
 
 from openqueue.backoff import Backoff, Custom, Exponential, Fixed
 from openqueue.durations import Duration, parse_duration
-from openqueue.errors import InvalidOption
+from openqueue.errors import InvalidOption, shown
 from openqueue.rates import Rate, RateWords, parse_rate
 from openqueue.tasks.batch import Batch, check_batch
 from openqueue.tasks.checks import (
@@ -168,7 +168,7 @@ def _check_backoff(value: Any, option: str) -> Backoff:
     if isinstance(value, str | int | float | timedelta):
         return Fixed(parse_duration(value, field=option))
     raise InvalidOption(
-        f"{option}: {value!r} is no backoff: give Exponential(...), Fixed(...), a duration,"
+        f"{option}: {shown(value)} is no backoff: give Exponential(...), Fixed(...), a duration,"
         " or a function of (attempt, error) that returns one.",
         option=option,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from openqueue.codec import encode
 from openqueue.errors import NotSerializable
+from openqueue.redaction import masked, masked_text
 
 __all__ = ["LONGEST_LINE", "MOST_LINES", "EmitLog", "RunLog"]
 
@@ -70,7 +71,8 @@ class RunLog:
         if number > MOST_LINES:
             self._emit("warning", f"the log is full: lines after the {MOST_LINES:,}th are dropped", {})
             return
-        self._emit(level, *_fitting(_text(message, args), _traced({**self._fields, **fields})))
+        said = masked_text(_text(message, args))
+        self._emit(level, *_fitting(said, masked(_traced({**self._fields, **fields}))))
 
 
 def _text(message: Any, args: tuple[Any, ...]) -> str:

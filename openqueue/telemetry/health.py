@@ -1,7 +1,8 @@
 """Health over HTTP, for the machines that start and stop workers.
 
-`/live`   the process is worth keeping: 503 once the event loop has made no progress for a minute
-`/ready`  it takes in work: 503 while it starts or drains, without database, or while the loop stands still
+`/live`     the process is worth keeping: 503 once the event loop has made no progress for a minute
+`/ready`    it takes in work: 503 while it starts or drains, without database, or while the loop stands still
+`/metrics`  for Prometheus, where that is on
 
 Served by the standard library in a thread of its own, so that it answers while a task blocks the loop.
 """
@@ -42,6 +43,9 @@ class Verdict:
 
     ok: bool
     faults: tuple[str, ...] = ()
+
+
+Metrics = Callable[[str], tuple[bytes, str]]
 
 
 class Told(Protocol):
@@ -120,12 +124,16 @@ def judge(facts: Facts) -> tuple[Verdict, Verdict]:
 class HealthServer:
     """Serves what `facts` says, while entered. Port 0 lets the system choose; see `address`.
 
+    `metrics` answers what /metrics is, and its type, for what the client accepts; None: there is none.
     Raises ConfigError when the address cannot be listened on.
     """
 
-    def __init__(self, host: str, port: int, facts: Callable[[], Told]) -> None:
+    def __init__(
+        self, host: str, port: int, facts: Callable[[], Told], metrics: Metrics | None = None
+    ) -> None:
         self._wanted = (host, port)
         self._facts = facts
+        self._metrics = metrics
         self._server: _Server | None = None
 
     @property
@@ -138,7 +146,7 @@ class HealthServer:
     def __enter__(self) -> Self:
         host, port = self._wanted
         try:
-            self._server = _Server(self._wanted, self._facts)
+            self._server = _Server(self._wanted, self._facts, self._metrics)
         except OSError as error:
             raise ConfigError(
                 f"health: cannot listen on {host}:{port}: {error.strerror or error}. Choose another address."
@@ -159,9 +167,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 32
 
-    def __init__(self, address: tuple[str, int], facts: Callable[[], Told]) -> None:
+    def __init__(self, address: tuple[str, int], facts: Callable[[], Told], metrics: Metrics | None) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.facts = facts
+        self.metrics = metrics
         super().__init__(address, _Answer)
 
     def server_bind(self) -> None:
@@ -182,13 +191,24 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].rstrip("/")
+        if path == "/metrics":
+            self._send_metrics()
+            return
         if path not in ("/live", "/ready"):
-            self._send(HTTPStatus.NOT_FOUND, {"error": "not found", "paths": ["/live", "/ready"]})
+            self._send(HTTPStatus.NOT_FOUND, {"error": "not found", "paths": ["/live", "/ready", "/metrics"]})
             return
         facts = self.server.facts()
         verdict = facts.judged()[path == "/ready"]
         status = HTTPStatus.OK if verdict.ok else HTTPStatus.SERVICE_UNAVAILABLE
         self._send(status, {"ok": verdict.ok, "faults": list(verdict.faults), **facts.told()})
+
+    def _send_metrics(self) -> None:
+        if self.server.metrics is None:
+            how = "metrics are off: start the worker with --metrics (OPENQUEUE_METRICS=on)"
+            self._send(HTTPStatus.NOT_FOUND, {"error": how})
+            return
+        page, kind = self.server.metrics(self.headers.get("Accept", ""))
+        self._send_body(HTTPStatus.OK, page, kind)
 
     do_HEAD = do_GET  # noqa: N815  the standard library's names
 
@@ -200,9 +220,11 @@ class _Answer(BaseHTTPRequestHandler):
         """Probes come every few seconds: they are not logged."""
 
     def _send(self, status: HTTPStatus, body: dict[str, Any]) -> None:
-        data = (json.dumps(body) + "\n").encode()
+        self._send_body(status, (json.dumps(body) + "\n").encode(), "application/json")
+
+    def _send_body(self, status: HTTPStatus, data: bytes, kind: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Cache-Control", "no-store")
         self.end_headers()

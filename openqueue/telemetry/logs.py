@@ -47,6 +47,9 @@ class Choice:
         return max(one.level for one in (*self.words.values(), self.otherwise))
 
 
+_TRACE: Final = 5
+"""Below all that is ever logged: what happens with every claim is for metrics."""
+
 LINES: Final[dict[type[Event], Words | Choice]] = {
     worker.WorkerStarted: Words(INFO, "worker started"),
     worker.WorkerDraining: Words(INFO, "worker stops: no new work is taken in"),
@@ -65,7 +68,7 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
         otherwise=Words(WARNING, "worker process ended, and is started again"),
     ),
     worker.WorkerProcessKilled: Words(ERROR, "worker process did not end in time, and was killed"),
-    worker.RunStarted: Words(DEBUG, "run started"),
+    worker.RunStarted: Words(DEBUG, "run started", hidden=("due",)),
     worker.RunFinished: Choice(
         lambda event: event.outcome,
         {
@@ -80,6 +83,8 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
     ),
     worker.LeaseWasLost: Words(WARNING, "lease lost: the run is no longer this worker's"),
     worker.ExpiredBeforeStart: Words(INFO, "run expired before it began"),
+    worker.JobsClaimed: Words(_TRACE, "jobs claimed"),
+    worker.OutcomesStored: Words(_TRACE, "outcomes stored"),
     worker.JobsReleased: Words(INFO, "jobs given back, uncounted"),
     worker.AttemptAbandoned: Words(WARNING, "task did not end when cancelled, its run goes back"),
     worker.ThreadAbandoned: Words(WARNING, "task did not end, and its thread is left behind"),
@@ -109,6 +114,7 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
     cluster.WorkerSuspected: Words(WARNING, "a worker may be dead"),
     cluster.PartitionsMade: Words(INFO, "partitions of the history made"),
     cluster.LanesRemoved: Words(INFO, "lanes that had no job for a while removed"),
+    cluster.HistoryPruned: Words(INFO, "history pruned"),
     cluster.LeaderElected: Words(INFO, "leads its namespace"),
     cluster.LeaderLost: Words(WARNING, "leads its namespace no longer"),
     schedules.SchedulesLoaded: Words(DEBUG, "schedules loaded"),

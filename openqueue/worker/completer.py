@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -22,13 +21,15 @@ from openqueue.db.faults import is_refused_value
 from openqueue.db.pool import Database
 from openqueue.errors import OpenQueueError
 from openqueue.events import Events
-from openqueue.runs.outcomes import Outcome, describe_error
+from openqueue.runs.outcomes import Outcome
 from openqueue.service import running
+from openqueue.worker import events as told
 from openqueue.worker.busy import Busy, Ended
-from openqueue.worker.events import LeaseWasLost, OutcomeUnsaved, RunFinished, RunLogDropped
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal, entries_of
+from openqueue.worker.refusal import Refusal, divided
 from openqueue.worker.stumbling import Stumbling
+from openqueue.worker.tally import Tally
 
 __all__ = ["Completer"]
 
@@ -40,20 +41,15 @@ JOURNAL_EVERY: Final = 0.5
 """Seconds after which what attempts say is written, while none ends."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Refusal(Outcome):
-    """An attempt that failed since its outcome cannot be stored."""
-
-    instead_of: Outcome
+_STORED: Final = ("applied", "repeated")
 
 
 class Completer:
     """Writes outcomes, log lines and progress for one worker.
 
     `lost` hears of the jobs whose lease turned out to be gone; `last_flush` is how many seconds the flush at
-    shutdown may take.
+    shutdown may take. `next_claim` is asked before a flush: what to call after it, if this worker claims next
+    what may begin because the others ended (None: whoever waits is woken). `tally` counts what is stored.
     """
 
     def __init__(
@@ -65,21 +61,20 @@ class Completer:
         *,
         last_flush: float = 10.0,
         lost: Callable[[Job], None] = lambda _: None,
+        next_claim: Callable[[], Callable[[], None] | None] = lambda: None,
+        tally: Tally | None = None,
     ) -> None:
-        self._database = database
-        self._worker = worker
+        self._tally = tally or Tally()
+        self._database, self._worker = database, worker
         self._journal = journal
-        self._bus = bus
-        self._last_flush = last_flush
-        self._lost = lost
-        self._ended: list[Ended] = []
-        self._busy = Busy()
+        self._bus, self._last_flush, self._lost = bus, last_flush, lost
+        self._next_claim = next_claim
+        self._ended, self._busy = list[Ended](), Busy()
         self._arrived = asyncio.Event()
         self._open: Counter[int] = Counter()
         self._closed: list[int] = []
-        self._idle = asyncio.Event()
+        self._idle, self._working = asyncio.Event(), asyncio.Event()
         self._idle.set()
-        self._working = asyncio.Event()
         self._stumbling = Stumbling("completer", bus.emit)
         self.unsaved = 0
 
@@ -171,24 +166,14 @@ class Completer:
                 except OpenQueueError as error:
                     if not is_refused_value(error):
                         raise
-                    parts[-1:] = self._divided(part, error)
+                    parts[-1:] = divided(part, error)
+                    if isinstance(part[0][1], Refusal) and len(part) == 1:
+                        self._lose_outcome(part[0][0], part[0][1].instead_of)
                 else:
                     parts.pop()
                     self._account(part, verdicts)
         finally:
             self._ended = [one for part in reversed(parts) for one in part] + self._ended
-
-    def _divided(self, part: list[Ended], error: OpenQueueError) -> list[list[Ended]]:
-        """What to try instead, last first: the halves; for one alone, why it is refused; then nothing."""
-        if len(part) > 1:
-            middle = len(part) // 2
-            return [part[middle:], part[:middle]]
-        job, outcome = part[0]
-        if isinstance(outcome, _Refusal):
-            self._lose_outcome(job, outcome.instead_of)
-            return []
-        reason = describe_error(error, retryable=False)
-        return [[(job, _Refusal("failed", error=reason, instead_of=outcome))]]
 
     @asynccontextmanager
     async def storing(self) -> AsyncIterator[None]:
@@ -216,12 +201,12 @@ class Completer:
 
     def _lose_outcome(self, job: Job, outcome: Outcome) -> None:
         self.unsaved += 1
-        self._bus.emit(OutcomeUnsaved(job.id, job.task, outcome.kind, outcome.output, outcome.error))
+        self._bus.emit(told.OutcomeUnsaved(job.id, job.task, outcome.kind, outcome.output, outcome.error))
 
     async def _write_journal(self) -> None:
         """Write what was said until now."""
         if dropped := self._journal.dropped():
-            self._bus.emit(RunLogDropped(dropped))
+            self._bus.emit(told.RunLogDropped(dropped))
         now = time.monotonic()
         while entries := self._journal.take():
             try:
@@ -245,6 +230,7 @@ class Completer:
 
     async def _finish(self, batch: list[Ended]) -> list[str]:
         now = time.monotonic()
+        claim = self._next_claim()
         leftover = len(self._closed)
         closing = self._closing(batch)
         plain = all(outcome.kind == "completed" for _, outcome in batch)
@@ -260,8 +246,12 @@ class Completer:
             [now - job.started_at for job, _ in batch],
             [now - job.finished_at for job, _ in batch],
             closing or None,
+            claim is not None,
         )
         del self._closed[:leftover]
+        if claim is not None:
+            claim()
+        self._bus.emit(told.OutcomesStored(len(batch), time.monotonic() - now))
         return verdicts
 
     def _closing(self, batch: list[Ended]) -> list[int]:
@@ -270,11 +260,13 @@ class Completer:
         return self._closed + [claim for claim, jobs in ending.items() if self._open[claim] <= jobs]
 
     def _account(self, batch: list[Ended], verdicts: list[str]) -> None:
-        told = self._bus.wants(RunFinished)
-        if not (told or self._busy.unsettled) and verdicts.count("applied") == len(verdicts):
+        wanted = self._bus.wants(told.RunFinished)
+        if not (wanted or self._busy.unsettled) and verdicts.count("applied") == len(verdicts):
+            self._tally.count(batch)
             for claim, jobs in Counter(job.claim for job, _ in batch).items():
                 self._left(claim, jobs)
             return
+        self._tally.count(one for one, verdict in zip(batch, verdicts, strict=True) if verdict in _STORED)
         for (job, outcome), verdict in zip(batch, verdicts, strict=True):
             if verdict == "busy":
                 self._busy.put(job, outcome)
@@ -282,16 +274,14 @@ class Completer:
             self._busy.settled(job)
             self._left(job.claim)
             if verdict == "lost":
-                self._bus.emit(LeaseWasLost(job.id, job.task, f"storing that it {outcome.kind}"))
-            elif told:
+                self._bus.emit(told.LeaseWasLost(job.id, job.task, f"storing that it {outcome.kind}"))
+            elif wanted:
                 self._tell(job, outcome)
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
-        queue, attempt = job.row["queue"], job.row["attempt"]
-        took = job.finished_at - job.started_at
-        self._bus.emit(
-            RunFinished(job.id, job.task, queue, attempt, outcome.kind, took, outcome.error, outcome.delay)
-        )
+        row, took = job.row, job.finished_at - job.started_at
+        what = (outcome.kind, took, outcome.error, outcome.delay)
+        self._bus.emit(told.RunFinished(job.id, job.task, row["queue"], row["attempt"], *what))
 
 
 def _one_for_all(values: list[T]) -> list[T]:

@@ -59,6 +59,7 @@ class Doorbell:
         self._hearing: list[Heard] = []
         self._saturated: list[Callable[[], bool]] = []
         self._newest: tuple[float, int] | None = None
+        self._returned = 0
         self._rate = 0.0
         self.on = False
 
@@ -67,17 +68,21 @@ class Doorbell:
         self._hearing.append(heard)
         self._saturated.append(saturated)
 
-    def note(self, newest: int) -> None:
-        """The last seq that was given out, as a claim saw it: its growth is the arrivals."""
+    def note(self, newest: int, returned: int = 0) -> None:
+        """The last seq that was given out, as a claim saw it: its growth is the arrivals.
+
+        `returned` jobs of the claim came from gates: they arrive, too, with the seq that they had.
+        """
         now = time.monotonic()
+        self._returned += returned
         if self._newest is None:
             self._newest = (now, newest)
             return
         since, before = self._newest
         if now - since >= 0.25:
-            rate = max(0, newest - before) / (now - since)
+            rate = (max(0, newest - before) + self._returned) / (now - since)
             self._rate += (0.7 if rate > self._rate else min(1.0, (now - since) / 2)) * (rate - self._rate)
-            self._newest = (now, newest)
+            self._newest, self._returned = (now, newest), 0
 
     def hear(self, payload: str) -> None:
         """A notification of the schema's channel."""
@@ -88,6 +93,8 @@ class Doorbell:
             return
         ready = told.get("ready")
         due = told.get("due_in")
+        if ready == [] and due is None:
+            self._returned += 1  # a gate may open, for at least one
         for heard in self._hearing:
             heard(None if ready == "*" else ready or (), due, told.get("control"))
 

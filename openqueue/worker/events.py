@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from openqueue.events import Event
@@ -11,11 +12,13 @@ __all__ = [
     "AttemptAbandoned",
     "BellChanged",
     "ExpiredBeforeStart",
+    "JobsClaimed",
     "JobsReleased",
     "LeaseWasLost",
     "LoopBlocked",
     "LoopFreed",
     "OutcomeUnsaved",
+    "OutcomesStored",
     "PlacesWait",
     "RunFinished",
     "RunLogDropped",
@@ -103,12 +106,13 @@ class WorkerProcessKilled(Event):
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """An attempt of a run begins."""
+    """An attempt of a run begins. `due`: since when it might have, by the database's clock."""
 
     run_id: UUID
     task: str
     queue: str
     attempt: int
+    due: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,22 @@ class ExpiredBeforeStart(Event):
     run_id: UUID
     task: str
     deadline: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobsClaimed(Event):
+    """A claim was answered, after `seconds`, with so many jobs; none is an answer, too."""
+
+    jobs: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomesStored(Event):
+    """A flush of so many outcomes was answered, after `seconds`."""
+
+    outcomes: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

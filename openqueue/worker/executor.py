@@ -115,7 +115,8 @@ class Executor:
     def tell_started(self, job: Job) -> None:
         """Tell who wants to know that an attempt begins."""
         if self._bus.wants(RunStarted):
-            self._emit(RunStarted(job.id, job.task, job.row["queue"], job.row["attempt"]))
+            row = job.row
+            self._emit(RunStarted(job.id, job.task, row["queue"], row["attempt"], row["run_at"]))
 
     def input_of(self, task: Task[..., Any], job: Job) -> dict[str, Any]:
         """The arguments of a run. Raises InvalidArguments and RequestMissing."""

@@ -2,8 +2,10 @@
 
 The thread has its own event loop and session, and on it holds the liveness lock. It shares a `Pulse` with
 the worker: plain values that either side reads. An event loop that makes no progress for a whole lease is
-said to be stuck. Where a pooler is the only way to the database there is no session to hold the lock:
-beats alone must tell, and come often enough that no rescuer sees a gap.
+said to be stuck. A session that ends is replaced at once, and while there is no server, one is looked for
+often: others wait for 3 s, no longer, for the lock to be taken again. Where a pooler is the only way to the
+database there is no session to hold the lock: beats alone must tell, and come often enough that no rescuer
+sees a gap. So it is while an earlier session has the lock that the server does not know to be over.
 """
 
 from __future__ import annotations
@@ -23,13 +25,19 @@ from openqueue.db.statements import Statements
 from openqueue.db.target import Connection, Target, connect
 from openqueue.events import Emit
 from openqueue.worker.stumbling import Stumbling
+from openqueue.worker.tally import Tally
+from openqueue.worker.usage import Usage
 
 __all__ = ["Heartbeat", "Pulse"]
 
 CALL_TIMEOUT: Final = 5.0
 
 WITHOUT_LOCK: Final = 1.0
-"""The most seconds between beats that no lock stands behind; rescuers take 3 s without one for a death."""
+"""The most seconds between beats that no lock stands behind, and between tries to connect; rescuers take 3 s
+without one for a death."""
+
+LEASE_WITHOUT_LOCK: Final = timedelta(seconds=2)
+"""After a beat, so long is nobody to look for the lock that cannot be held; then those 3 s begin."""
 
 
 @dataclass(slots=True)
@@ -61,6 +69,7 @@ class Heartbeat:
     appearing    statements with their arguments, to appear again after having been given up
     cancelled    called in the worker's event loop with the runs to cancel
     given_up     called in the worker's event loop when others had declared this worker dead
+    tally        what ends in this worker, to be told with the beats
     """
 
     def __init__(
@@ -77,20 +86,28 @@ class Heartbeat:
         timeout: float,
         cancelled: Callable[[list[UUID]], None],
         given_up: Callable[[], None],
+        namespace: str = "default",
+        tally: Tally | None = None,
     ) -> None:
         self._target = target
         self._statements = statements
         self._worker = worker
         self._pulse = pulse
         self._appearing = appearing
-        self._every = min(every, WITHOUT_LOCK) if target.pooled else every
+        self._every = every
         self._lease = lease
         self._timeout = timedelta(seconds=timeout)
         self._cancelled = cancelled
         self._given_up = given_up
-        self._stumbling = Stumbling("heartbeat", self._from_thread(emit))
+        self._namespace = namespace
+        self._tally = tally or Tally()
+        self._usage = Usage()
+        self._stumbling = Stumbling("heartbeat", self._from_thread(emit), longest=WITHOUT_LOCK)
         self._home = asyncio.get_running_loop()
         self._stop: asyncio.Event | None = None
+        self._awake = asyncio.Event()
+        self._session: Connection | None = None
+        self._locked = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
@@ -105,7 +122,7 @@ class Heartbeat:
             pulse.cancel()
             if self._loop is not None and self._stop is not None:
                 with suppress(RuntimeError):
-                    self._loop.call_soon_threadsafe(self._stop.set)
+                    self._loop.call_soon_threadsafe(self._end)
             await asyncio.wait([ended], timeout=CALL_TIMEOUT)
 
     async def _turn(self) -> None:
@@ -119,47 +136,62 @@ class Heartbeat:
         try:
             with asyncio.Runner() as runner:
                 self._loop = runner.get_loop()
-                self._stop = asyncio.Event()
+                self._stop, self._awake = asyncio.Event(), asyncio.Event()
                 runner.run(self._beat_until_stopped())
         except BaseException as error:  # noqa: BLE001  it is raised in the worker's event loop
             died = error
         self._call(lambda: _settle(ended, died))
 
+    def _end(self) -> None:
+        """In the thread: this was the last beat."""
+        assert self._stop is not None
+        self._stop.set()
+        self._awake.set()
+
     async def _beat_until_stopped(self) -> None:
         assert self._stop is not None
-        connection: Connection | None = None
         while not self._stop.is_set():
-            pause = self._every
+            self._awake.clear()
             try:
-                if connection is None or connection.is_closed():
-                    connection = await self._connect()
-                await self._once(connection)
+                await self._once(await self._connected())
                 self._stumbling.recover()
+                pause = self._every if self._locked else min(self._every, WITHOUT_LOCK)
             except Exception as error:  # noqa: BLE001  a beat that failed is followed by the next one, whatever it was
-                if connection is not None:
-                    connection.terminate()
-                connection = None
-                pause = min(
-                    self._every,
-                    self._stumbling.stumble(mapped(error, str(self._target.place), doing="beat_worker")),
-                )
+                lost, self._session = self._session, None
+                if lost is not None:
+                    lost.terminate()
+                place = str(self._target.place)
+                pause = min(self._every, self._stumbling.stumble(mapped(error, place, doing="beat_worker")))
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._stop.wait()
-        if connection is not None:
+                    await self._awake.wait()
+        if self._session is not None:
             with suppress(Exception):  # it ends with the process
-                await connection.close(timeout=1)
+                await self._session.close(timeout=1)
 
-    async def _connect(self) -> Connection:
-        connection = await connect(self._target, application="openqueue heartbeat", timeout=CALL_TIMEOUT)
-        connection.add_termination_listener(lambda _: None)
-        if not self._target.pooled:
-            await connection.fetch(self._statements["keep_alive"])
-            await connection.fetch(self._statements["hold_liveness"], self._worker)
-        return connection
+    async def _connected(self) -> Connection:
+        """The session, with its lock if that can be had."""
+        if self._session is None or self._session.is_closed():
+            self._locked = False
+            self._session = await connect(
+                self._target, application="openqueue heartbeat", timeout=CALL_TIMEOUT
+            )
+            self._session.add_termination_listener(self._ended)
+            if not self._target.pooled:
+                await self._session.fetch(self._statements["keep_alive"])
+        if not (self._locked or self._target.pooled):
+            self._locked = await self._session.fetchval(self._statements["hold_liveness"], self._worker)
+        return self._session
+
+    def _ended(self, session: object) -> None:
+        """Somebody has ended a session: if it is the one in use, the next beat, over another, is due now."""
+        if session is self._session:
+            self._awake.set()
 
     async def _once(self, connection: Connection) -> None:
         pulse = self._pulse
+        told = self._tally.tell()
+        begin = time.time()
         row = await connection.fetchrow(
             self._statements["beat_worker"],
             self._worker,
@@ -167,13 +199,22 @@ class Heartbeat:
             pulse.running(),
             list(pulse.claims()),
             self._timeout,
+            *self._usage.read(),
+            told[0] if told else 0,
+            self._namespace,
+            told[1] if told else None,
             timeout=CALL_TIMEOUT,
         )
+        self._tally.arrived(told)
+        if row is not None:
+            self._tally.ahead = row["now"].timestamp() - (begin + time.time()) / 2
         if row is None or not row["known"]:
             for name, *arguments in self._appearing:
                 await connection.fetch(self._statements[name], *arguments)
             self._call(self._given_up)
             return
+        if not self._locked:
+            await connection.fetch(self._statements["live_by_lease"], self._worker, LEASE_WITHOUT_LOCK)
         pulse.beaten = time.monotonic()
         pulse.others = row["others"]
         if row["cancels"]:

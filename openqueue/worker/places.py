@@ -6,7 +6,7 @@ pool of its kind, and has a producer of its own, since one place there holds man
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 from uuid import UUID
 
@@ -105,6 +105,11 @@ class Places:
         """There may be work that could not be taken before."""
         for producer in self.producers:
             producer.wake()
+
+    def next_claim(self) -> Callable[[], None] | None:
+        """`wake`, if limits or the like hold and there is room: what ends here lets others begin here."""
+        governed = any(producer.governed for producer in self.producers)
+        return self.wake if governed and any(pool.room()[0] > 0 for pool in self.pools) else None
 
     def _add_pool(self, tasks: list[Named], places: int) -> None:
         if not tasks:

@@ -23,7 +23,7 @@ from openqueue.events import Emit
 from openqueue.worker.claims import Claims
 from openqueue.worker.completer import Completer
 from openqueue.worker.doorbell import Doorbell
-from openqueue.worker.events import JobsReleased
+from openqueue.worker.events import JobsClaimed, JobsReleased
 from openqueue.worker.gathering import Gathering
 from openqueue.worker.inflight import Inflight
 from openqueue.worker.job import Job
@@ -80,7 +80,7 @@ class Producer:
         self._woken = asyncio.Event()
         self._last_queue = ""
         self._go_on = False
-        self._governed = False
+        self.governed = self._control_heard = False
         self._reconsider = False
         self._asked: list[asyncio.Future[int]] = []
         doorbell.join(self.hear, lambda: self._inflight.room()[0] <= 0)
@@ -96,7 +96,7 @@ class Producer:
             self._reconsider = True
             self._inflight.nudge()
         if control is not None or (due is None and ready is not None and not ready):
-            self._governed = True  # a gate may open: no claim from one lane alone sees to that
+            self.governed = self._control_heard = True  # a gate may open: a claim from one lane sees to none
         if ready is None:
             self._pace.sweep_soon()
         else:
@@ -117,7 +117,7 @@ class Producer:
                 continue
             asked, self._asked = self._asked, []
             # All that was ready has been read, and one lane has something new: then that is all there is.
-            waits = asked or self._go_on or self._limited or self._governed
+            waits = asked or self._go_on or self._limited or self.governed
             hurry = not (waits or self._pace.owes_a_look(time.monotonic()))
             belled = self._lanes.belled(self._queues) if hurry else None
             try:
@@ -179,7 +179,7 @@ class Producer:
         sweep = self._pace.sweeps(now, self._lanes.swept)
         promote = self._pace.promotes(now, sweep)
         plan = self._lanes.sweep() if sweep else self._lanes.forward()
-        self._governed = False  # unless it is heard meanwhile
+        self._control_heard = False  # unless it is heard meanwhile
         *rows, last = await self._take(
             room,
             "claim_jobs",
@@ -199,8 +199,9 @@ class Producer:
         position = json.loads(last["input"])
         if self._lanes.learn(plan, rows, position, took):
             self._pace.sweep_soon()
-        self._doorbell.note(position["newest"])
-        self._governed = self._governed or position.get("governed", False)
+        governed = position["governed"]
+        self._doorbell.note(position["newest"], sum(row["returned"] for row in rows) if governed else 0)
+        self.governed = governed or self._control_heard
         got, full = len(rows), len(rows) >= room
         self._pace.claimed(
             now, took, sweep=plan.sweep, promoted=promote, got=got, full=full, due=position["due"]
@@ -212,19 +213,19 @@ class Producer:
 
     async def _take(self, most: int, statement: str, *args: Any) -> Sequence[Any]:
         """Claim by a statement, and put what it brought into the pool; answers its rows."""
-        claim = self._claims.next()
+        claim, began = self._claims.next(), time.monotonic()
         asking = asyncio.ensure_future(self._database.fetch(statement, self._worker, claim, most, *args))
         try:
             rows = await asyncio.shield(asking)
-            self._inflight.put(self._opened(claim, rows))
+            jobs = self._opened(claim, rows)
+            self._inflight.put(jobs)
+            self._emit(JobsClaimed(len(jobs), time.monotonic() - began))
         except asyncio.CancelledError:  # the worker stops; the claim is made all the same
             with suppress(OpenQueueError):
                 await self._put_back(self._opened(claim, await asking), "the worker stops")
             raise
         finally:
-            self._claims.pending.discard(
-                claim
-            )  # what it brought is known by now: beats name one or the other
+            self._claims.pending.discard(claim)  # what it brought is known: beats name one or the other
         return rows
 
     def _opened(self, claim: int, rows: Sequence[Any]) -> list[Job]:
@@ -296,5 +297,4 @@ class Producer:
         self._woken.clear()
 
 
-_NO_TIME: datetime | None = None
-"""Due jobs are looked for from the beginning."""
+_NO_TIME: datetime | None = None  # due jobs are looked for from the beginning

@@ -10,20 +10,21 @@ from openqueue.worker.events import ServiceRecovered, ServiceStumbled
 __all__ = ["Stumbling"]
 
 FIRST, LONGEST = 0.1, 5.0
-"""Seconds of the first pause and of the longest; they double."""
+"""Seconds of the first pause and, by default, of the longest; they double."""
 
 
 class Stumbling:
-    """The failures in a row of one service."""
+    """The failures in a row of one service; `longest`: seconds, its pauses are up to a quarter longer."""
 
-    def __init__(self, service: str, emit: Emit) -> None:
+    def __init__(self, service: str, emit: Emit, *, longest: float = LONGEST) -> None:
         self._service = service
         self._emit = emit
+        self._longest = longest
         self.failures = 0
 
     def stumble(self, error: BaseException) -> float:
         """Note a failure; answers the seconds to wait."""
-        pause = min(FIRST * 2.0 ** min(self.failures, 10), LONGEST) * random.uniform(0.75, 1.25)
+        pause = min(FIRST * 2.0 ** min(self.failures, 10), self._longest) * random.uniform(0.75, 1.25)
         self.failures += 1
         if self.failures == 1:
             self._emit(ServiceStumbled(self._service, str(error), pause))

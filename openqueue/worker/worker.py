@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -21,6 +21,7 @@ from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.db.statements import Statements
 from openqueue.db.target import Target
+from openqueue.errors import OpenQueueError
 from openqueue.events import Events
 from openqueue.runs.client import Client
 from openqueue.runs.outcomes import Outcome
@@ -42,6 +43,7 @@ from openqueue.worker.places import Places
 from openqueue.worker.starter import Starter
 from openqueue.worker.stopping import first_of
 from openqueue.worker.surroundings import Surroundings
+from openqueue.worker.tally import Tally
 from openqueue.worker.watchdog import Watchdog
 
 __all__ = ["Worker"]
@@ -162,9 +164,13 @@ class Worker:
     def _assemble(self) -> None:
         """Make the parts and join them; nothing runs yet."""
         limits, bus = self._limits, self._bus
-        journal = RunJournal()
+        journal, self._tally = RunJournal(), Tally()
         self._completer = Completer(
-            self._database, self.id, journal, bus, last_flush=limits.last_flush, lost=self._lose
+            *(self._database, self.id, journal, bus),
+            last_flush=limits.last_flush,
+            lost=self._lose,
+            tally=self._tally,
+            next_claim=lambda: None if self.pulse.draining else self._places.next_claim(),
         )
         self._starter = Starter(self._database, self.id, self._running, self._lose, bus.emit)
         self._leases = Leases(self._database, self.id, self._held, self._lose, bus.emit)
@@ -225,13 +231,19 @@ class Worker:
             timeout=self._database.timeout + 5,
             cancelled=self._control.cancel,
             given_up=self._given_up,
+            namespace=self._namespace,
+            tally=self._tally,
         )
 
     @asynccontextmanager
     async def _present(self) -> AsyncIterator[None]:
         try:
             async with self._member.present(self._registry):
-                yield
+                try:
+                    yield
+                finally:
+                    with suppress(OpenQueueError):  # a little less is counted then
+                        await self._tally.flush(self._database, self.id, self._namespace)
         finally:
             await self._executor.close()
             self._bus.emit(WorkerStopped(self.id, self._member.released, self.unsaved))

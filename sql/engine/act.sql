@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION :schema.act_on_runs(
     action text, ids uuid[], reason text DEFAULT NULL, actor text DEFAULT NULL, expected text[] DEFAULT NULL, options jsonb DEFAULT '{}',
     namespace text DEFAULT 'default'
 ) RETURNS TABLE (id uuid, outcome text, made uuid) LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     one    uuid;

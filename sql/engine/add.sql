@@ -20,7 +20,7 @@ $$;
 CREATE OR REPLACE FUNCTION :schema.key_options(
     namespace text, tasks text[], n integer, concurrency_keys text[], key_limits integer[], keeps_slots boolean[],
     OUT keys text[], OUT limits smallint[], OUT keeps boolean[]
-) LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+) LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     one_task text := CASE cardinality(tasks) WHEN 1 THEN tasks[1] END;
@@ -47,7 +47,7 @@ END $$;
 -- those due before every worker looks again by itself (its poll floor, 2 s + 10 %).
 CREATE OR REPLACE FUNCTION :schema.announce(
     namespace text, queues text[], priorities smallint[], seqs bigint[], run_ats timestamptz[]
-) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     due timestamptz := (SELECT min(u.run_at) FROM unnest(seqs, run_ats) AS u (seq, run_at) WHERE u.seq IS NULL);
@@ -78,9 +78,9 @@ CREATE OR REPLACE FUNCTION :schema.add_batch(
     group_keys text[] DEFAULT NULL, concurrency_keys text[] DEFAULT NULL, key_limits integer[] DEFAULT NULL,
     keeps_slots boolean[] DEFAULT NULL, idempotency_keys text[] DEFAULT NULL, ttls double precision[] DEFAULT NULL
 ) RETURNS TABLE (ordinal integer, id uuid, outcome text)
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     fault text[] := :schema.find_fault(tasks, inputs, queues, priorities, max_attempts, run_ats, delays, deadlines, keys,

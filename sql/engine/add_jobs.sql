@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION :schema.add_job(
     job_key_mode text DEFAULT NULL, meta jsonb DEFAULT NULL, tags text[] DEFAULT NULL, group_key text DEFAULT NULL,
     concurrency_key text DEFAULT NULL, deadline timestamptz DEFAULT NULL, idempotency_key text DEFAULT NULL,
     namespace text DEFAULT 'default'
-) RETURNS uuid LANGUAGE sql VOLATILE AS $$
+) RETURNS uuid LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT b.id FROM :schema.add_batch(ARRAY[$1], ARRAY[$2], $15, ARRAY[$3], ARRAY[$5], ARRAY[$6], ARRAY[$4], NULL, ARRAY[$13],
         ARRAY[$7], ARRAY[$8], ARRAY[$9], ARRAY[to_jsonb($10)], for_sql => true,
         group_keys => CASE WHEN $11 IS NOT NULL THEN ARRAY[$11] END, concurrency_keys => CASE WHEN $12 IS NOT NULL THEN ARRAY[$12] END,
@@ -18,7 +18,7 @@ COMMENT ON FUNCTION :schema.add_job(text, jsonb, text, timestamptz, integer, int
 
 -- The first fault in the shape of add_jobs' elements as (field, problem, remedy, place), or nothing.
 CREATE OR REPLACE FUNCTION :schema.find_misshapen(jobs jsonb[]) RETURNS text[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     known constant text[] := '{task,payload,queue_name,run_at,priority,max_attempts,job_key,job_key_mode,meta,tags,group_key,concurrency_key,deadline,idempotency_key}';
@@ -38,7 +38,7 @@ END $$;
 
 -- Of add_jobs' elements, some value of which could not be read: raise which.
 CREATE OR REPLACE FUNCTION :schema.refuse_unreadable(jobs jsonb[]) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     field record;
 BEGIN
@@ -62,7 +62,7 @@ END $$;
 -- "job_key_mode", "meta", "tags", "group_key", "concurrency_key", "deadline", "idempotency_key"}; null is as good as left out. One row a
 -- job, in order.
 CREATE OR REPLACE FUNCTION :schema.add_jobs(jobs jsonb[], namespace text DEFAULT 'default')
-RETURNS TABLE (ordinal integer, id uuid, outcome text) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+RETURNS TABLE (ordinal integer, id uuid, outcome text) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     fault text[] := :schema.find_misshapen(jobs);

@@ -12,7 +12,7 @@ CREATE OR REPLACE FUNCTION :schema.add_keyed(
     concurrency_keys text[], key_limits smallint[], keeps_slots boolean[], idempotency_keys text[], ttls double precision[]
 ) RETURNS TABLE (ordinal integer, id uuid, outcome text)
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     item record;
@@ -153,7 +153,7 @@ END $$;
 -- changes on which the place depends; otherwise it gets a new one.
 CREATE OR REPLACE FUNCTION :schema.replace_waiting(live :schema.jobs, request :schema.run_requests, kept boolean) RETURNS :schema.jobs
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     job :schema.jobs;
@@ -180,7 +180,7 @@ END $$;
 
 -- Add the job of a request; null if there is one with its key or id.
 CREATE OR REPLACE FUNCTION :schema.store_job(request :schema.run_requests, awaited boolean) RETURNS :schema.jobs
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     job :schema.jobs;
@@ -203,7 +203,7 @@ END $$;
 -- The new input of a waiting run, merged with the old one: of arguments that are lists in both, the new one's elements follow the old
 -- one's; any other is the new one's, and what the new one has not is gone.
 CREATE OR REPLACE FUNCTION :schema.merge_inputs(old jsonb, input jsonb, max_bytes integer, for_sql boolean, place integer) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     merged jsonb := merge_inputs.input || COALESCE((

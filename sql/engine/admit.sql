@@ -15,7 +15,7 @@ $$;
 CREATE OR REPLACE FUNCTION :schema.admit(namespace text, ids uuid[]) RETURNS smallint[]
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     known text[] := ARRAY(SELECT DISTINCT g.scope FROM unnest(ids) AS u (id) JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id])
@@ -64,7 +64,7 @@ CREATE OR REPLACE FUNCTION :schema.set_aside_more(
     namespace text, queue text, priority smallint, behind bigint, upto bigint, gates text[], entries integer DEFAULT 5000
 ) RETURNS integer LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     moved integer;

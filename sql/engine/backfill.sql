@@ -5,7 +5,7 @@
 -- max_runs moves. Answers each tick with its run, and whether that is new.
 CREATE OR REPLACE FUNCTION :schema.backfill_schedule(key text, ticks jsonb, namespace text DEFAULT 'default')
 RETURNS TABLE (at timestamptz, run_id uuid, added boolean) LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET timezone = 'UTC' SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET timezone = 'UTC' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     s     :schema.schedules := :schema.lock_schedule(namespace, key);

@@ -11,7 +11,7 @@
 CREATE OR REPLACE FUNCTION :schema.promote_due(namespace text, due_from timestamptz DEFAULT NULL, most integer DEFAULT 1000)
 RETURNS integer LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     moved integer := 0;
@@ -42,7 +42,7 @@ END $$;
 -- Waiting jobs past their deadline end as expired; answers how many.
 CREATE OR REPLACE FUNCTION :schema.expire_due(namespace text, most integer DEFAULT 1000) RETURNS integer
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     late uuid[] := ARRAY(
@@ -77,7 +77,7 @@ $$;
 --   tasks      the tasks that the caller knows (NULL: any); others are passed over, and wait for a worker that knows them
 --   queues     queues to look at (NULL: all), each with the most to take from it in limits
 --   lane_*     for each lane known to the caller: read only seq in (cursor, upto]; a lane not named is read from its beginning
---   promote    also move due jobs into line first, from due_from on; NULL: no, and claim_governed has found nothing said of what is ready
+--   promote    also move due jobs into line first, from due_from on
 -- One row a job; returned: it came back to a place that reading had passed. A last row without id carries in input where reading ended, as JSON:
 --   {"xmin": of this snapshot, "xid": of this transaction if it has one, "newest": the last seq given out,
 --    "due": seconds until the next scheduled job, or until a gate opens; "governed", "more": see claim_governed.sql,
@@ -93,11 +93,17 @@ CREATE OR REPLACE FUNCTION :schema.claim_jobs(
     suspect boolean, run_at timestamptz, deadline timestamptz, input text, meta text, tags text[], returned boolean
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     limited   boolean := COALESCE(cardinality(array_remove(limits, NULL)) > 0, false);
     all_start boolean := COALESCE(starting, n) >= n;
+    governed  boolean;
+    apart     text[];
+    ends      json;
+    next_at   timestamptz;
+    opened    integer;
+    closer    boolean;
 BEGIN
     IF cardinality(array_remove(lane_uptos, NULL)) > 0 THEN
         PERFORM pg_current_xact_id();  -- a sweep has one even if it finds nothing: floors could not rise otherwise
@@ -105,9 +111,14 @@ BEGIN
     IF promote THEN
         PERFORM :schema.promote_due(namespace, due_from), :schema.expire_due(namespace);
     END IF;
-    IF promote IS NOT NULL AND :schema.governed(namespace) THEN
+    governed := :schema.governed(namespace);
+    IF governed THEN
+        SELECT l.wanted, l.apart, l.ends, l.next_at, l.opened INTO closer, apart, ends, next_at, opened
+        FROM :schema.lanes_apart(namespace, tasks, queues, lane_queues, lane_priorities, lane_cursors, lane_uptos) l;
+    END IF;
+    IF closer THEN
         RETURN QUERY SELECT g.* FROM :schema.claim_governed(worker, claim, n, starting, tasks, queues, limits, lane_queues, lane_priorities,
-            lane_cursors, lane_uptos, last_queue, promote, due_from, namespace, bytes) g;
+            lane_cursors, lane_uptos, last_queue, promote, due_from, namespace, bytes, opened) g;
         RETURN;
     END IF;
     RETURN QUERY
@@ -116,7 +127,7 @@ BEGIN
             row_number() OVER (ORDER BY l.priority, l.queue <= last_queue, l.queue) AS ord
         FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) l
         LEFT JOIN unnest(queues, limits) AS q (queue, most) ON q.queue = l.queue
-        WHERE queues IS NULL OR q.queue IS NOT NULL
+        WHERE (queues IS NULL OR q.queue IS NOT NULL) AND (apart IS NULL OR l.queue <> ALL (apart))
     ), picked AS MATERIALIZED (
         SELECT lane.ord, j.ctid, j.id, j.seq, j.size
         FROM (SELECT * FROM lane ORDER BY ord) lane CROSS JOIN LATERAL (
@@ -124,7 +135,7 @@ BEGIN
             WHERE j.namespace = claim_jobs.namespace AND j.queue = lane.queue AND j.priority = lane.priority
               AND j.seq > lane.cursor AND j.seq <= lane.upto
               AND j.worker = :schema.nobody() AND (claim_jobs.tasks IS NULL OR j.task = ANY (claim_jobs.tasks))
-              AND j.deadline > statement_timestamp()
+              AND j.deadline > statement_timestamp() AND j.gate IS NULL
             ORDER BY j.seq LIMIT lane.most FOR UPDATE SKIP LOCKED
         ) j LIMIT claim_jobs.n
     ), share AS MATERIALIZED (
@@ -171,7 +182,7 @@ BEGIN
                     SELECT j.seq - 1 FROM :schema.jobs j
                     WHERE j.namespace = claim_jobs.namespace AND j.queue = lane.queue AND j.priority = lane.priority
                       AND j.seq > lane.cursor AND j.seq <= lane.upto AND j.worker = :schema.nobody()
-                      AND (claim_jobs.tasks IS NULL OR j.task = ANY (claim_jobs.tasks)) AND j.deadline > statement_timestamp()
+                      AND (claim_jobs.tasks IS NULL OR j.task = ANY (claim_jobs.tasks)) AND j.deadline > statement_timestamp() AND j.gate IS NULL
                       AND j.seq NOT IN (SELECT picked.seq FROM picked)
                     ORDER BY j.seq LIMIT 1), lane.upto)
                 ELSE COALESCE((
@@ -192,10 +203,13 @@ BEGIN
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, json_build_object(
         'xmin', pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 'xid', pg_current_xact_id_if_assigned()::text::bigint,
         'newest', COALESCE(pg_sequence_last_value(:'schema.job_seq'::regclass), 0),
-        'due', (SELECT extract(epoch FROM j.run_at - clock_timestamp()) FROM :schema.jobs j
+        'governed', governed,
+        'due', extract(epoch FROM LEAST((SELECT j.run_at FROM :schema.jobs j
                 WHERE j.namespace = claim_jobs.namespace AND j.seq IS NULL AND j.gate IS NULL AND j.run_at >= COALESCE(due_from, '-infinity')
-                ORDER BY j.run_at LIMIT 1),
-        'lanes', (SELECT json_agg(json_build_array(e.queue, e.priority, e.returns, e.ended)) FROM ended e))::text, NULL, NULL, NULL;
+                ORDER BY j.run_at LIMIT 1), CASE WHEN next_at IS NOT NULL THEN GREATEST(next_at, clock_timestamp() + interval '5 milliseconds') END) - clock_timestamp()),
+        'lanes', (SELECT json_agg(l) FROM (
+            SELECT json_build_array(e.queue, e.priority, e.returns, e.ended) AS l FROM ended e UNION ALL SELECT json_array_elements(ends)) l))::text,
+        NULL, NULL, NULL;
 END $$;
 COMMENT ON FUNCTION :schema.claim_jobs(uuid, bigint, integer, integer, text[], text[], integer[], text[], smallint[], bigint[], bigint[], text, boolean, timestamptz, text, bigint) IS
     'Claim ready jobs for a worker; the last row has no id and says in input where reading ended.';

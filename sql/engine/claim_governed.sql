@@ -1,17 +1,65 @@
 -- Claiming where something is governed: limits, rates, fairness, ageing, pauses (controls.sql). What claim_jobs does, which calls this
--- instead, in steps: rooms of queues, turns, pick, admit, take. Where nothing is said of what is ready it is left to claim_jobs after all.
+-- instead where something is said of what is ready (lanes_apart), in steps: rooms of queues, turns, pick, admit, take.
 
--- Parameters and answer are those of claim_jobs.
+-- What a claim must look at more closely. wanted: something is said of what is ready, or it came back to a place that reading has passed;
+-- else queues: those to leave alone, as something is said of them, and ends: how far their lanes are read, in which nothing was ready then.
+-- What comes after this look is behind nobody's cursor. Takes in the openings that are due first: they bring jobs back.
+CREATE OR REPLACE FUNCTION :schema.lanes_apart(
+    namespace text, tasks text[], queues text[], lane_queues text[], lane_priorities smallint[], lane_cursors bigint[], lane_uptos bigint[],
+    OUT wanted boolean, OUT apart text[], OUT ends json, OUT next_at timestamptz, OUT opened integer
+) LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    opened := 0;
+    next_at := (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1);
+    IF next_at <= clock_timestamp() THEN
+        opened := :schema.open_gates(namespace);
+        next_at := (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1);
+    END IF;
+    SELECT bool_or(c.kind IN ('task', 'group') OR c.kind = 'all' AND c.paused_until > statement_timestamp()),
+        array_agg(c.name) FILTER (WHERE c.kind = 'queue')
+    INTO wanted, apart FROM :schema.controls c WHERE c.namespace = lanes_apart.namespace AND c.kind <> 'key'
+      AND (c.kind <> 'queue' OR queues IS NULL OR c.name = ANY (queues));
+    IF wanted THEN
+        RETURN;
+    END IF;
+    SELECT bool_or(COALESCE(l.back OR l.ahead, l.back)), json_agg(json_build_array(l.queue, l.priority, l.returns,
+            CASE WHEN l.upto < 9223372036854775807 THEN l.upto ELSE l.last_seq END)) FILTER (WHERE l.said)
+    INTO wanted, ends FROM (
+        SELECT k.*, (SELECT true FROM :schema.jobs j WHERE j.namespace = lanes_apart.namespace AND j.queue = k.queue AND j.priority = k.priority
+                AND j.seq < 0 ORDER BY j.seq LIMIT 1) IS NOT NULL
+            OR (SELECT true FROM :schema.jobs j WHERE j.namespace = lanes_apart.namespace AND j.gate = 'back ' || k.queue AND j.priority = k.priority
+                ORDER BY j.place LIMIT 1) IS NOT NULL AS back,
+            CASE WHEN k.said THEN (SELECT true FROM :schema.jobs j WHERE j.namespace = lanes_apart.namespace AND j.queue = k.queue
+                AND j.priority = k.priority AND j.seq > k.cursor AND j.seq <= k.upto AND j.worker = :schema.nobody()
+                AND (lanes_apart.tasks IS NULL OR j.task = ANY (lanes_apart.tasks)) AND j.deadline > statement_timestamp()
+                ORDER BY j.seq LIMIT 1) IS NOT NULL END AS ahead,
+            CASE WHEN k.said THEN COALESCE((SELECT j.seq FROM :schema.jobs j WHERE j.namespace = lanes_apart.namespace AND j.queue = k.queue
+                AND j.priority = k.priority AND j.seq > k.cursor ORDER BY j.seq DESC LIMIT 1), k.cursor) END AS last_seq
+        FROM (SELECT n.*, COALESCE(n.queue = ANY (apart), false) AS said,
+                  (SELECT true FROM :schema.lanes b WHERE b.namespace = lanes_apart.namespace AND b.queue = n.queue AND b.priority = n.priority
+                   AND b.back LIMIT 1) AS returned
+              FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) n
+              WHERE queues IS NULL OR n.queue = ANY (queues)) k
+        WHERE k.said OR k.returned) l;
+    IF opened > 0 AND wanted IS NOT TRUE THEN  -- they are for others
+        PERFORM :schema.wake(namespace);
+    END IF;
+END $$;
+
+-- Parameters and answer are those of claim_jobs; opened: how many came out of gates for this claim.
 CREATE OR REPLACE FUNCTION :schema.claim_governed(
     worker uuid, claim bigint, n integer, starting integer, tasks text[], queues text[], limits integer[], lane_queues text[],
     lane_priorities smallint[], lane_cursors bigint[], lane_uptos bigint[], last_queue text, promote boolean, due_from timestamptz,
-    namespace text, bytes bigint
+    namespace text, bytes bigint, opened integer
 ) RETURNS TABLE (
     id uuid, task text, queue text, priority smallint, seq bigint, attempt integer, max_attempts smallint, started boolean,
     suspect boolean, run_at timestamptz, deadline timestamptz, input text, meta text, tags text[], returned boolean
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     found    record; rooms    record; lanes record; met record; taken record;
@@ -20,7 +68,6 @@ DECLARE
     aside    integer := 0;
     gates    text[];
 BEGIN
-    PERFORM :schema.open_gates(namespace);
     IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = claim_governed.namespace AND c.kind = 'all' AND c.paused_until > statement_timestamp()) THEN
         n := 0;
     END IF;
@@ -29,7 +76,7 @@ BEGIN
     SELECT array_agg(l.queue) FILTER (WHERE l.ready) AS queues, array_agg(l.priority) FILTER (WHERE l.ready) AS priorities,
         array_agg(l.returns) FILTER (WHERE l.ready) AS returns, array_agg(l.cursor) FILTER (WHERE l.ready) AS cursors,
         array_agg(l.upto) FILTER (WHERE l.ready) AS uptos, array_agg(l.last_seq) FILTER (WHERE l.ready) AS last_seqs,
-        bool_or(l.back) AS back, json_agg(json_build_array(l.queue, l.priority, l.returns, CASE WHEN l.upto < 9223372036854775807 THEN l.upto ELSE l.last_seq END))
+        json_agg(json_build_array(l.queue, l.priority, l.returns, CASE WHEN l.upto < 9223372036854775807 THEN l.upto ELSE l.last_seq END))
             FILTER (WHERE NOT l.ready) AS idle
     INTO found FROM (
         SELECT p.*, p.back OR p.ahead AS ready FROM (SELECT k.*, COALESCE((SELECT j.seq FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue
@@ -47,18 +94,6 @@ BEGIN
     SELECT COALESCE(array_agg(r.queue), '{}') AS queues, array_agg(r.room) AS rooms, array_agg(r.counted) AS counted,
         array_agg(r.fairness) AS fairness, array_agg(r.ageing) AS ageing INTO rooms
     FROM :schema.queue_rooms(namespace, ARRAY(SELECT DISTINCT u FROM unnest(found.queues) u)) r;
-    -- Of nothing that is ready something is said, and nothing came back: then all that is left to do is a claim like any other.
-    IF n > 0 AND cardinality(rooms.queues) = 0 AND found.back IS NOT TRUE AND NOT EXISTS (
-            SELECT FROM :schema.controls c WHERE c.namespace = claim_governed.namespace AND c.kind = 'task')
-       AND NOT EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = claim_governed.namespace AND c.kind = 'group') THEN
-        RETURN QUERY SELECT g.id, g.task, g.queue, g.priority, g.seq, g.attempt, g.max_attempts, g.started, g.suspect, g.run_at, g.deadline,
-            CASE WHEN g.id IS NULL THEN (g.input::jsonb || jsonb_build_object('governed', true, 'due',
-                LEAST((g.input::jsonb ->> 'due')::float8, (SELECT GREATEST(extract(epoch FROM o.at - clock_timestamp()), 0.005)::float8 FROM :schema.openings o
-                     WHERE o.namespace = claim_governed.namespace ORDER BY o.at LIMIT 1))))::text ELSE g.input END, g.meta, g.tags, g.returned
-        FROM :schema.claim_jobs(worker, claim, n, starting, tasks, queues, limits, lane_queues, lane_priorities, lane_cursors, lane_uptos,
-            last_queue, NULL, due_from, namespace, bytes) g;
-        RETURN;
-    END IF;
     -- The lanes, in the order in which they are served; first: where reading begins. In a fair queue that is for its turns to say; from
     -- time to time (promote) such a lane is read from its beginning: a claim that was undone leaves its jobs behind.
     WITH lane AS MATERIALIZED (
@@ -154,6 +189,9 @@ BEGIN
         FROM claimed c GROUP BY c.queue, c.priority
     )
     SELECT array_agg(c.id ORDER BY c.i) AS ids, array_agg(c.i ORDER BY c.i) AS places INTO taken FROM claimed c;
+    IF opened > COALESCE(cardinality(taken.ids), 0) THEN  -- there are some for others
+        PERFORM :schema.wake(namespace);
+    END IF;
     -- What has gone through queues with a limit or a rate; how far fair lanes have been served.
     PERFORM :schema.pass_scopes(namespace, array_agg('queue ' || g.queue), array_agg(g.gone), array_agg(r.counted)) FROM (
         SELECT lanes.queues[met.ords[p]] AS queue, count(*)::integer AS gone FROM unnest(taken.places) p GROUP BY 1) g

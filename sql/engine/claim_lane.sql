@@ -10,7 +10,7 @@ CREATE OR REPLACE FUNCTION :schema.claim_lane(
     suspect boolean, run_at timestamptz, deadline timestamptz, input text, meta text, tags text[]
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY

@@ -3,14 +3,14 @@
 
 -- Raise that an argument has a value that it cannot have; place: of which function. (refuse, but not worked out ahead of its time.)
 CREATE OR REPLACE FUNCTION :schema.refuse_call(field text, problem text, remedy text, place text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM :schema.refuse(field, problem, remedy, place);
 END $$;
 
 -- Refuse what cannot name a job that a worker holds. plural: the caller takes arrays.
 CREATE OR REPLACE FUNCTION :schema.check_fence(worker uuid, ids uuid[], claims bigint[], plural boolean, place text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     s text := CASE WHEN plural THEN 's' ELSE '' END;
 BEGIN
@@ -29,7 +29,7 @@ END $$;
 -- Seconds until the attempt after this one, by what the task's workers have published: fixed or exponential. A policy that is a
 -- function is known to its worker alone: for it, and for a task that nobody has published, exp(min(attempt, 10)) s ± 25 %.
 CREATE OR REPLACE FUNCTION :schema.retry_delay(namespace text, task text, attempt integer) RETURNS double precision
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     policy jsonb := (SELECT c.options -> 'backoff' FROM :schema.catalog c
@@ -52,10 +52,11 @@ END $$;
 -- Jobs are done. One verdict each: applied | repeated (stored by an earlier call, whose reply was lost) | lost (the worker no longer
 -- holds it: nothing was written).
 CREATE OR REPLACE FUNCTION :schema.complete_jobs(worker uuid, ids uuid[], claims bigint[], outputs jsonb[] DEFAULT NULL)
-RETURNS text[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+RETURNS text[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     verdicts text[];
+    held     jsonb;
     fault    record;
 BEGIN
     PERFORM :schema.check_fence(worker, ids, claims, true, 'complete_jobs');
@@ -68,7 +69,9 @@ BEGIN
         PERFORM :schema.refuse_call('outputs', format('has %s elements, ids has %s', cardinality(outputs), cardinality(ids)),
                                'give one for each id, or one that stands for all', 'complete_jobs');
     END IF;
+    held := :schema.held_stats(worker, ids, claims);
     verdicts := :schema.finish_jobs(worker, ids, claims, ARRAY['completed'], outputs);
+    PERFORM :schema.count_ended(worker, held, ARRAY['completed'], verdicts);
     PERFORM :schema.drop_claims(worker, claims);
     RETURN verdicts;
 END $$;
@@ -77,7 +80,7 @@ COMMENT ON FUNCTION :schema.complete_jobs(uuid, uuid[], bigint[], jsonb[]) IS
 
 -- A job is done; its output is the run's result.
 CREATE OR REPLACE FUNCTION :schema.complete_job(worker uuid, id uuid, claim bigint, output jsonb DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM :schema.check_fence($1, ARRAY[$2], ARRAY[$3], false, 'complete_job');
     RETURN (:schema.complete_jobs($1, ARRAY[$2], ARRAY[$3], ARRAY[$4]))[1];
@@ -90,11 +93,12 @@ COMMENT ON FUNCTION :schema.complete_job(uuid, uuid, bigint, jsonb) IS
 CREATE OR REPLACE FUNCTION :schema.fail_jobs(
     worker uuid, ids uuid[], claims bigint[], errors text[] DEFAULT NULL, retry_ats timestamptz[] DEFAULT NULL,
     give_up boolean DEFAULT false, details jsonb[] DEFAULT NULL
-) RETURNS text[] LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+) RETURNS text[] LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     a        record;
     fault    record;
+    held     jsonb;
     verdicts text[];
 BEGIN
     PERFORM :schema.check_fence(worker, ids, claims, true, 'fail_jobs');
@@ -121,7 +125,9 @@ BEGIN
         CROSS JOIN LATERAL (SELECT CASE WHEN j.cancelled THEN 'cancelled'
             WHEN give_up OR j.attempt - j.uncounted >= j.max_attempts THEN 'failed' ELSE 'retry' END AS outcome) o
     ) d;
+    held := :schema.held_stats(worker, ids, claims);
     verdicts := :schema.finish_jobs(worker, ids, claims, a.outcomes, errors => a.errors, delays => a.delays);
+    PERFORM :schema.count_ended(worker, held, a.outcomes, verdicts);
     PERFORM :schema.drop_claims(worker, claims);
     RETURN verdicts;
 END $$;
@@ -132,7 +138,7 @@ COMMENT ON FUNCTION :schema.fail_jobs(uuid, uuid[], bigint[], text[], timestampt
 CREATE OR REPLACE FUNCTION :schema.fail_job(
     worker uuid, id uuid, claim bigint, error text DEFAULT NULL, retry_at timestamptz DEFAULT NULL, give_up boolean DEFAULT false,
     details jsonb DEFAULT NULL
-) RETURNS text LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+) RETURNS text LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM :schema.check_fence($1, ARRAY[$2], ARRAY[$3], false, 'fail_job');
     RETURN (:schema.fail_jobs($1, ARRAY[$2], ARRAY[$3], ARRAY[$4], ARRAY[$5], $6, ARRAY[$7]))[1];

@@ -5,7 +5,7 @@
 CREATE OR REPLACE FUNCTION :schema.lock_waiting(ids uuid[]) RETURNS TABLE (id uuid, place text)
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     waiting uuid[];
@@ -26,7 +26,7 @@ CREATE OR REPLACE FUNCTION :schema.move_waiting(
     ids uuid[], run_at timestamptz, queue text, priority integer, max_attempts integer, deadline timestamptz
 ) RETURNS void LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     lanes integer;
@@ -70,7 +70,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.check_options(
     payload jsonb, queue_name text, run_at timestamptz, priority integer, max_attempts integer, deadline timestamptz, meta jsonb,
     tags text[], place text
-) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     fault text[] := :schema.find_fault(
@@ -90,7 +90,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.edit_run(
     id uuid, payload jsonb DEFAULT NULL, queue_name text DEFAULT NULL, run_at timestamptz DEFAULT NULL, priority integer DEFAULT NULL,
     max_attempts integer DEFAULT NULL, meta jsonb DEFAULT NULL, tags text[] DEFAULT NULL, deadline timestamptz DEFAULT NULL
-) RETURNS text LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+) RETURNS text LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     place text;
@@ -122,7 +122,7 @@ COMMENT ON FUNCTION :schema.edit_run(uuid, jsonb, text, timestamptz, integer, in
 CREATE OR REPLACE FUNCTION :schema.reschedule_jobs(
     ids uuid[], run_at timestamptz DEFAULT NULL, priority integer DEFAULT NULL, max_attempts integer DEFAULT NULL,
     queue_name text DEFAULT NULL
-) RETURNS TABLE (id uuid, outcome text) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+) RETURNS TABLE (id uuid, outcome text) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     places text[];
@@ -142,7 +142,7 @@ COMMENT ON FUNCTION :schema.reschedule_jobs(uuid[], timestamptz, integer, intege
 
 -- Waiting jobs fail for good, without another attempt. One row each, in order: failed | running | finished | unknown.
 CREATE OR REPLACE FUNCTION :schema.permanently_fail_jobs(ids uuid[], error text DEFAULT NULL) RETURNS TABLE (id uuid, outcome text)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     places text[];
@@ -162,7 +162,7 @@ COMMENT ON FUNCTION :schema.permanently_fail_jobs(uuid[], text) IS
 -- The job with this key (of each task, or of one) is not to happen: cancelled if it waited; running: it goes on, without the key.
 CREATE OR REPLACE FUNCTION :schema.remove_job(job_key text, task text DEFAULT NULL, namespace text DEFAULT 'default')
 RETURNS TABLE (id uuid, outcome text) LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     live record;

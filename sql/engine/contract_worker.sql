@@ -9,7 +9,7 @@
 
 -- Refuse a lease that nobody could keep, or that rescue (60 s without a beat) would not.
 CREATE OR REPLACE FUNCTION :schema.check_lease(lease interval, place text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF lease NOT BETWEEN '2 seconds' AND '55 seconds' THEN
         PERFORM :schema.refuse_call('lease', format('is %s', lease), 'give 2 to 55 seconds, and beat three times as often', place);
@@ -18,7 +18,7 @@ END $$;
 
 -- Refuse a worker that is not known; what it held is somebody else's by now.
 CREATE OR REPLACE FUNCTION :schema.refuse_unknown(worker uuid) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', COLUMN = 'worker',
         MESSAGE = format('worker %s is not known: it has left, or was given up for dead', worker),
@@ -29,7 +29,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.start_worker(
     name text DEFAULT NULL, queues text[] DEFAULT NULL, lease interval DEFAULT NULL, concurrency integer DEFAULT 1,
     namespace text DEFAULT 'default'
-) RETURNS uuid LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+) RETURNS uuid LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     worker uuid := gen_random_uuid();
@@ -58,7 +58,7 @@ COMMENT ON FUNCTION :schema.start_worker(text, text[], interval, integer, text) 
 -- claims: those it knows of; jobs that it holds under others since 15 s (the reply to its claim was lost) go back. NULL: none go.
 CREATE OR REPLACE FUNCTION :schema.heartbeat(worker uuid, lease interval DEFAULT '30 seconds', claims bigint[] DEFAULT NULL)
 RETURNS TABLE (known boolean, cancels uuid[], released integer)
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     key  bigint := :schema.liveness_key(worker);
@@ -84,7 +84,7 @@ COMMENT ON FUNCTION :schema.heartbeat(uuid, interval, bigint[]) IS
 -- A job's claim lasts as long as its worker is alive: to extend it is to beat, and to hear how this run stands. held | cancelling
 -- (stop it, then fail_job: it ends as cancelled) | lost (stop it: somebody else has it, or it is over).
 CREATE OR REPLACE FUNCTION :schema.extend_claim(worker uuid, id uuid, claim bigint, lease interval DEFAULT '30 seconds') RETURNS text
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     PERFORM :schema.check_fence(worker, ARRAY[id], ARRAY[claim], false, 'extend_claim');
@@ -105,7 +105,7 @@ CREATE OR REPLACE FUNCTION :schema.get_jobs(
     run_at timestamptz, deadline timestamptz, meta jsonb, tags text[]
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     number bigint := claim_number;
@@ -153,12 +153,12 @@ CREATE OR REPLACE FUNCTION :schema.get_job(
 ) RETURNS TABLE (
     id uuid, claim bigint, task text, payload jsonb, attempt integer, max_attempts smallint, queue_name text, priority smallint,
     run_at timestamptz, deadline timestamptz, meta jsonb, tags text[]
-) LANGUAGE sql VOLATILE ROWS 1 AS $$ SELECT * FROM :schema.get_jobs($1, 1, $2, $3, $4) $$;
+) LANGUAGE sql VOLATILE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$ SELECT * FROM :schema.get_jobs($1, 1, $2, $3, $4) $$;
 COMMENT ON FUNCTION :schema.get_job(uuid, text[], text[], bigint) IS
     'Claim one ready job, of these tasks and queues; no row if there is none. Commit before working on it, or do all in one transaction. Example: SELECT * FROM get_job(:worker, ARRAY[''mail.send''])';
 
 -- The line of a log that is full.
-CREATE OR REPLACE FUNCTION :schema.full_log(dropped bigint) RETURNS jsonb LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
+CREATE OR REPLACE FUNCTION :schema.full_log(dropped bigint) RETURNS jsonb LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_build_object('level', 'warning', 'message', 'the log is full: lines after the 1,000th are dropped',
                               'fields', jsonb_build_object('dropped', $1))
 $$;
@@ -167,7 +167,7 @@ $$;
 -- 1,000th of an attempt one more line says how many were dropped.
 CREATE OR REPLACE FUNCTION :schema.log_run(
     worker uuid, id uuid, claim bigint, message text, level text DEFAULT 'info', fields jsonb DEFAULT NULL
-) RETURNS boolean LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+) RETURNS boolean LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     said  text;
@@ -200,7 +200,7 @@ COMMENT ON FUNCTION :schema.log_run(uuid, uuid, bigint, text, text, jsonb) IS
 
 -- Progress of a running attempt, laid over what it said before (RFC 7386); false: the lease is lost, nothing was written.
 CREATE OR REPLACE FUNCTION :schema.progress_run(worker uuid, id uuid, claim bigint, progress jsonb) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM :schema.check_fence($1, ARRAY[$2], ARRAY[$3], false, 'progress_run');
     IF jsonb_typeof(progress) IS DISTINCT FROM 'object' OR octet_length(progress::text) > 8192 THEN

@@ -2,7 +2,7 @@
 
 -- Where a run is: live | finished | unknown. A live one is locked until the end of the transaction.
 CREATE OR REPLACE FUNCTION :schema.lock_run(id uuid) RETURNS text
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     PERFORM FROM :schema.jobs j WHERE j.id = lock_run.id FOR UPDATE;
@@ -19,7 +19,7 @@ END $$;
 -- Cancel a run. Answers cancelled (it waited: it is over) | cancelling (it runs: its worker is told, at once by notify, at the
 -- latest with its next beat) | finished | unknown. To repeat it changes nothing.
 CREATE OR REPLACE FUNCTION :schema.cancel_run(id uuid, reason text DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     place text := :schema.lock_run(id);
@@ -46,7 +46,7 @@ COMMENT ON FUNCTION :schema.cancel_run(uuid, text) IS
 
 -- Run a waiting run now, whatever its time. Answers ready | running | finished | unknown.
 CREATE OR REPLACE FUNCTION :schema.promote_run(id uuid) RETURNS text
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     place text := :schema.lock_run(id);
@@ -78,7 +78,7 @@ COMMENT ON FUNCTION :schema.promote_run(uuid) IS 'Run a scheduled or retrying ru
 
 -- Note in a run's timeline that somebody asked for another attempt after number `attempt`.
 CREATE OR REPLACE FUNCTION :schema.note_retry(id uuid, attempt integer) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO :schema.run_log (run_id, at, attempt, kind, data)
     VALUES ($1, statement_timestamp(), $2, 'event', '{"event": "retried", "by": "hand"}')
 $$;
@@ -86,7 +86,7 @@ $$;
 -- Run again: a finished run (same id, attempts counted from one again, its history kept), or one waiting for a retry, now.
 -- Answers ready | running | unknown.
 CREATE OR REPLACE FUNCTION :schema.retry_run(id uuid) RETURNS text
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     place text := :schema.lock_run(id);
@@ -133,7 +133,7 @@ COMMENT ON FUNCTION :schema.retry_run(uuid) IS 'Run a finished run again, or a r
 
 -- Ask to be told (NOTIFY {"done": [id]}) when a run ends. Answers true while it is live; false: read its result now.
 CREATE OR REPLACE FUNCTION :schema.await_run(id uuid) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     UPDATE :schema.jobs j SET awaited = true WHERE j.id = await_run.id AND NOT j.awaited;
@@ -145,9 +145,9 @@ COMMENT ON FUNCTION :schema.await_run(uuid) IS 'Ask for a notification when a ru
 -- if there is no such run), and for each live one that somebody has locked just now: its end will not be told, so look again soon.
 CREATE OR REPLACE FUNCTION :schema.await_runs(ids uuid[])
 RETURNS TABLE (id uuid, live boolean, status text, output text, error text, task text)
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     UPDATE :schema.jobs j SET awaited = true FROM (
@@ -163,7 +163,7 @@ END $$;
 COMMENT ON FUNCTION :schema.await_runs(uuid[]) IS 'Ask for a notification when runs end; answers those that have, with their results.';
 
 -- DELETE FROM runs: a finished run goes with all its history; an unfinished one is refused.
-CREATE OR REPLACE FUNCTION :schema.delete_run() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+CREATE OR REPLACE FUNCTION :schema.delete_run() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM FROM :schema.run_requests r WHERE r.id = OLD.id FOR UPDATE;  -- not retried meanwhile
     IF EXISTS (SELECT FROM :schema.jobs j WHERE j.id = OLD.id) THEN

@@ -32,7 +32,7 @@ $$;
 -- Note of lanes that jobs come back to places in them which reading has passed: claims there look at more than what is next in line, as
 -- long as the lane is in use.
 CREATE OR REPLACE FUNCTION :schema.note_returning(namespace text, queues text[], priorities smallint[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     INSERT INTO :schema.lanes (namespace, queue, priority, back, returns)
@@ -52,7 +52,7 @@ $$;
 
 -- The first fault of a change as (field, problem, remedy), or nothing.
 CREATE OR REPLACE FUNCTION :schema.find_control_fault(kind text, name text, change jsonb, queue text) RETURNS text[]
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     known constant text[] := CASE kind WHEN 'all' THEN '{paused_until,reason}'
         WHEN 'queue' THEN '{concurrency,rate,period,burst,fairness,ageing,paused_until,reason}'
@@ -97,7 +97,7 @@ END $$;
 --            said anew, null takes it back, what is not named stays
 CREATE OR REPLACE FUNCTION :schema.set_control(
     kind text, name text, change jsonb, queue text DEFAULT '', namespace text DEFAULT 'default', source text DEFAULT 'run time'
-) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     fault text[] := :schema.find_control_fault(kind, name, change, queue);
@@ -158,7 +158,7 @@ COMMENT ON FUNCTION :schema.set_control(text, text, jsonb, text, text, text) IS
 
 -- Of a change's times some could not be read: raise which.
 CREATE OR REPLACE FUNCTION :schema.refuse_span(change jsonb, place text) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     field record;
 BEGIN
@@ -176,7 +176,7 @@ END $$;
 
 -- Jobs that run already when a limit is said count, too. (One that is claimed in this very moment may not: it counts for nothing.)
 CREATE OR REPLACE FUNCTION :schema.count_running(namespace text, kind text, name text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     flag    smallint := CASE kind WHEN 'queue' THEN 1 ELSE 2 END;
@@ -199,55 +199,55 @@ END $$;
 
 -- Pause: what runs goes on, nothing new begins, until a time or until it is resumed.
 CREATE OR REPLACE FUNCTION :schema.pause_queue(queue_name text, until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default')
-RETURNS void LANGUAGE sql VOLATILE AS $$
+RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT :schema.set_control('queue', $1, jsonb_build_object('paused_until', COALESCE($2, 'infinity')::text, 'reason', $3), namespace => $4)
 $$;
 COMMENT ON FUNCTION :schema.pause_queue(text, timestamptz, text, text) IS
     'Start nothing more from a queue, until a time or until it is resumed. Example: SELECT pause_queue(''mail'', now() + interval ''1 hour'')';
 
 -- End the pause of a queue.
-CREATE OR REPLACE FUNCTION :schema.resume_queue(queue_name text, namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION :schema.resume_queue(queue_name text, namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT :schema.set_control('queue', $1, '{"paused_until": null, "reason": null}', namespace => $2)
 $$;
 COMMENT ON FUNCTION :schema.resume_queue(text, text) IS 'End the pause of a queue. Example: SELECT resume_queue(''mail'')';
 
 -- Start nothing more of a task, until a time or until it is resumed.
 CREATE OR REPLACE FUNCTION :schema.pause_task(task text, until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default')
-RETURNS void LANGUAGE sql VOLATILE AS $$
+RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT :schema.set_control('task', $1, jsonb_build_object('paused_until', COALESCE($2, 'infinity')::text, 'reason', $3), namespace => $4)
 $$;
 COMMENT ON FUNCTION :schema.pause_task(text, timestamptz, text, text) IS
     'Start no more runs of a task, until a time or until it is resumed. Example: SELECT pause_task(''mail.send'', reason => ''provider is down'')';
 
 -- End the pause of a task.
-CREATE OR REPLACE FUNCTION :schema.resume_task(task text, namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION :schema.resume_task(task text, namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT :schema.set_control('task', $1, '{"paused_until": null, "reason": null}', namespace => $2)
 $$;
 COMMENT ON FUNCTION :schema.resume_task(text, text) IS 'End the pause of a task. Example: SELECT resume_task(''mail.send'')';
 
 -- Start nothing more of a group, until a time or until it is resumed.
 CREATE OR REPLACE FUNCTION :schema.pause_group(queue_name text, group_key text, until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default')
-RETURNS void LANGUAGE sql VOLATILE AS $$
+RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT :schema.set_control('group', $2, jsonb_build_object('paused_until', COALESCE($3, 'infinity')::text, 'reason', $4), $1, $5)
 $$;
 COMMENT ON FUNCTION :schema.pause_group(text, text, timestamptz, text, text) IS
     'Start no more jobs of a group of a queue. Example: SELECT pause_group(''mail'', ''customer 42'')';
 
 -- End the pause of a group.
-CREATE OR REPLACE FUNCTION :schema.resume_group(queue_name text, group_key text, namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION :schema.resume_group(queue_name text, group_key text, namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT :schema.set_control('group', $2, '{"paused_until": null, "reason": null}', $1, $3)
 $$;
 COMMENT ON FUNCTION :schema.resume_group(text, text, text) IS 'End the pause of a group. Example: SELECT resume_group(''mail'', ''customer 42'')';
 
 -- Start nothing more of a namespace, until a time or until it is resumed.
 CREATE OR REPLACE FUNCTION :schema.pause_all(until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default')
-RETURNS void LANGUAGE sql VOLATILE AS $$
+RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT :schema.set_control('all', '', jsonb_build_object('paused_until', COALESCE($1, 'infinity')::text, 'reason', $2), namespace => $3)
 $$;
 COMMENT ON FUNCTION :schema.pause_all(timestamptz, text, text) IS 'Start nothing more in a namespace. Example: SELECT pause_all(now() + interval ''10 minutes'')';
 
 -- End the pause of a namespace.
-CREATE OR REPLACE FUNCTION :schema.resume_all(namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION :schema.resume_all(namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT :schema.set_control('all', '', '{"paused_until": null, "reason": null}', namespace => $1)
 $$;
 COMMENT ON FUNCTION :schema.resume_all(text) IS 'End the pause of a namespace; queues, tasks and groups that are paused themselves stay so. Example: SELECT resume_all()';

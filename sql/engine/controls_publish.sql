@@ -5,12 +5,15 @@
 --   items    [{"kind", "name", "queue" (of a group), "change": as set_control takes it}]
 --   known    the scopes that this source speaks for ('task mail.send', 'queue mail', which has its groups with it); of others nothing changes
 CREATE OR REPLACE FUNCTION :schema.publish_controls(namespace text, source text, items jsonb, known text[]) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     item record;
     done integer := 0;
 BEGIN
+    IF source NOT IN ('code', 'settings') THEN  -- what is said at run time is for people (set_control)
+        PERFORM :schema.refuse('source', format('is %L', source), 'give code or settings', 'publish_controls');
+    END IF;
     -- In one order, so that workers which start together wait for each other and do not block each other.
     FOR item IN
         WITH said AS (

@@ -3,7 +3,7 @@
 -- What a worker declares: for each [{"task", "input", "cron", …}] a schedule whose key is its task; of the tasks it knows, those that no
 -- longer declare one lose theirs. Those of tasks that it does not know are not touched, nor one of that key added by hand (taken).
 CREATE OR REPLACE FUNCTION :schema.publish_schedules(namespace text, pool text, tasks text[], declared jsonb)
-RETURNS TABLE (key text, outcome text) LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+RETURNS TABLE (key text, outcome text) LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     s    :schema.schedules;
@@ -36,7 +36,7 @@ END $$;
 
 -- A live worker still declares these schedules. One that was paused because none did goes on; it has missed nothing.
 CREATE OR REPLACE FUNCTION :schema.see_schedules(namespace text, pool text, keys text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     one text;
@@ -58,7 +58,7 @@ AS $$ SELECT 'no live worker publishes its task' $$;
 
 -- Pause the declarative schedules that no worker has published for that long; answers their keys.
 CREATE OR REPLACE FUNCTION :schema.pause_unpublished(namespace text, after interval DEFAULT '7 days') RETURNS text[]
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     keys text[] := ARRAY(SELECT s.key FROM :schema.schedules s

@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION :schema.find_fault(
     tasks text[], inputs jsonb[], queues text[], priorities integer[], max_attempts integer[], run_ats timestamptz[],
     delays double precision[], deadlines timestamptz[], keys text[], key_modes text[], metas jsonb[], tags jsonb[], ids uuid[],
     lifetimes double precision[], max_bytes integer, namespace text
-) RETURNS text[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+) RETURNS text[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN (SELECT fault || (i - 1)::text FROM (
@@ -48,8 +48,8 @@ BEGIN
                 THEN ARRAY['key_mode', format('is %L', key_mode), 'give replace, keep_time, skip or merge']
             WHEN jsonb_typeof(meta) <> 'object'
                 THEN ARRAY['meta', 'must be a JSON object', 'pass {"name": value, ...}']
-            WHEN jsonb_typeof(tag) <> 'array' OR tag @? '$[*] ? (@.type() != "string")'
-                THEN ARRAY['tags', 'must be a list of strings', 'pass ["name", ...]']
+            WHEN jsonb_typeof(tag) <> 'array' OR tag @? '$[*] ? (@.type() != "string" || !(@ like_regex "^.{1,200}$" flag "s"))'
+                THEN ARRAY['tags', 'must be a list of strings of 1 to 200 characters', 'pass ["name", ...]']
             WHEN substr(id::text, 15, 1) <> '7' OR :schema.id_time(id)
                     NOT BETWEEN statement_timestamp() - interval '1 hour' AND statement_timestamp() + interval '5 minutes'
                 THEN ARRAY['id', 'is not a UUIDv7 made within the last hour',
@@ -66,7 +66,7 @@ END $$;
 -- a concurrency key that is empty is none, though the task has one.
 CREATE OR REPLACE FUNCTION :schema.find_key_fault(
     group_keys text[], concurrency_keys text[], key_limits integer[], idempotency_keys text[], ttls double precision[]
-) RETURNS text[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+) RETURNS text[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN (SELECT fault || (i - 1)::text FROM (
@@ -89,7 +89,7 @@ END $$;
 
 -- Raise a fault that was found, in the words of add_job and add_jobs if it is for_sql.
 CREATE OR REPLACE FUNCTION :schema.refuse_fault(fault text[], for_sql boolean) RETURNS void
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF for_sql THEN
         PERFORM :schema.refuse(CASE fault[1] WHEN 'input' THEN 'payload' WHEN 'queue' THEN 'queue_name' WHEN 'key' THEN 'job_key'
@@ -101,7 +101,7 @@ END $$;
 
 -- Raise that a field has a value it cannot have; place says in which job.
 CREATE OR REPLACE FUNCTION :schema.refuse(field text, problem text, remedy text, place text) RETURNS void
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', COLUMN = field, DETAIL = place,
         MESSAGE = field || ' ' || problem, HINT = remedy;

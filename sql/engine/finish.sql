@@ -2,7 +2,7 @@
 
 -- Runs that ended and that somebody waits for: tell them. Payload {"done": [id, …]}.
 CREATE OR REPLACE FUNCTION :schema.tell_waiters(ids uuid[]) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT pg_notify(:'schema', jsonb_build_object('done', jsonb_agg(u.id))::text)
     FROM unnest($1) WITH ORDINALITY AS u (id, i) WHERE u.id IS NOT NULL GROUP BY (u.i - 1) / 100
 $$;
@@ -10,7 +10,7 @@ $$;
 -- What is stored of an attempt that was cancelled from outside: the reason that was given, and behind it what the attempt itself
 -- said; without a reason only that. ran: whether it had begun.
 CREATE OR REPLACE FUNCTION :schema.cancel_error(worker uuid, id uuid, ran boolean, said jsonb DEFAULT NULL) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     reason text := (SELECT c.reason FROM :schema.cancels c
@@ -33,16 +33,18 @@ END $$;
 --   delays     seconds until a retry or a snoozed job is due
 --   started, finished   seconds ago, by the worker's monotonic clock
 --   closed     claims of this worker of which nothing is left
+--   claiming   whether the caller claims next: nobody else is woken for the slots that come back
 --   skipping   whether the caller knows the verdict busy; otherwise a job that is locked is waited for, and with it all others
 -- A retry or snooze that would begin after the deadline fails for good; one of a run that is to be cancelled is cancelled.
 -- Arrays run in parallel; one element in claims, outcomes or outputs stands for all.
 CREATE OR REPLACE FUNCTION :schema.finish_jobs(
     worker uuid, ids uuid[], claims bigint[], outcomes text[], outputs jsonb[] DEFAULT NULL, errors jsonb[] DEFAULT NULL,
     delays double precision[] DEFAULT NULL, started double precision[] DEFAULT NULL,
-    finished double precision[] DEFAULT NULL, closed bigint[] DEFAULT NULL, skipping boolean DEFAULT false
+    finished double precision[] DEFAULT NULL, closed bigint[] DEFAULT NULL, skipping boolean DEFAULT false,
+    claiming boolean DEFAULT false
 ) RETURNS text[] LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     one_claim   bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
@@ -80,7 +82,7 @@ BEGIN
         IF NOT skipping THEN
             PERFORM :schema.lock_held(worker, ids, claims, false);
         END IF;
-        applied := applied || :schema.finish_others(worker, ids, claims, outcomes, outputs, errors, delays, started, finished);
+        applied := applied || :schema.finish_others(worker, ids, claims, outcomes, outputs, errors, delays, started, finished, claiming);
     END IF;
     IF cardinality(applied) = cardinality(ids) THEN
         verdicts := array_fill('applied'::text, ARRAY[cardinality(ids)]);
@@ -110,7 +112,7 @@ BEGIN
     END IF;
     RETURN COALESCE(verdicts, '{}');
 END $$;
-COMMENT ON FUNCTION :schema.finish_jobs(uuid, uuid[], bigint[], text[], jsonb[], jsonb[], double precision[], double precision[], double precision[], bigint[], boolean) IS
+COMMENT ON FUNCTION :schema.finish_jobs(uuid, uuid[], bigint[], text[], jsonb[], jsonb[], double precision[], double precision[], double precision[], bigint[], boolean, boolean) IS
     'Store how attempts ended; one verdict each: applied, repeated, lost or busy.';
 
 -- Lock those of these jobs that the worker holds under their claims, in the order of their ids; answers which. skipping: what
@@ -118,7 +120,7 @@ COMMENT ON FUNCTION :schema.finish_jobs(uuid, uuid[], bigint[], text[], jsonb[],
 CREATE OR REPLACE FUNCTION :schema.lock_held(worker uuid, ids uuid[], claims bigint[], skipping boolean) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     one_claim bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
@@ -139,10 +141,10 @@ END $$;
 -- applied.
 CREATE OR REPLACE FUNCTION :schema.finish_others(
     worker uuid, ids uuid[], claims bigint[], outcomes text[], outputs jsonb[], errors jsonb[], delays double precision[],
-    started double precision[], finished double precision[]
+    started double precision[], finished double precision[], claiming boolean
 ) RETURNS uuid[] LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     one_claim   bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
@@ -211,7 +213,7 @@ BEGIN
     INTO did FROM decided d;
     PERFORM :schema.tell_waiters(did.waiters);
     IF did.freed IS NOT NULL THEN
-        PERFORM :schema.free_slots(did.namespaces, did.queues, did.tasks, did.keys, did.freed);
+        PERFORM :schema.free_slots(did.namespaces, did.queues, did.tasks, did.keys, did.freed, claiming);
     END IF;
     RETURN COALESCE(did.applied, '{}');
 END $$;
@@ -220,7 +222,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.end_waiting(ids uuid[], outcome text, error jsonb DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     did record;

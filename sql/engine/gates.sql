@@ -29,7 +29,7 @@ $$;
 CREATE OR REPLACE FUNCTION :schema.lock_scopes(namespace text, scopes text[], waiting boolean DEFAULT true)
 RETURNS TABLE (scope text, used integer, next_at timestamptz) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     wanted text[] := ARRAY(SELECT DISTINCT u FROM unnest(scopes) u ORDER BY 1);
@@ -65,7 +65,7 @@ END $$;
 -- Wait for scopes that somebody else has locked, one after the other; the first for which that is too long ends it.
 CREATE OR REPLACE FUNCTION :schema.wait_scopes(namespace text, scopes text[]) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
-SET lock_timeout = '50ms' SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET lock_timeout = '50ms' SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     one    text;
@@ -84,11 +84,12 @@ BEGIN
     RETURN locked;
 END $$;
 
--- Slots come back, of jobs that ended or were given back: slots says which limits counted each. Whoever waits is told.
+-- Slots come back, of jobs that ended or were given back: slots says which limits counted each. Whoever waits is told, unless the caller
+-- claims next (claiming) and so sees to it.
 CREATE OR REPLACE FUNCTION :schema.free_slots(
-    namespaces text[], queues text[], tasks text[], keys text[], slots smallint[]
+    namespaces text[], queues text[], tasks text[], keys text[], slots smallint[], claiming boolean DEFAULT false
 ) RETURNS void LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     INSERT INTO :schema.openings (namespace, scope, at, freed)
@@ -96,12 +97,14 @@ BEGIN
     FROM unnest(namespaces, queues, tasks, keys, slots) AS u (namespace, queue, task, key, slots)
     CROSS JOIN LATERAL (VALUES (1, 'queue ' || u.queue), (2, 'task ' || u.task), (4, 'key ' || u.key)) AS v (flag, scope)
     WHERE u.slots & v.flag > 0 GROUP BY 1, 2;
-    PERFORM :schema.wake(n.namespace) FROM (SELECT DISTINCT unnest(namespaces) AS namespace) n;
+    IF NOT claiming THEN
+        PERFORM :schema.wake(n.namespace) FROM (SELECT DISTINCT unnest(namespaces) AS namespace) n;
+    END IF;
 END $$;
 
 -- Somebody waits at these gates now.
 CREATE OR REPLACE FUNCTION :schema.note_waiters(namespace text, scopes text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF cardinality(scopes) > 0 THEN
@@ -112,7 +115,7 @@ END $$;
 
 -- Have the workers that wait for the bell make a claim, without a lane to name.
 CREATE OR REPLACE FUNCTION :schema.wake(namespace text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF EXISTS (SELECT FROM :schema.bells b WHERE b.namespace = wake.namespace) THEN
@@ -125,7 +128,7 @@ CREATE OR REPLACE FUNCTION :schema.said_of(namespace text, scopes text[])
 RETURNS TABLE (scope text, concurrency integer, rate integer, period interval, burst integer, paused_until timestamptz)
 LANGUAGE plpgsql STABLE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -148,7 +151,7 @@ CREATE OR REPLACE FUNCTION :schema.scope_rooms(namespace text, scopes text[], wa
 RETURNS TABLE (scope text, room integer, most integer, rated boolean, paused timestamptz, rate_at timestamptz)
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -172,7 +175,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.pass_scopes(namespace text, scopes text[], gone integer[], counted boolean[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     moment timestamptz := clock_timestamp();
@@ -194,7 +197,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.look_again(namespace text, scopes text[], rooms integer[], opened boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     waited record;
@@ -222,11 +225,12 @@ BEGIN
                                  AND o.at <= GREATEST(w.at, clock_timestamp()) LIMIT 1) IS NULL;
 END $$;
 
--- Take in the openings that are due: let jobs out of the gates, as many as there is room for, in the order they had. Answers how many.
+-- Take in the openings that are due: let jobs out of the gates, as many as there is room for, in the order they had. Answers how many. Who
+-- calls it claims some of them, and wakes others for the rest.
 CREATE OR REPLACE FUNCTION :schema.open_gates(namespace text, most integer DEFAULT 1000) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     moment timestamptz := clock_timestamp();  -- as it stands in a query, no index can be asked for it
@@ -271,7 +275,7 @@ BEGIN
         PERFORM :schema.pass_scopes(namespace, array_agg(k.scope), array_agg(k.gone), array_agg(true))
         FROM (SELECT u.scope, count(*)::integer AS gone FROM unnest(outs) AS u (scope) WHERE u.scope LIKE 'key %' GROUP BY 1 ORDER BY 1) k
         HAVING count(*) > 0;
-        PERFORM :schema.note_returning(namespace, queues, priorities), :schema.wake(namespace);
+        PERFORM :schema.note_returning(namespace, queues, priorities);
     END IF;
     -- Who was let out and is not claimed has not passed yet, and somebody may have locked who is next: then it is not looked at once more.
     PERFORM :schema.look_again(namespace, array_agg(l.scope), array_agg(l.room), COALESCE(cardinality(queues), 0) < most) FROM (

@@ -9,7 +9,7 @@
 CREATE OR REPLACE FUNCTION :schema.take_idempotency(
     namespace text, tasks text[], keys text[], ttls double precision[], OUT runs uuid[], OUT taken boolean[]
 ) LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     one_task text := CASE cardinality(tasks) WHEN 1 THEN tasks[1] END;
@@ -51,7 +51,7 @@ END $$;
 -- Forget keys whose time is over, at most so many; answers how many. What somebody is just replacing is left to them.
 CREATE OR REPLACE FUNCTION :schema.forget_idempotency(most integer DEFAULT 10000) RETURNS integer
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     gone integer;

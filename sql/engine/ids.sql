@@ -8,7 +8,7 @@ BEGIN
         AS 'SELECT pg_catalog.uuidv7()';
     ELSE
         CREATE OR REPLACE FUNCTION :schema.new_id() RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL SAFE
-        SET search_path = pg_catalog AS $body$
+        SET search_path = pg_catalog, pg_temp AS $body$
         DECLARE
             us  bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
             low text := right(gen_random_uuid()::text, 17);

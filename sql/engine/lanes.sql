@@ -13,7 +13,7 @@
 CREATE OR REPLACE FUNCTION :schema.lane_in_use(namespace text, queue text, priority smallint) RETURNS boolean
 LANGUAGE plpgsql STABLE
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan
-SET search_path = pg_catalog AS $$
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN EXISTS (SELECT FROM :schema.jobs j WHERE j.namespace = $1 AND j.queue = $2 AND j.priority = $3 AND j.seq IS NOT NULL);
 END $$;
@@ -23,7 +23,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.retire_lanes(
     idle interval DEFAULT '1 hour', beyond integer DEFAULT 100, most integer DEFAULT 20000
 ) RETURNS timestamptz[] LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended(:'schema' || ' lanes', 0));
@@ -41,7 +41,7 @@ END $$;
 
 -- The transactions that are open now in this database, whoever's: each holds a lock on its virtual id, which anyone may see.
 CREATE OR REPLACE FUNCTION :schema.open_transactions() RETURNS text[]
-LANGUAGE plpgsql VOLATILE SET jit = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN ARRAY(
         SELECT l.virtualxid FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
@@ -53,7 +53,7 @@ END $$;
 -- Is any of these still open? One that was prepared has another id: while there is any, the answer is yes. It is looked for last, as a
 -- transaction that is being prepared has both for a moment.
 CREATE OR REPLACE FUNCTION :schema.any_open(transactions text[]) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET jit = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF :schema.open_transactions() && transactions THEN
         RETURN true;
@@ -65,7 +65,7 @@ END $$;
 -- only when all transactions have ended that were open when the marks were there.
 CREATE OR REPLACE FUNCTION :schema.drop_lanes(marks timestamptz[], most integer DEFAULT 20000) RETURNS integer
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     gone integer;

@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION :schema.log_runs(
     worker uuid, ids uuid[], claims bigint[], kinds text[], ats double precision[], datas jsonb[]
 ) RETURNS uuid[] LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     mine uuid[];
@@ -31,7 +31,7 @@ COMMENT ON FUNCTION :schema.log_runs(uuid, uuid[], bigint[], text[], double prec
 
 -- One patch laid over another: objects are merged to any depth, null removes, all else replaces (RFC 7386).
 CREATE OR REPLACE FUNCTION :schema.merge_patch(target jsonb, patch jsonb) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF jsonb_typeof(patch) <> 'object' THEN
         RETURN patch;

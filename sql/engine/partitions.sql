@@ -4,7 +4,7 @@
 -- A partition is made as a table of its own with its CHECK, then attached, so that the parent is locked for an
 -- instant and no row is scanned. Safe to run everywhere at once; waits for no lock longer than the caller's lock_timeout.
 CREATE OR REPLACE FUNCTION :schema.ensure_partitions(ahead integer DEFAULT 2) RETURNS SETOF text
-LANGUAGE plpgsql SET timezone = 'UTC' SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET timezone = 'UTC' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     parent text;
     part   text;

@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION :schema.held_jobs(worker uuid, claims bigint[] DEFAULT NULL) RETURNS uuid[]
 LANGUAGE plpgsql STABLE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN ARRAY(
@@ -27,7 +27,7 @@ CREATE OR REPLACE FUNCTION :schema.put_back(
 )
 RETURNS TABLE (id uuid, task text, verdict text) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     back jsonb; namespaces text[]; queues text[]; tasks text[]; keys text[]; freed smallint[];
@@ -88,7 +88,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.drop_claims(worker uuid, claims bigint[] DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     DELETE FROM :schema.claims c
@@ -102,7 +102,7 @@ END $$;
 
 -- Give back every job of these claims of a worker (NULL: all of its claims), uncounted. Answers how many.
 CREATE OR REPLACE FUNCTION :schema.release_jobs(worker uuid, claims bigint[] DEFAULT NULL) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     freed integer := (SELECT count(*) FROM :schema.put_back(worker, :schema.held_jobs(worker, claims), false));
@@ -114,7 +114,7 @@ COMMENT ON FUNCTION :schema.release_jobs(uuid, bigint[]) IS 'Give back the jobs 
 
 -- The number whose session advisory lock a live worker holds.
 CREATE OR REPLACE FUNCTION :schema.liveness_key(worker uuid) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT
-SET search_path = pg_catalog AS $$ SELECT hashtextextended(:'schema' || $1::text, 0) $$;
+SET search_path = pg_catalog, pg_temp AS $$ SELECT hashtextextended(:'schema' || $1::text, 0) $$;
 
 -- Look for dead workers, and rescue what they held. A worker is dead when its liveness lock has been free, with no beat, for
 -- `gone`; or when it has not beaten for `frozen` though its session lives. Safe to run by many at once: each dead worker is
@@ -124,7 +124,7 @@ SET search_path = pg_catalog AS $$ SELECT hashtextextended(:'schema' || $1::text
 CREATE OR REPLACE FUNCTION :schema.rescue(
     rescuer uuid, gone interval DEFAULT '3 seconds', frozen interval DEFAULT '60 seconds', most_losses integer DEFAULT 3
 ) RETURNS TABLE (id uuid, task text, verdict text, worker uuid, worker_name text)
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     w      record;

@@ -4,7 +4,7 @@
 -- Make each lane of these (queue, priority) pairs known. Pairs may repeat; a lane may get several rows, which is harmless. A row that
 -- is to be removed (lanes.sql) does not count. returns begins with a number that the lane never had, should it have been there before.
 CREATE OR REPLACE FUNCTION :schema.note_lanes(namespace text, queues text[], priorities smallint[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     IF NOT EXISTS (SELECT FROM unnest(queues, priorities) AS p (queue, priority)
@@ -21,7 +21,7 @@ END $$;
 
 -- Is anyone waiting to be told about one of these queues?
 CREATE OR REPLACE FUNCTION :schema.bell_is_on(namespace text, queues text[]) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN EXISTS (SELECT FROM :schema.bells b
                    WHERE b.namespace = bell_is_on.namespace AND b.queue = ANY (queues || '*'::text));
@@ -32,7 +32,7 @@ END $$;
 -- Payload: {"ready": [[queue, priority, seq], …] or "*", "due_in": seconds, "namespace": …}.
 CREATE OR REPLACE FUNCTION :schema.ring(
     namespace text, queues text[], priorities smallint[], seqs bigint[], due timestamptz DEFAULT NULL
-) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     ready text;
@@ -52,7 +52,7 @@ END $$;
 
 -- Jobs came back to their lanes with the seq they had: tell every worker, durably (lanes.returns) and at once (the bell).
 CREATE OR REPLACE FUNCTION :schema.note_returns(namespace text, queues text[], priorities smallint[], seqs bigint[])
-RETURNS void LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+RETURNS void LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF cardinality(queues) > 0 THEN
@@ -70,7 +70,7 @@ END $$;
 -- A worker turns the bells of these queues on ({*}: all) or, with an empty array, off; answers the newest transaction id
 -- begun by then: what was open at that moment neither rings nor is seen until it commits.
 CREATE OR REPLACE FUNCTION :schema.set_bells(worker uuid, namespace text, queues text[]) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     DELETE FROM :schema.bells b

@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION :schema.queue_rooms(namespace text, queues text[])
 RETURNS TABLE (queue text, room integer, counted boolean, fairness text, ageing interval)
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY

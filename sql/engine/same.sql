@@ -5,8 +5,8 @@
 -- One job: a single statement, as its fixed cost is most of what an idle worker's latency is made of. Answers its id.
 CREATE OR REPLACE FUNCTION :schema.add_one(
     task text, input text, namespace text, queue text, priority integer, max_attempts integer, max_bytes integer
-) RETURNS uuid LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+) RETURNS uuid LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     id    uuid := :schema.new_id();
@@ -46,8 +46,8 @@ END $$;
 -- Many jobs that differ in nothing but their inputs. Answers their ids, in order.
 CREATE OR REPLACE FUNCTION :schema.add_same(
     task text, inputs text[], namespace text, queue text, priority integer, max_attempts integer, max_bytes integer
-) RETURNS uuid[] LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+) RETURNS uuid[] LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     ids  uuid[];

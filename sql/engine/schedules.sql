@@ -3,7 +3,7 @@
 
 -- Tell the leader which schedules have changed (NULL: look at all). Payload: {"schedules": [key, …] or "*", "namespace": …}.
 CREATE OR REPLACE FUNCTION :schema.announce_schedules(namespace text, keys text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     told jsonb := to_jsonb(keys);
@@ -18,7 +18,7 @@ END $$;
 
 -- The first fault of a schedule as (field, problem, remedy), or nothing.
 CREATE OR REPLACE FUNCTION :schema.find_schedule_fault(s :schema.schedules) RETURNS text[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM statement_timestamp() AT TIME ZONE s.timezone;
     RETURN CASE
@@ -72,7 +72,7 @@ END $$;
 
 -- Raise what is wrong with a schedule, if anything is.
 CREATE OR REPLACE FUNCTION :schema.check_schedule(s :schema.schedules) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     fault text[] := :schema.find_schedule_fault(s);
 BEGIN
@@ -83,7 +83,7 @@ END $$;
 
 -- The row of a schedule, locked until the end of the transaction. Raises for one that does not exist.
 CREATE OR REPLACE FUNCTION :schema.lock_schedule(namespace text, key text) RETURNS :schema.schedules
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     found_row :schema.schedules;
@@ -99,7 +99,7 @@ END $$;
 -- Store a schedule under its key, as it is now said to be: added | updated | unchanged. A rule that changed counts from now on: it
 -- has missed nothing. Where it stands, and whether it is paused, is kept.
 CREATE OR REPLACE FUNCTION :schema.keep_schedule(s :schema.schedules) RETURNS text
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     old   :schema.schedules;
     moved boolean;
@@ -136,7 +136,7 @@ END $$;
 
 -- Refuse to change by hand what the code says.
 CREATE OR REPLACE FUNCTION :schema.refuse_declared(namespace text, key text) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF EXISTS (SELECT FROM :schema.schedules s WHERE s.namespace = refuse_declared.namespace AND s.key = refuse_declared.key
@@ -153,7 +153,7 @@ CREATE OR REPLACE FUNCTION :schema.add_schedule(
     overlap text DEFAULT NULL, jitter interval DEFAULT NULL, queue_name text DEFAULT NULL, priority integer DEFAULT NULL,
     max_attempts integer DEFAULT NULL, deadline interval DEFAULT NULL, meta jsonb DEFAULT NULL, tags text[] DEFAULT NULL,
     namespace text DEFAULT 'default'
-) RETURNS text LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+) RETURNS text LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     s :schema.schedules;
@@ -174,7 +174,7 @@ COMMENT ON FUNCTION :schema.add_schedule(text, text, jsonb, text, interval, text
 
 -- Refuse what does not fit into a smallint.
 CREATE OR REPLACE FUNCTION :schema.check_small(field text, value integer, lowest integer, remark text, key text) RETURNS void
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF value NOT BETWEEN lowest AND 32767 THEN
         PERFORM :schema.refuse(field, format('is %s', value), format('give %s to 32767; %s', lowest, remark), format('schedule %s', key));
@@ -184,7 +184,7 @@ END $$;
 -- Change some fields of a schedule, by the names of add_schedule's arguments; null is the default. Giving one of cron and every
 -- takes the other away. updated | unchanged.
 CREATE OR REPLACE FUNCTION :schema.update_schedule(key text, changes jsonb, namespace text DEFAULT 'default')
-RETURNS text LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+RETURNS text LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     known constant text[] := '{task,payload,cron,every,timezone,start_at,end_at,max_runs,catch_up,overlap,jitter,queue_name,priority,max_attempts,deadline,meta,tags}';
@@ -225,7 +225,7 @@ COMMENT ON FUNCTION :schema.update_schedule(text, jsonb, text) IS
 -- Pause a schedule until then (NULL: until it is resumed); what runs goes on. To repeat it changes the time.
 CREATE OR REPLACE FUNCTION :schema.pause_schedule(
     key text, until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default'
-) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF until <= statement_timestamp() THEN
@@ -242,7 +242,7 @@ COMMENT ON FUNCTION :schema.pause_schedule(text, timestamptz, text, text) IS
 
 -- Resume a paused schedule. With catch_up it makes up for the newest of what it missed, otherwise it has missed nothing.
 CREATE OR REPLACE FUNCTION :schema.resume_schedule(key text, namespace text DEFAULT 'default')
-RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     s :schema.schedules := :schema.lock_schedule(namespace, key);
@@ -260,7 +260,7 @@ COMMENT ON FUNCTION :schema.resume_schedule(text, text) IS 'Resume a paused sche
 
 -- Remove a schedule; its runs and the history of its ticks stay. One that the code declares comes back with the next worker's start.
 CREATE OR REPLACE FUNCTION :schema.remove_schedule(key text, namespace text DEFAULT 'default')
-RETURNS boolean LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+RETURNS boolean LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     DELETE FROM :schema.schedules s WHERE s.namespace = remove_schedule.namespace AND s.key = remove_schedule.key;

@@ -15,7 +15,7 @@ CREATE OR REPLACE FUNCTION :schema.search_runs(
 ) RETURNS TABLE (ids uuid[], cursor text, searched_to timestamptz, complete boolean, walked integer)
 LANGUAGE plpgsql STABLE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET enable_sort = off
-SET enable_material = off SET enable_memoize = off SET search_path = pg_catalog AS $$
+SET enable_material = off SET enable_memoize = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     few      CONSTANT integer := 5000;
@@ -54,7 +54,7 @@ DECLARE
     step     timestamptz;
     took     double precision;
 BEGIN
-    PERFORM set_config('search_path', quote_ident(:'schema'), true);
+    PERFORM set_config('search_path', quote_ident(:'schema') || ', pg_temp', true);
     ids := '{}';
     walked := 0;
     complete := false;

@@ -5,17 +5,17 @@
 
 -- A condition with its value; null without one.
 CREATE OR REPLACE FUNCTION :schema.search_said(condition text, value text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog AS $$ SELECT format($1, $2) $$;
+LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$ SELECT format($1, $2) $$;
 
 -- The words of a list in a filter, as an array in PostgreSQL's spelling; null without one.
 CREATE OR REPLACE FUNCTION :schema.search_words(filter jsonb, name text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog AS $$
+LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
     SELECT array_agg(v)::text FROM jsonb_array_elements_text($1 -> $2) v
 $$;
 
 -- What must hold of the request, r.
 CREATE OR REPLACE FUNCTION :schema.search_requests(namespace text, filter jsonb) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT concat_ws(' AND ', format('r.namespace = %L', $1),
         :schema.search_said('r.task = ANY (%L)', :schema.search_words($2, 'task')),
         -- One that was moved after its first attempt has its queue in jobs alone.
@@ -27,7 +27,7 @@ $$;
 
 -- What must hold of its job, j, and of its last attempt, f; null: nothing. with_status: its status, too, which some walks know.
 CREATE OR REPLACE FUNCTION :schema.search_states(filter jsonb, workers uuid[], with_status boolean) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT NULLIF(concat_ws(' AND ',
         :schema.search_said($q$CASE j.state WHEN 's' THEN 'scheduled' WHEN 't' THEN 'retrying' WHEN 'r' THEN 'running' WHEN 'q' THEN 'queued'
             WHEN 'c' THEN 'queued' WHEN 'b' THEN 'blocked' ELSE COALESCE(f.outcome, 'broken') END = ANY (%L)$q$, CASE WHEN $3 THEN :schema.search_words($1, 'status') END),
@@ -45,7 +45,7 @@ $$;
 CREATE OR REPLACE FUNCTION :schema.search_branches(
     namespace text, filter jsonb, sort text, newest_first boolean, ended text[], live text[], workers uuid[],
     OUT sources text, OUT knows_status boolean, OUT knows_request boolean, OUT windowed boolean
-) LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+) LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     way    text := CASE WHEN newest_first THEN 'DESC' ELSE 'ASC' END;
     beyond text := CASE WHEN newest_first THEN '<' ELSE '>' END;
@@ -94,7 +94,7 @@ END $$;
 
 -- A set in which all that is looked for must be, if it turns out to be small (5,000); null: there is none. It needs no order.
 CREATE OR REPLACE FUNCTION :schema.search_set(namespace text, filter jsonb, ended text[], live text[], workers uuid[]) RETURNS text
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     held text := 'SELECT h.id FROM claims c CROSS JOIN LATERAL (SELECT j.id FROM jobs j WHERE j.namespace = c.namespace AND j.queue = c.queue'
         ' AND j.priority = c.priority AND j.seq BETWEEN c.first_seq AND c.last_seq AND j.worker = c.worker) h WHERE ';
@@ -127,7 +127,7 @@ END $$;
 
 -- The set once it is known ($4), as the only branch.
 CREATE OR REPLACE FUNCTION :schema.search_small(sort text, newest_first boolean) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN $1 = 'created' THEN format(
         'SELECT u.id, NULL::timestamptz AS at, true AS ok FROM unnest($4) u (id) WHERE u.id %s $1 ORDER BY u.id %s LIMIT $3',
         CASE WHEN $2 THEN '<' ELSE '>' END, CASE WHEN $2 THEN 'DESC' ELSE 'ASC' END)
@@ -140,7 +140,7 @@ $$;
 
 -- What is read of each row besides: its request, unless the walk has read it, and where it stands.
 CREATE OR REPLACE FUNCTION :schema.search_joins(namespace text, filter jsonb, with_request boolean, with_state boolean) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT concat_ws(' ',
         CASE WHEN $3 THEN format('CROSS JOIN LATERAL (SELECT r.id FROM run_requests r WHERE r.id = w.id AND %s OFFSET 0) r',
                                  :schema.search_requests($1, $2)) END,
@@ -152,7 +152,7 @@ $$;
 
 -- The workers that are meant: one by its id, or those that live by their name; null: none are asked for.
 CREATE OR REPLACE FUNCTION :schema.search_workers(namespace text, worker text) RETURNS uuid[]
-LANGUAGE sql STABLE STRICT SET search_path = pg_catalog AS $$
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN $2 ~ '^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$' THEN ARRAY[$2::uuid]
         ELSE ARRAY(SELECT w.id FROM :schema.workers w WHERE w.namespace = $1 AND w.name = $2) END
 $$;

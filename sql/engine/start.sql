@@ -7,7 +7,7 @@
 CREATE OR REPLACE FUNCTION :schema.start_jobs(worker uuid, ids uuid[], claims bigint[], begun boolean DEFAULT false) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     free uuid[] := :schema.lock_held(worker, ids, claims, begun);
@@ -35,7 +35,7 @@ COMMENT ON FUNCTION :schema.start_jobs(uuid, uuid[], bigint[], boolean) IS
 CREATE OR REPLACE FUNCTION :schema.expire_claimed(ids uuid[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     did record;

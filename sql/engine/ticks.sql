@@ -6,7 +6,7 @@
 CREATE OR REPLACE FUNCTION :schema.unfinished_ticks(namespace text, schedule text, most integer DEFAULT 8) RETURNS uuid[]
 LANGUAGE plpgsql STABLE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET enable_sort = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     found_ids uuid[] := ARRAY(
@@ -25,7 +25,7 @@ END $$;
 -- Decide what becomes of a tick of a schedule by its overlap policy: fire | wait | overlap. busy: an earlier tick of the same batch
 -- fires. Runs to be cancelled for it are cancelled now; of those that a waiting tick waits for, the end will be told.
 CREATE OR REPLACE FUNCTION :schema.decide_overlap(s :schema.schedules, busy boolean) RETURNS text
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unfinished uuid[];
 BEGIN
@@ -52,7 +52,7 @@ END $$;
 -- keys, and store the ticks. Called by who holds the rows of the schedules; all or nothing. Answers the runs' ids.
 CREATE OR REPLACE FUNCTION :schema.enqueue_ticks(namespace text, keys text[], ticks jsonb[]) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan SET timezone = 'UTC' SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan SET timezone = 'UTC' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     a   record;
@@ -104,7 +104,7 @@ CREATE OR REPLACE FUNCTION :schema.fire_ticks(namespace text, advances jsonb)
 RETURNS TABLE (key text, at timestamptz, outcome text, run_id uuid, fired bigint)
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     item    record;
@@ -197,7 +197,7 @@ END $$;
 -- null where the tick was decided otherwise meanwhile, or could not be enqueued.
 CREATE OR REPLACE FUNCTION :schema.release_ticks(namespace text)
 RETURNS TABLE (key text, at timestamptz, run_id uuid) LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET search_path = pg_catalog AS $$
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     s   :schema.schedules;
@@ -226,7 +226,7 @@ END $$;
 -- Fire a schedule now, also one that is paused or whose time is over. Its overlap policy holds: fired | waiting | overlap. The
 -- cursor is not moved, and the run does not count for max_runs.
 CREATE OR REPLACE FUNCTION :schema.run_schedule_now(key text, namespace text DEFAULT 'default')
-RETURNS TABLE (outcome text, run_id uuid) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+RETURNS TABLE (outcome text, run_id uuid) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 #variable_conflict use_variable
 DECLARE
     s       :schema.schedules := :schema.lock_schedule(namespace, key);
@@ -255,23 +255,10 @@ COMMENT ON FUNCTION :schema.run_schedule_now(text, text) IS
 
 -- A schedule cannot be computed: say why, unless it has been edited meanwhile.
 CREATE OR REPLACE FUNCTION :schema.mark_schedule(namespace text, key text, revision bigint, reason text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     UPDATE :schema.schedules s SET invalid = reason, next_at = NULL
     WHERE s.namespace = mark_schedule.namespace AND s.key = mark_schedule.key AND s.revision = mark_schedule.revision;
     RETURN FOUND;
 END $$;
-
--- Remove the history of ticks decided before a time, at most so many; answers how many.
-CREATE OR REPLACE FUNCTION :schema.prune_ticks(before timestamptz, most integer DEFAULT 10000) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET jit = off SET search_path = pg_catalog AS $$
-#variable_conflict use_variable
-DECLARE
-    gone integer;
-BEGIN
-    DELETE FROM :schema.schedule_ticks t WHERE t.ctid = ANY (ARRAY(SELECT o.ctid FROM :schema.schedule_ticks o WHERE o.fired_at < before LIMIT most));
-    GET DIAGNOSTICS gone = ROW_COUNT;
-    RETURN gone;
-END $$;
-COMMENT ON FUNCTION :schema.prune_ticks(timestamptz, integer) IS 'Remove the history of ticks decided before a time. Example: SELECT prune_ticks(now() - interval ''90 days'')';

@@ -75,7 +75,7 @@ END $$;
 
 -- What the trigger for an event is called: readable, and never longer than a name may be.
 CREATE OR REPLACE FUNCTION :schema.trigger_name(event text, name text) RETURNS name
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT (CASE WHEN octet_length(o.own) <= 40 THEN format('openqueue_%s_%s', $1, o.own)
             ELSE format('openqueue_%s_%s_%s', $1, left(o.own, 7), left(md5(o.own), 8)) END)::name
     FROM (SELECT CASE :'schema' WHEN 'openqueue' THEN $2 ELSE :'schema' || '.' || $2 END AS own) o

@@ -22,7 +22,7 @@ CREATE OR REPLACE FUNCTION :schema.arrange(
     namespace text, queue text, priority smallint, weighted boolean, most integer DEFAULT 5000
 ) RETURNS bigint LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     now_served bigint := (SELECT t.served FROM :schema.turns t WHERE t.namespace = $1 AND t.queue = $2 AND t.priority = $3);
@@ -73,7 +73,7 @@ END $$;
 
 -- The lane has been served up to here. Who cannot say so now, as another claim arranges it, leaves it to a later one.
 CREATE OR REPLACE FUNCTION :schema.note_served(namespace text, queues text[], priorities smallint[], seqs bigint[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     UPDATE :schema.turns t SET served = m.seq FROM (
@@ -85,7 +85,7 @@ END $$;
 
 -- A queue is fair no longer: what was arranged is taken before what has come since.
 CREATE OR REPLACE FUNCTION :schema.end_turns(namespace text, queue text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM pg_advisory_xact_lock(:schema.turns_key($1, $2));  -- who arranges a lane for the first time has its row not committed yet

@@ -59,3 +59,22 @@ SELECT j.namespace, j.queue,
     min(j.run_at) FILTER (WHERE j.state = 'q') AS oldest_ready_at, count(*) FILTER (WHERE j.state = 'b') AS blocked
 FROM :schema.jobs j GROUP BY j.namespace, j.queue;
 COMMENT ON VIEW :schema.queue_stats IS 'What each queue holds now; counts live jobs only.';
+
+-- What ended of each queue in the last five minutes, and how long it waited (from due to start) and ran, in seconds.
+CREATE OR REPLACE VIEW :schema.queue_rates AS
+SELECT r.namespace, r.queue, min(r.since) AS since, sum(r.completed)::bigint AS completed, sum(r.failed)::bigint AS failed, sum(r.retried)::bigint AS retried,
+    :schema.quantile(:schema.sum_counts(r.waited), 0.5) AS waited_p50, :schema.quantile(:schema.sum_counts(r.waited), 0.95) AS waited_p95,
+    :schema.quantile(:schema.sum_counts(r.waited), 0.99) AS waited_p99, :schema.quantile(:schema.sum_counts(r.ran), 0.5) AS ran_p50,
+    :schema.quantile(:schema.sum_counts(r.ran), 0.95) AS ran_p95, :schema.quantile(:schema.sum_counts(r.ran), 0.99) AS ran_p99
+FROM :schema.recent_stats(5) r GROUP BY r.namespace, r.queue;
+COMMENT ON VIEW :schema.queue_rates IS
+    'What ended of each queue in the last five minutes; seconds from due to start (waited) and of running (ran). From what workers tell every few seconds, not from the history.';
+
+-- The same of each task.
+CREATE OR REPLACE VIEW :schema.task_rates AS
+SELECT r.namespace, r.task, min(r.since) AS since, sum(r.completed)::bigint AS completed, sum(r.failed)::bigint AS failed, sum(r.retried)::bigint AS retried,
+    :schema.quantile(:schema.sum_counts(r.waited), 0.5) AS waited_p50, :schema.quantile(:schema.sum_counts(r.waited), 0.95) AS waited_p95,
+    :schema.quantile(:schema.sum_counts(r.waited), 0.99) AS waited_p99, :schema.quantile(:schema.sum_counts(r.ran), 0.5) AS ran_p50,
+    :schema.quantile(:schema.sum_counts(r.ran), 0.95) AS ran_p95, :schema.quantile(:schema.sum_counts(r.ran), 0.99) AS ran_p99
+FROM :schema.recent_stats(5) r GROUP BY r.namespace, r.task;
+COMMENT ON VIEW :schema.task_rates IS 'What ended of each task in the last five minutes; as queue_rates.';

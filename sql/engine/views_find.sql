@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION :schema.search_filter(
     task text, queue_name text, status text[], schedule text, worker text, job_key text, meta jsonb, tags text[],
     created_from timestamptz, created_before timestamptz, started_from timestamptz, started_before timestamptz,
     finished_from timestamptz, finished_before timestamptz, error_type text, error_text text, place text
-) RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+) RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     known CONSTANT text[] := ARRAY['scheduled', 'queued', 'blocked', 'running', 'retrying', 'completed', 'failed', 'cancelled', 'expired'];
@@ -35,7 +35,7 @@ CREATE OR REPLACE FUNCTION :schema.find_runs(
     started_before timestamptz DEFAULT NULL, finished_from timestamptz DEFAULT NULL, finished_before timestamptz DEFAULT NULL,
     error_type text DEFAULT NULL, error_text text DEFAULT NULL, sort text DEFAULT 'created', newest_first boolean DEFAULT true,
     most integer DEFAULT 50, namespace text DEFAULT 'default'
-) RETURNS SETOF :schema.runs LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+) RETURNS SETOF :schema.runs LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     filter jsonb := :schema.search_filter(task, queue_name, status, schedule, worker, job_key, meta, tags, created_from, created_before,

@@ -3,7 +3,7 @@
 -- A worker process appears (or appears again, after it was given up for dead).
 CREATE OR REPLACE FUNCTION :schema.register_worker(
     worker uuid, namespace text, name text, host text, pid integer, version text, queues text[], concurrency integer
-) RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog AS $$
+) RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO :schema.workers (id, namespace, name, host, pid, version, queues, concurrency)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT (id) DO UPDATE SET beat_at = clock_timestamp(), suspected_at = NULL
@@ -12,7 +12,7 @@ $$;
 -- Publish what a pool of workers knows: [{"task", "queue", "priority", "max_attempts", "options", "input_schema",
 -- "description", "version"}]. Other pools' entries are not touched.
 CREATE OR REPLACE FUNCTION :schema.publish_tasks(namespace text, pool text, tasks jsonb) RETURNS void
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     INSERT INTO :schema.catalog AS c
@@ -38,7 +38,7 @@ END $$;
 CREATE OR REPLACE FUNCTION :schema.beat_worker(
     worker uuid, state text, running integer, inflight bigint[], timeout interval DEFAULT '15 seconds'
 ) RETURNS TABLE (known boolean, cancels uuid[], others integer, released integer)
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     stranded bigint[];
@@ -65,7 +65,7 @@ COMMENT ON FUNCTION :schema.beat_worker(uuid, text, integer, bigint[], interval)
 
 -- Of these jobs, the places (from 0) of those that the worker does not hold under that claim.
 CREATE OR REPLACE FUNCTION :schema.lost_jobs(worker uuid, ids uuid[], claims bigint[]) RETURNS integer[]
-LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     RETURN ARRAY(
@@ -76,7 +76,7 @@ END $$;
 
 -- A worker leaves: what it still holds is released, its bells and its row go. Answers how many jobs were released.
 CREATE OR REPLACE FUNCTION :schema.leave_worker(worker uuid) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     freed integer;

@@ -40,9 +40,9 @@ SELECT ARRAY(SELECT a.run_id FROM :schema.attempts a WHERE a.run_id = ANY ($1::u
 
 -- name: finish_jobs
 -- $1 worker · $2 ids · $3 claims · $4 outcomes · $5 outputs · $6 errors · $7 delays (s) · $8 started (s ago) · $9 finished (s ago)
--- $10 claims of which nothing is left
+-- $10 claims of which nothing is left · $11 whether the caller claims next
 SELECT :schema.finish_jobs($1::uuid, $2::uuid[], $3::bigint[], $4::text[], $5::text[]::jsonb[], $6::text[]::jsonb[],
-    $7::float8[], $8::float8[], $9::float8[], $10::bigint[], true);
+    $7::float8[], $8::float8[], $9::float8[], $10::bigint[], true, $11::boolean);
 
 -- name: log_runs
 SELECT :schema.log_runs($1::uuid, $2::uuid[], $3::bigint[], $4::text[], $5::float8[], $6::text[]::jsonb[]);
@@ -58,8 +58,9 @@ SELECT :schema.register_worker($1::uuid, $2::text, $3::text, $4::text, $5::integ
 SELECT :schema.publish_tasks($1::text, $2::text, $3::text::jsonb);
 
 -- name: hold_liveness
--- The session advisory lock that says: this process lives. Waits for nobody for long: only a rescuer's look holds it.
-SELECT pg_advisory_lock(:schema.liveness_key($1::uuid));
+-- The session advisory lock that says: this process lives. false: somebody has it just now, be it a rescuer that looks, or an
+-- earlier session of this worker that the server takes to be alive; to wait for that one could take for ever.
+SELECT pg_try_advisory_lock(:schema.liveness_key($1::uuid));
 
 -- name: keep_alive
 -- The server itself finds out when the machine at the other end has vanished (TCP only; on a socket these do nothing).
@@ -67,7 +68,14 @@ SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives
     set_config('tcp_keepalives_count', '2', false), set_config('tcp_user_timeout', '15000', false);
 
 -- name: beat_worker
-SELECT known, cancels, others, released FROM :schema.beat_worker($1::uuid, $2::text, $3::integer, $4::bigint[], $5::interval);
+-- $1 worker · $2 state · $3 running · $4 claims that it knows of · $5 how old a claim may be that it does not · $6 bytes of memory · $7 percent
+-- of a core · $8 number of what it tells · $9 namespace · $10 what it tells of what has ended
+SELECT known, cancels, others, released, now FROM :schema.beat_worker_and_tell($1::uuid, $2::text, $3::integer, $4::bigint[], $5::interval,
+    $6::bigint, $7::float4, $8::bigint, $9::text, $10::text::jsonb);
+
+-- name: live_by_lease
+-- No lock says that this worker lives: for so long after its last beat nobody is to ask for one.
+UPDATE :schema.workers SET suspected_at = beat_at + $2::interval WHERE id = $1::uuid;
 
 -- name: lost_jobs
 -- Places in the arrays ($2 ids, $3 claims) of the jobs that worker $1 no longer holds.

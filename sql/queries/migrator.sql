@@ -188,6 +188,25 @@ ON CONFLICT ("only") DO UPDATE
 SET checksum = excluded.checksum, version = excluded.version, functions = excluded.functions,
     applied_at = pg_catalog.now()
 
+-- name: migrator_rights
+-- Bring the rights of the roles that there are up to what the engine says, if it says anything and we are who may.
+DO $$
+BEGIN
+    IF has_function_privilege(to_regprocedure(format('%I.grant_rights()', :'schema')), 'EXECUTE') THEN
+        PERFORM :schema.grant_rights();
+    END IF;
+END $$
+
+-- name: migrator_roles
+-- Make the roles that there are not; one row for each that was made.
+SELECT made::text AS name FROM :schema.create_roles() AS made
+
+-- name: migrator_absent_roles
+-- The statements that make the roles that there are not.
+SELECT format('CREATE ROLE %I NOLOGIN;', :schema.role_name(u.role)) AS statement
+FROM unnest('{enqueue,worker,admin}'::text[]) WITH ORDINALITY AS u (role, i)
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = :schema.role_name(u.role)) ORDER BY u.i
+
 -- name: migrator_partitions
 -- Make the month partitions that will be needed soon; one row for each that was made.
 SELECT made::text AS name FROM :schema.ensure_partitions() AS made

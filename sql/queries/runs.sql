@@ -12,8 +12,9 @@ FROM :schema.find_events($1::uuid);
 
 -- name: events_of_runs
 -- The timelines of several runs, each in order.
-SELECT run_id, at, event, counted AS attempt, attempt AS number, worker, data::text AS data FROM :schema.run_events
-WHERE run_id = ANY ($1::uuid[]) ORDER BY run_id, at, attempt NULLS FIRST, n;
+SELECT e.run_id, e.at, e.event, e.counted AS attempt, e.attempt AS number, e.worker, e.data::text AS data
+FROM unnest($1::uuid[]) AS u (id) CROSS JOIN LATERAL :schema.find_events(u.id) e
+ORDER BY e.run_id, e.at, e.attempt NULLS FIRST, e.n;
 
 -- name: database_time
 SELECT clock_timestamp();
@@ -40,12 +41,11 @@ SELECT attempt, counted, outcome, final, worker, started_at, finished_at, error:
 FROM :schema.find_attempts($1::uuid);
 
 -- name: known_tasks
-SELECT DISTINCT task FROM :schema.catalog WHERE namespace = $1::text ORDER BY task;
+SELECT task FROM :schema.task_names($1::text) AS task;
 
 -- name: published_inputs
 -- What each pool that knows task $2 of namespace $1 takes.
-SELECT input_schema::text AS input_schema FROM :schema.catalog
-WHERE namespace = $1::text AND task = $2::text ORDER BY seen_at DESC;
+SELECT input_schema FROM :schema.task_inputs($1::text, $2::text) AS input_schema;
 
 -- name: catalog
 SELECT task, pool, queue, priority, max_attempts, options::text AS options, input_schema::text AS input_schema, description,
@@ -54,14 +54,14 @@ FROM :schema.catalog WHERE namespace = $1::text ORDER BY task, pool;
 
 -- name: workers
 SELECT id, namespace, name, host, pid, version, state, queues, concurrency, running, started_at, beat_at,
-    extract(epoch FROM clock_timestamp() - beat_at)::float8 AS beat_age
+    extract(epoch FROM clock_timestamp() - beat_at)::float8 AS beat_age, rss, cpu
 FROM :schema.workers WHERE namespace = $1::text ORDER BY name, id;
 
 -- name: queue_stats
--- oldest_age: seconds that the first of the ready ones has waited by now.
+-- Of each kind no more than 10,000 are counted (capped: there may be more). oldest_age: seconds that the first of the ready ones has waited.
 SELECT queue, queued, blocked, running, scheduled, retrying, oldest_ready_at,
-    extract(epoch FROM GREATEST(clock_timestamp(), oldest_ready_at) - oldest_ready_at)::float8 AS oldest_age
-FROM :schema.queue_stats WHERE namespace = $1::text ORDER BY queue;
+    extract(epoch FROM GREATEST(clock_timestamp(), oldest_ready_at) - oldest_ready_at)::float8 AS oldest_age, capped
+FROM :schema.queue_depths($1::text) ORDER BY queue;
 
 -- name: act_on_runs
 -- $1 action · $2 ids · $3 reason · $4 actor · $5 expected statuses · $6 options · $7 namespace; one row each, in the order of ids.

@@ -26,7 +26,7 @@ begun: list[str] = []
 @task(name="long")
 async def long(name: str = "") -> str:
     begun.append(name)
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
     return name
 
 
@@ -48,13 +48,13 @@ async def test_a_running_task_is_cancelled_within_a_second_or_with_the_next_beat
             worker._listener._subscribers = ()
 
     begun.clear()
-    heartbeat = "1m" if told_by == "notification" else "300ms"
-    async with working(dsn, long, quick, prepare=deafen, heartbeat=heartbeat, lease="3m"):
+    heartbeat = "1h" if told_by == "notification" else "300ms"
+    async with working(dsn, long, quick, prepare=deafen, heartbeat=heartbeat, lease="3h"):
         run = await long.enqueue()
         await eventually(lambda: begun)
         assert await client.cancel(run.id) == "cancelling"
         with pytest.raises(RunCancelled):
-            await run.result("30s")
+            await run.result("60s")
         assert await outcomes(client, run) == ["cancelled"]
         assert await (await quick.enqueue(1)).result("60s") == 1
 
@@ -100,7 +100,7 @@ async def test_a_thread_that_does_not_end_when_cancelled_is_left_behind_and_its_
         await eventually(lambda: begun)
         await client.cancel(run.id)
         with pytest.raises(RunCancelled):
-            await run.result("30s")  # it would go on for a minute
+            await run.result("60s")  # it would go on for four minutes
         assert here.worker.abandoned == 1
         assert await (await deaf.enqueue(False)).result("60s") == "ended"
         release.set()
@@ -158,11 +158,11 @@ async def test_a_thread_left_behind_by_a_timeout_does_not_disturb_the_next_attem
 ) -> None:
     stop = threading.Event()
 
-    @task(name="haunted", timeout="2s", max_attempts=3, backoff=0)
+    @task(name="haunted", timeout="4s", max_attempts=3, backoff=0)
     def haunted(*, ctx: Context = Context.injected) -> str:
         ctx.log.info("alive")
         if ctx.attempt == 1:
-            while not stop.wait(0.001):
+            while not stop.wait(0.01):
                 ctx.log.info("still here")
                 ctx.progress({"ghost": True})
         else:
@@ -180,7 +180,7 @@ async def test_a_thread_left_behind_by_a_timeout_does_not_disturb_the_next_attem
             assert (left.run_id, left.why) == (run.id, "timeout")
             (failed, _) = await client.attempts(run.id)
             assert failed.error is not None
-            assert "took longer than its timeout of 2 s" in failed.error["message"]
+            assert "took longer than its timeout of 4 s" in failed.error["message"]
             assert not here.heard(LeaseWasLost)
             said = await db.fetch(
                 "SELECT data ->> 'message' AS what FROM openqueue.run_log"

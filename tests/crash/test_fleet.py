@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -124,15 +123,13 @@ async def test_a_worker_that_is_told_to_stop_itself_ends_well_and_is_started_aga
 async def test_a_second_signal_ends_all_at_once_and_their_runs_go_back(
     dsn: str, db: asyncpg.Connection, client: Client, tmp_path: Path
 ) -> None:
-    async with FleetProcess(dsn, 2, concurrency=1, grace="60s", patient=True) as fleet:
+    async with FleetProcess(dsn, 2, concurrency=1, grace="1h", patient=True) as fleet:
         await fleet.started()
         runs = await one_on_each(fleet, tmp_path / "never", 2)
         fleet.signal(signal.SIGTERM)
         await fleet.wait_for("worker stops: no new work is taken in", count=2)
-        began = time.monotonic()
         fleet.signal(signal.SIGTERM)
         assert await fleet.ended() == 130
-        assert time.monotonic() - began < 45, "on a slow machine; its grace is a minute"
         assert [await outcomes(client, run) for run in runs] == [["released"]] * 2
         assert not fleet.heard("worker process did not end in time, and was killed")
     assert await db.fetchval("SELECT count(*) FROM openqueue.workers") == 0
@@ -176,7 +173,7 @@ async def test_workers_whose_parent_is_killed_finish_what_they_run_and_leave(
 
 async def test_the_parent_serves_the_health_of_all(dsn: str, db: asyncpg.Connection, client: Client) -> None:
     port = free_port()
-    async with FleetProcess(dsn, 2, health=port, grace="60s") as fleet:
+    async with FleetProcess(dsn, 2, health=port, grace="1h") as fleet:
         await fleet.started()
         await eventually(lambda: ask(port, "/ready")[0] == 200, what="ready")
         status, told = ask(port, "/live")
@@ -197,7 +194,7 @@ async def test_the_parent_serves_the_health_of_all(dsn: str, db: asyncpg.Connect
             lambda: (answer := ask(port, "/ready"))[0] == 200 and answer, what="ready again"
         )
         assert [one["restarts"] for one in told["processes"]] == [0, 1]
-        await tasks.sleep.enqueue(60)
+        await tasks.sleep.enqueue(3600)
         await fleet.wait_for("mark", what="begin")
         fleet.signal(signal.SIGTERM)
         await fleet.wait_for("worker stops: no new work is taken in", count=2)
@@ -235,11 +232,11 @@ async def test_once_ends_when_all_have_run_what_is_ready(
 
 
 async def test_lines_of_several_workers_do_not_run_into_each_other(dsn: str, client: Client) -> None:
-    await client.enqueue_many([tasks.quick.item(number) for number in range(1000)])
-    async with FleetProcess(dsn, 4, "--once") as fleet:
+    await client.enqueue_many([tasks.quick.item(number) for number in range(600)])
+    async with FleetProcess(dsn, 3, "--once") as fleet:
         assert await fleet.ended() == 0
     told = [json.loads(line)["event"] for line in fleet.lines]
-    assert told.count("run completed") == 1000
+    assert told.count("run completed") == 600
 
 
 async def test_a_fleet_that_cannot_start_says_so_once_with_the_exit_code_of_a_worker(
@@ -253,7 +250,7 @@ async def test_a_fleet_that_cannot_start_says_so_once_with_the_exit_code_of_a_wo
         ("postgresql://app:hunter2@127.0.0.1:1/app", {}, 4, "127.0.0.1:1"),
     ]
     for where, settings, code, said in cases:
-        async with FleetProcess(where, 4, **settings) as fleet:
+        async with FleetProcess(where, 2, **settings) as fleet:
             assert await fleet.ended() == code, fleet.errors
             assert [line[:7] for line in fleet.lines].count("Error: ") == 1
             assert said in fleet.errors
@@ -278,7 +275,7 @@ async def test_tasks_that_have_become_unusable_end_all_once_a_worker_has_to_star
 
 async def test_a_stop_while_the_workers_still_start_ends_them(dsn: str, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(
-        'import time\nprint(\'{"event": "importing"}\', flush=True)\ntime.sleep(60)'
+        'import time\nprint(\'{"event": "importing"}\', flush=True)\ntime.sleep(600)'
     )
     async with FleetProcess(dsn, 2, modules="", dirs=str(tmp_path)) as fleet:
         await fleet.wait_for("importing", count=2)

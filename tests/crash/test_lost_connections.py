@@ -30,6 +30,7 @@ from tests.support.own_server import OwnServer
 from tests.support.worker_here import Forgetful, working
 from tests.support.worker_process import WorkerProcess
 
+LONG_BEFORE_A_POLL = "2m"
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
@@ -122,18 +123,14 @@ async def test_K8_after_the_listening_session_was_ended_the_next_job_starts_at_o
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
         " WHERE application_name = 'openqueue listener' AND datname = current_database()"
     )
-    async with working(dsn, quick, poll_interval="5m") as here:
+    async with working(dsn, quick, poll_interval="1h") as here:
         for turn in range(3):
             assert await db.fetchval(end) == 1
             await here.wait_for(ListenerConnected, count=turn + 2)
-            began = time.monotonic()
-            assert await (await quick.enqueue(turn)).result("60s") == turn
-            assert time.monotonic() - began < 60, "long before the next poll"
+            assert await (await quick.enqueue(turn)).result(LONG_BEFORE_A_POLL) == turn
         # Also what is enqueued while nobody listens.
         await db.fetchval(end)
-        began = time.monotonic()
-        assert await (await quick.enqueue(9)).result("60s") == 9
-        assert time.monotonic() - began < 60
+        assert await (await quick.enqueue(9)).result(LONG_BEFORE_A_POLL) == 9
 
 
 async def test_K6_a_server_that_is_restarted_and_killed_loses_no_run_and_gets_its_worker_back(
@@ -192,13 +189,11 @@ async def test_a_queue_has_its_bound_in_the_whole_process_and_is_not_slowed_by_i
         await asyncio.sleep(0.01)
 
     async with working(dsn, bounded, bounded_thread, free, queues={"a": 2, "b": None}):
-        began = time.monotonic()
         items = [(bounded if number % 2 else bounded_thread).item() for number in range(60)]
         runs = await client.enqueue_many([*items, *(free.item() for _ in range(20))])
         await asyncio.gather(*(run.result("60s") for run in runs))
         assert most == 2
         assert ran == 60
-        assert time.monotonic() - began < 60
 
 
 async def test_two_workers_of_one_name_are_two_workers(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import pytest
@@ -20,6 +19,9 @@ from tests.support import crash_tasks as tasks
 from tests.support.eventually import eventually
 from tests.support.own_server import OwnServer
 from tests.support.worker_process import WorkerProcess, workers
+
+LONG: Final = 3600
+"""Seconds that no test waits for: what ends before was ended."""
 
 
 async def outcomes(client: Client, run: openqueue.Run[Any]) -> list[str]:
@@ -39,7 +41,7 @@ async def test_P1_what_ends_within_grace_is_stored_and_nothing_new_is_begun(
     dsn: str, db: asyncpg.Connection, client: Client, tmp_path: Path
 ) -> None:
     gate = tmp_path / "open"
-    async with WorkerProcess(dsn, grace="20s", concurrency=1) as worker:
+    async with WorkerProcess(dsn, grace="10m", concurrency=1) as worker:
         await worker.started()
         run = await tasks.until.enqueue(str(gate))
         await worker.wait_for("mark", what="begin")
@@ -62,11 +64,9 @@ async def test_P1_what_does_not_end_within_grace_is_cancelled_and_runs_elsewhere
         await old.started()
         runs = [await tasks.until.enqueue(str(gate)) for _ in range(5)]
         thread = await tasks.polite_thread.enqueue()
-        long = await tasks.sleep.enqueue(60)
+        long = await tasks.sleep.enqueue(LONG)
         await old.wait_for("mark", what="begin", count=7)
-        began = time.monotonic()
         assert await old.stop() == 0
-        assert time.monotonic() - began < 45, "the longest would go on for a minute"
         assert old.heard("mark", what="cancelled", run=str(long.id))
         assert old.heard("mark", what="told", told=True)
         assert await thread.result("60s") == "told"
@@ -89,17 +89,15 @@ async def test_P1_what_does_not_end_within_grace_is_cancelled_and_runs_elsewhere
 async def test_P2_a_second_signal_ends_the_process_within_two_seconds_and_releases_its_jobs(
     dsn: str, db: asyncpg.Connection, client: Client, task: openqueue.Task[..., str]
 ) -> None:
-    async with WorkerProcess(dsn, grace="60s", patient=True) as worker:
+    async with WorkerProcess(dsn, grace="1h", patient=True) as worker:
         await worker.started()
-        run = await task.enqueue(60)
+        run = await task.enqueue(LONG)
         await worker.wait_for("mark", what="begin")
         worker.signal(signal.SIGTERM)
         if task is not tasks.block:
             await worker.wait_for("WorkerDraining")
-        began = time.monotonic()
         await eventually(worker.told_to_end, every=0.2)  # two signals at once are one
         assert await worker.ended() == 130
-        assert time.monotonic() - began < 45, "on a slow machine; its grace is a minute"
     assert await outcomes(client, run) == ["released"]
     assert (await run.info()).status == "queued"
     assert await nothing_is_left(db)
@@ -111,14 +109,11 @@ async def test_P3_a_task_that_does_not_end_holds_the_process_up_for_a_bounded_ti
 ) -> None:
     async with WorkerProcess(dsn, grace="100ms") as worker:
         await worker.started()
-        run = await (tasks.stubborn.enqueue() if what == "stubborn" else tasks.deaf_thread.enqueue(60))
+        run = await (tasks.stubborn.enqueue() if what == "stubborn" else tasks.deaf_thread.enqueue(LONG))
         done = await tasks.quick.enqueue(1)
         assert await done.result("60s") == 1
         await worker.wait_for("mark", what="begin")
-        began = time.monotonic()
-        worker.signal(signal.SIGTERM)
-        assert await worker.ended() == 0
-        assert time.monotonic() - began < 45, "what runs would go on for a minute"
+        assert await worker.stop() == 0
         assert worker.heard("ThreadAbandoned" if what == "deaf_thread" else "AttemptAbandoned")
         assert "never retrieved" not in worker.errors
     assert await outcomes(client, run) == ["released"]
@@ -135,16 +130,11 @@ async def test_P4_with_the_database_down_a_stop_ends_in_bounded_time_and_outcome
         async with openqueue.connect(dsn):
             await worker.started()
             ending = await tasks.large.enqueue(2, 3000)
-            going_on = await tasks.sleep.enqueue(60)
+            going_on = await tasks.sleep.enqueue(LONG)
             await worker.wait_for("mark", what="begin", count=2)
         own_server.stop("immediate")
         await worker.wait_for("mark", what="end", run=str(ending.id))
-        began = time.monotonic()
-        worker.signal(signal.SIGTERM)
-        assert await worker.ended() == 1
-        seconds = time.monotonic() - began
-        print(f"\nP4: ended after {seconds:.1f} s")
-        assert seconds < 60
+        assert await worker.stop() == 1
         told = {one["run_id"]: one for one in worker.heard("OutcomeUnsaved")}
         assert told[str(ending.id)]["output"] == '"' + "x" * 3000 + '"'
         assert told[str(going_on.id)]["outcome"] == "released"
@@ -163,7 +153,7 @@ async def test_P5_beats_go_on_until_the_last_result_is_stored(
     settings: dict[str, Any] = {"heartbeat": "200ms", "lease": "4s"}
     async with WorkerProcess(dsn, name="heir", **settings) as heir, AsyncExitStack() as stack:
         worker = await stack.enter_async_context(
-            WorkerProcess(dsn, name="old", queues="one", grace="30s", **settings)
+            WorkerProcess(dsn, name="old", queues="one", grace="10m", **settings)
         )
         await worker.started()
         await heir.started()
@@ -250,7 +240,7 @@ async def test_once_runs_what_is_ready_and_what_that_enqueues_then_ends(
 async def test_once_is_stopped_by_a_signal_like_any_worker(
     dsn: str, db: asyncpg.Connection, client: Client
 ) -> None:
-    run = await tasks.sleep.enqueue(60)
+    run = await tasks.sleep.enqueue(LONG)
     async with WorkerProcess(dsn, once=True, grace="100ms") as worker:
         await worker.wait_for("mark", what="begin")
         assert await worker.stop() == 0

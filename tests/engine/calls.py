@@ -14,6 +14,9 @@ from openqueue.worker.lanes import Lanes, Plan
 
 Connection = Any
 Row = Any
+NOTHING_TOLD = (None, None, 0, "default", None)
+"""What a beat says of its process and of what has ended, if it says nothing."""
+
 NOTHING = Plan([], [], [], [], sweep=False)
 
 
@@ -171,6 +174,7 @@ class Engine:
             None,
             None,
             list(closed) if closed is not None else None,
+            False,
         )
         return verdicts
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from tests.engine.calls import Engine, blocked
+from tests.engine.calls import NOTHING_TOLD, Engine, blocked
 from tests.engine.conftest import Another
 
 STATES = (
@@ -300,7 +300,9 @@ async def test_a_run_that_is_retried_while_it_is_deleted_stays(engine: Engine, a
 
 async def beat(engine: Engine) -> Any:
     (row,) = await engine.call(
-        "beat_worker", engine.worker, "running", 1, [engine.claim_number], timedelta(seconds=15)
+        "beat_worker",
+        *(engine.worker, "running", 1, [engine.claim_number], timedelta(seconds=15)),
+        *NOTHING_TOLD,
     )
     return row
 

@@ -267,7 +267,7 @@ async def test_a_transaction_with_skip_stays_open(engine: Engine, another: Anoth
     async with writer.db.transaction():
         assert await keyed(writer, "skip") == run
         assert len(await engine.claim()) == 1
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await engine.finish([run]) == ["applied"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -225,7 +225,7 @@ async def test_a_pause_that_is_over_governs_nothing(engine: Engine) -> None:
     await engine.sql("UPDATE openings SET at = clock_timestamp()")
     assert ids(await engine.claim(1)) == jobs[:1]
     assert ids(await engine.claim()) == jobs[1:]
-    assert "governed" not in engine.position
+    assert not engine.position["governed"]
 
 
 async def test_a_long_row_of_one_key_is_set_aside_at_once(engine: Engine) -> None:
@@ -298,3 +298,25 @@ async def test_a_rate_that_gathers_while_a_claim_looks_is_not_waited_for_a_minut
             "SELECT extract(epoch FROM at - clock_timestamp())::float8 AS s FROM openings"
         )
         assert opening["s"] < 30, step
+
+
+async def test_who_claims_next_is_not_woken_for_what_it_finishes(engine: Engine) -> None:
+    """Nor is anybody for what one claim lets out of a gate and takes; but for the rest of it."""
+    await engine.sql("INSERT INTO bells (worker, namespace, queue) VALUES ($1, 'default', '*')", uuid4())
+    jobs = await keyed(engine, "k", 4, limit=2)
+    heard: list[str] = []
+    await engine.db.add_listener("openqueue", lambda *told: heard.append(str(told[-1])))
+    assert ids(await engine.claim()) == jobs[:2]
+    assert heard == []
+    finish = (
+        "SELECT finish_jobs($1, $2::uuid[], ARRAY[$3::bigint], ARRAY['completed'], claiming => $4::boolean)"
+    )
+    await engine.sql(finish, engine.worker, jobs[:1], engine.claim_number, True)
+    assert ids(await engine.claim()) == jobs[2:3]
+    assert heard == []
+    await engine.sql(finish, engine.worker, jobs[1:2], engine.claim_number - 1, False)
+    assert [json.loads(one)["ready"] for one in heard] == [[]]
+    heard.clear()
+    assert ids(await engine.claim(tasks=["another"])) == []
+    assert [json.loads(one)["ready"] for one in heard] == [[]]
+    assert ids(await engine.claim()) == jobs[3:]

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.engine.calls import Engine
+from tests.engine.calls import NOTHING_TOLD, Engine
 from tests.engine.conftest import Another
 
 
@@ -87,9 +87,9 @@ async def test_a_claim_that_no_beat_names_is_released_once_it_is_old(engine: Eng
     (known,) = await held(engine)
     (stranded,) = await held(engine, starting=0)
     beat = ("beat_worker", engine.worker, "running", 1, [1])
-    (row,) = await engine.call(*beat, timedelta(seconds=15))
+    (row,) = await engine.call(*beat, timedelta(seconds=15), *NOTHING_TOLD)
     assert row["released"] == 0
-    (row,) = await engine.call(*beat, timedelta(0))
+    (row,) = await engine.call(*beat, timedelta(0), *NOTHING_TOLD)
     assert row["released"] == 1
     assert (await engine.status(known), await engine.status(stranded)) == ("running", "queued")
     assert await engine.finish([known], claims=[1]) == ["applied"]
@@ -146,7 +146,7 @@ async def test_a_worker_that_has_beaten_is_a_suspect_at_once_when_its_lock_is_fr
 ) -> None:
     rescuer = await another()
     await engine.value("register_worker", engine.worker, "default", "n", "h", 1, "v", None, 1)
-    await engine.call("beat_worker", engine.worker, "running", 0, [], timedelta(seconds=15))
+    await engine.call("beat_worker", engine.worker, "running", 0, [], timedelta(seconds=15), *NOTHING_TOLD)
     (row,) = await rescuer.call("rescue", rescuer.worker, timedelta(seconds=3), timedelta(seconds=60))
     assert (row["id"], row["worker"]) == (None, engine.worker)
 

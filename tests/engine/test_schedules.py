@@ -162,7 +162,7 @@ async def test_every_change_is_told_when_it_is_committed(engine: Engine, db: asy
         "remove_schedule('k')",
     ):
         await engine.sql(f"SELECT {call}")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert json.loads(await told.get()) == {"schedules": ["k"], "namespace": "default"}
     await engine.sql("SELECT remove_schedule('k')")
     assert told.empty(), "nothing has changed"

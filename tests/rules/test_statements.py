@@ -55,24 +55,6 @@ async def test_every_view_is_planned(db: asyncpg.Connection) -> None:
         await db.fetch(f'EXPLAIN SELECT * FROM openqueue."{view["viewname"]}"')
 
 
-async def test_no_function_depends_on_the_callers_search_path(db: asyncpg.Connection) -> None:
-    """Those in SQL have none of their own where they are to be inlined: all their names are qualified."""
-    loose = await db.fetch(
-        """SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-        WHERE pronamespace = 'openqueue'::regnamespace AND lanname = 'plpgsql'
-          AND NOT EXISTS (SELECT FROM unnest(proconfig) AS c (s) WHERE s LIKE 'search\\_path=%')"""
-    )
-    assert loose == []
-
-
-async def test_no_function_but_those_meant_to_runs_with_its_owners_rights(db: asyncpg.Connection) -> None:
-    found = await db.fetch(
-        """SELECT oid::regprocedure::text FROM pg_proc
-        WHERE pronamespace = 'openqueue'::regnamespace AND prosecdef"""
-    )
-    assert [row[0] for row in found] == ["openqueue.end_leader(text)"]
-
-
 async def test_every_function_body_is_understood() -> None:
     """By plpgsql_check, where it is installed; it reads a body without running it."""
     if not (CHECKER / "lib" / "plpgsql_check.so").exists():

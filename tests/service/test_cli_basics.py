@@ -81,6 +81,10 @@ def test_the_commands_are_those_of_the_manual() -> None:
             "queues pause",
             "queues resume",
             "config",
+            "metrics list",
+            "metrics dashboard",
+            "doctor",
+            "top",
             "health",
             "bench",
             "completion",
@@ -403,8 +407,18 @@ def test_the_manual_has_every_setting(manual: str) -> None:
         assert f"`{field.alias or name}`" in manual
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("line", ["runs list", "worker --once", "worker --once --processes 2"])
+@pytest.mark.parametrize(
+    ("line", "closed"),
+    [
+        ("runs list", "<&-"),
+        ("runs list", ">&-"),
+        ("runs list", "2>&-"),
+        ("runs list", "<&- >&- 2>&-"),
+        ("worker --once", "<&- >&- 2>&-"),
+        ("worker --once --processes 2", "<&-"),
+        ("worker --once --processes 2", "<&- >&- 2>&-"),
+    ],
+)
 def test_a_closed_standard_stream_is_no_reason_to_fail(oq: Command, line: str, closed: str) -> None:
     shell = f'exec "$0" -m openqueue {line} {closed}'
     done = subprocess.run(

@@ -25,6 +25,10 @@ EVENT = "at event attempt number worker data"
 ATTEMPT = "number counted outcome final worker started_at finished_at error"
 ERROR = "type message traceback causes retryable"
 ANSWER = "id answer error"
+RECENT = (
+    "completed failed retried snoozed cancelled released per_minute waited_p50 waited_p95 waited_p99"
+    " ran_p50 ran_p95 ran_p99"
+)
 SHAPES = {
     "runs list": RUN,
     "runs count": "count exact searched_to",
@@ -33,12 +37,16 @@ SHAPES = {
     "runs cancel": ANSWER,
     "runs retry": ANSWER,
     "enqueue": "id task outcome",
-    "queues": "queue queued blocked running scheduled retrying oldest_ready_at oldest_age workers"
-    " concurrency used rate burst fairness ageing paused paused_until reason",
-    "tasks": "task pool queue priority max_attempts options input_schema description version seen_at",
+    "queues": "queue queued blocked running scheduled retrying oldest_ready_at oldest_age capped workers"
+    f" {RECENT} concurrency used rate burst fairness ageing paused paused_until reason",
+    "tasks": "task pool queue priority max_attempts options input_schema description version seen_at"
+    f" {RECENT}",
     "workers": "id namespace name host pid version state queues concurrency running"
-    " started_at beat_at beat_age",
+    " started_at beat_at beat_age rss cpu runs",
+    "metrics": "name kind labels help",
     "config": "key value source place",
+    "top": "at place namespace queues workers failures failed totals leader paused capped",
+    "doctor": "worst findings checks",
     "health": "asked schema state ok faults",
     "migrate --check": "schema state migration wanted usable pending changed missing",
     "migrate": "schema state migration wanted usable done",

@@ -73,7 +73,7 @@ def test_django_in_autocommit(promise: Any, shop: str) -> None:
 
 
 def test_a_large_batch_is_part_of_the_atomic_block(shop: str) -> None:
-    with openqueue.connect_sync(shop):
+    with openqueue.connect_sync(shop, statement_timeout="2m"):
         with suppress(ZeroDivisionError), transaction.atomic():
             openqueue.enqueue_many_sync(map(job.item, range(20_001)), connection=connection)
             raise ZeroDivisionError

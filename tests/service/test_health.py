@@ -71,7 +71,7 @@ async def test_it_answers_while_a_task_blocks_the_event_loop() -> None:
 
 def test_other_paths_are_not_found_and_say_which_there_are() -> None:
     with HealthServer("127.0.0.1", 0, lambda: WELL) as server:
-        assert ask(server, "/") == (404, {"error": "not found", "paths": ["/live", "/ready"]})
+        assert ask(server, "/") == (404, {"error": "not found", "paths": ["/live", "/ready", "/metrics"]})
         assert ask(server, "/ready/?full=1")[0] == 200
         assert ask(server, "/live", "POST")[0] == 501
 

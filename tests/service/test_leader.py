@@ -68,7 +68,7 @@ class Candidate:
         await self._stack.enter_async_context(self.database)
         await self._stack.enter_async_context(running(self.listener))
         if not self.listener.target.pooled:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await self.listener.wait_connected()
         await self._stack.enter_async_context(running(self.leader))
 

@@ -173,6 +173,7 @@ async def test_a_server_that_is_away_is_tried_again_with_growing_pauses(events: 
     assert all(0 < pause <= 5 for pause in clock.pauses[1:])
     assert max(clock.pauses) >= 2.5
     assert "Cannot reach" in str(await events.next(ListenerLost))
+    assert events.queue.empty(), "it is told once, not with each try"
 
 
 class EndOfTest(Exception):

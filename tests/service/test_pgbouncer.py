@@ -47,7 +47,7 @@ OWN = ["application_name", "client_encoding", "DateStyle", "TimeZone", "standard
 """What PgBouncer itself sets in a session, for each client anew."""
 
 HINT = r'Set pooler = "transaction".*listen_dsn'
-POOLED: dict[str, Any] = {"pooler": "transaction"}
+POOLED: dict[str, Any] = {"pooler": "transaction", "statement_timeout": "2m"}
 
 
 @task(name="double", backoff="50ms")
@@ -187,7 +187,7 @@ async def test_O3_a_restart_under_load_loses_nothing(bouncer: Bouncer, dsn: str)
     total = 3000
     async with (
         openqueue.connect(dsn) as direct,
-        working(bouncer.dsn, double, **settings, concurrency=20, statement_timeout="1s") as here,
+        working(bouncer.dsn, double, **{**settings, "statement_timeout": "1s"}, concurrency=20) as here,
     ):
         await direct.enqueue_many([double.item(number) for number in range(total)])
         for _ in range(3):
@@ -299,7 +299,7 @@ import openqueue
 def double(number: int) -> int:
     return 2 * number
 
-with openqueue.connect_sync(url, pooler="transaction"):
+with openqueue.connect_sync(url, pooler="transaction", statement_timeout="2m"):
     if autocommit:
         openqueue.enqueue_many_sync(map(double.item, range(20_001)), connection=connection)
     for turn in range(16):

@@ -198,7 +198,6 @@ def stored_ever(dsn: str) -> int:
 def test_a_fork_while_other_threads_enqueue_is_safe(dsn: str) -> None:
     text = """
 import warnings; warnings.filterwarnings("ignore", category=DeprecationWarning)
-double.enqueue_sync(0)  # imports what is imported at first use: those locks do not survive a fork
 over = threading.Event()
 def work():
     while not over.is_set():

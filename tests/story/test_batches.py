@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +37,7 @@ from openqueue.settings import load_settings
 from openqueue.tasks.registry import Registry
 from openqueue.testing import OpenQueue
 from openqueue.testing.portal import Portal
+from openqueue.worker import job
 from openqueue.worker.events import JobsReleased, RunFinished, WorkerDraining
 from openqueue.worker.job import Job
 from tests.support.eventually import eventually
@@ -146,7 +148,7 @@ def held_by(worker: Worker) -> list[Job]:
 
 
 async def results(runs: list[Run[Any]]) -> list[Any]:
-    return [await run.result("20s") for run in runs]
+    return [await run.result("60s") for run in runs]
 
 
 async def statuses(runs: list[Run[Any]]) -> list[str]:
@@ -165,7 +167,7 @@ async def test_the_first_one_waits_for_company_only_so_long(dsn: str) -> None:
     async with working(dsn, soon):
         runs = await enqueue_many(soon.item(n) for n in range(2))
         assert await results(runs) == [0, 2]
-        assert await (await soon.enqueue(7)).result("20s") == 14
+        assert await (await soon.enqueue(7)).result("60s") == 14
     assert sorted(number for one in calls for number in one) == [0, 1, 7]
     assert calls[-1] == [7]
 
@@ -182,7 +184,7 @@ async def test_who_comes_while_others_wait_joins_them(dsn: str) -> None:
 async def test_each_element_is_the_end_of_its_own_run(dsn: str) -> None:
     async with working(dsn, ways):
         runs = await enqueue_many(ways.item(name) for name in WAYS)
-        assert await runs[0].result("20s") == "a value"
+        assert await runs[0].result("60s") == "a value"
         await eventually(lambda: said(runs), what="the last outcome")
         infos = [await run.info() for run in runs]
     found = {name: info.status for name, info in zip(WAYS, infos, strict=True)}
@@ -219,7 +221,7 @@ async def test_a_call_that_does_not_answer_for_each_fails_all_of_them(dsn: str, 
         runs = await enqueue_many([wrong.item(how), wrong.item(how)])
         for run in runs:
             with pytest.raises(RunFailed) as caught:
-                await run.result("20s")
+                await run.result("60s")
             assert error in caught.value.error["message"]
             assert "the call was for 2 runs" in caught.value.error["traceback"]
 
@@ -241,11 +243,11 @@ async def test_attempts_are_each_runs_own_and_a_retry_joins_another_call(dsn: st
 
     async with working(dsn, again):
         runs = await enqueue_many(again.item(n) for n in range(2))
-        assert await runs[1].result("20s") == 1
+        assert await runs[1].result("60s") == 1
         runs.append(await again.enqueue(2))
-        assert await runs[2].result("20s") == 2
+        assert await runs[2].result("60s") == 2
         with pytest.raises(RunFailed):
-            await runs[0].result("20s")
+            await runs[0].result("60s")
         assert [(await run.info()).attempt for run in runs] == [2, 1, 1]
     assert seen == [{0: 1, 1: 1}, {0: 2, 2: 1}]
 
@@ -258,8 +260,8 @@ async def test_an_input_that_does_not_fit_fails_alone(dsn: str, db: asyncpg.Conn
     ids: list[UUID] = [row["id"] for row in rows]
     async with working(dsn, index) as worker:
         with pytest.raises(RunFailed) as caught:
-            await worker.client.result(ids[1], timeout="20s")
-        assert [await worker.client.result(ids[n], timeout="20s") for n in (0, 2)] == [
+            await worker.client.result(ids[1], timeout="60s")
+        assert [await worker.client.result(ids[n], timeout="60s") for n in (0, 2)] == [
             "indexed 1",
             "indexed 3",
         ]
@@ -271,7 +273,7 @@ async def test_a_call_that_takes_too_long_has_timed_out_for_all(dsn: str) -> Non
     async with working(dsn, late):
         for run in await enqueue_many(late.item(n) for n in range(2)):
             with pytest.raises(RunFailed) as caught:
-                await run.result("20s")
+                await run.result("60s")
             assert "took longer than its timeout of 0.1 s" in caught.value.error["message"]
 
 
@@ -282,9 +284,9 @@ async def test_one_that_is_cancelled_ends_so_when_the_call_returns(dsn: str) -> 
         assert await runs[1].cancel() == "cancelling"
         await eventually(lambda: any(job.asked == "cancel" for job in held_by(worker)), what="told")
         leave.set()
-        assert [await runs[n].result("20s") for n in (0, 2)] == [0, 2]
+        assert [await runs[n].result("60s") for n in (0, 2)] == [0, 2]
         with pytest.raises(RunCancelled):
-            await runs[1].result("20s")
+            await runs[1].result("60s")
     assert calls == [[1]], "its flag was set, the others' were not, and the call was not interrupted"
 
 
@@ -296,7 +298,7 @@ async def test_a_call_of_which_each_run_is_cancelled_is_interrupted(dsn: str) ->
             await run.cancel()
         for run in runs:
             with pytest.raises(RunCancelled):
-                await run.result("20s")
+                await run.result("60s")
         after = await enqueue_many(held.item(n) for n in range(3, 6))
         leave.set()
         assert await results(after) == [3, 4, 5]
@@ -309,7 +311,7 @@ async def test_one_that_waits_for_company_is_cancelled_at_once(dsn: str) -> None
         await eventually(lambda: len(held_by(worker)) == 1)
         await run.cancel()
         with pytest.raises(RunCancelled):
-            await run.result("20s")
+            await run.result("60s")
         runs = await enqueue_many(index.item(Doc(n)) for n in range(3))
         await results(runs)
     assert calls == [[0, 1, 2]]
@@ -451,18 +453,22 @@ class DeadlinesPass:
         return await self._database.fetchval(statement, *args)
 
 
-async def test_a_deadline_that_passes_while_the_run_waits_for_company_holds(dsn: str) -> None:
+async def test_a_deadline_that_passes_while_the_run_waits_for_company_holds(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "CLOCKS_APART", timedelta(hours=2))  # so that in an hour is near
+
     def prepare(worker: Any) -> None:
         worker._starter._database = DeadlinesPass(worker._starter._database)
 
     async with connect(dsn) as client:
-        near = index.options(deadline="9s")
+        near = index.options(deadline="1h")
         runs = await client.enqueue_many([near.item(Doc(1)), index.item(Doc(2)), near.item(Doc(3))])
         async with working_here(dsn, index, prepare=prepare):
-            assert await runs[1].result("20s") == "indexed 2"
+            assert await runs[1].result("60s") == "indexed 2"
             for run in (runs[0], runs[2]):
                 with pytest.raises(RunExpired):
-                    await run.result("20s")
+                    await run.result("60s")
     assert calls == [[2]]
 
 
@@ -496,5 +502,5 @@ async def test_drain_has_the_error_of_each(queue: OpenQueue) -> None:
 async def test_inline_is_a_call_with_one_item(queue: OpenQueue) -> None:
     with queue.inline():
         run = await index.enqueue(Doc(5))
-    assert await run.result("20s") == "indexed 5"
+    assert await run.result("60s") == "indexed 5"
     assert await index([Doc(1)]) == ["indexed 1"], "called directly, it is the function"

@@ -96,7 +96,7 @@ async def test_what_is_paused_waits_and_runs_when_it_is_resumed(
         with pytest.raises(TimeoutError):
             await run.result(timeout="300ms")
         await client.controls.resume(**what)
-        assert await run.result(timeout="30s") == 7
+        assert await run.result(timeout="60s") == 7
 
 
 async def test_what_is_said_on_the_callers_connection_holds_with_its_commit(client: Client, dsn: str) -> None:

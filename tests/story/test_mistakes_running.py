@@ -68,7 +68,7 @@ async def parent(depth: int = 1) -> str:
 
 @task(name="run.thread")
 def thread() -> None:
-    enqueue_sync(gives_in_thread.item()).result_sync("20s")
+    enqueue_sync(gives_in_thread.item()).result_sync("60s")
 
 
 @task(name="run.in_thread")

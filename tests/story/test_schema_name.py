@@ -40,10 +40,11 @@ async def test_a_schema_of_any_name_works_from_end_to_end(
         working(dsn, greet, **settings) as here,
     ):
         await here.wait_for(BellChanged)
-        runs = [
-            await client.enqueue(greet.options(key=name[:9], delay=0.05).item(who))
-            for who in ("bob", "later")
-        ]
+        async with db.transaction():  # so that the first is not begun before the second comes
+            runs = [
+                await client.enqueue(greet.options(key=name[:9], delay=0.05).item(who), connection=db)
+                for who in ("bob", "later")
+            ]
         assert runs[1].outcome == "replaced"
         runs[0] = await client.enqueue(greet.item("bob"))
         assert [await run.result(timeout="60s") for run in runs] == ["hello bob", "hello later"]

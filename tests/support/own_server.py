@@ -29,7 +29,7 @@ class OwnServer:
     def __init__(self, place: Place, binaries: Binaries, settings: Mapping[str, str]) -> None:
         self._place = place
         self._binaries = binaries
-        self._settings = {
+        self._settings: dict[str, str] = {
             "listen_addresses": "",
             "unix_socket_directories": str(place.sockets),
             "max_connections": "200",
@@ -67,6 +67,10 @@ class OwnServer:
         """The postmaster, while it runs."""
         assert self._process is not None
         return self._process.pid
+
+    def configure(self, **settings: str) -> None:
+        """Settings for its next start."""
+        self._settings |= settings
 
     def start(self) -> None:
         """Start it and wait until it takes connections, also just after it was killed."""

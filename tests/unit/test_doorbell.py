@@ -96,6 +96,29 @@ async def test_it_goes_off_while_jobs_come_thick_and_on_when_it_is_quiet_again(b
     assert bell.calls.bells == [["*"], [], ["*"]]
 
 
+async def test_jobs_that_come_back_from_gates_arrive_too(bell: Bell) -> None:
+    """With the seq that they had: nothing else tells that they come thick."""
+    await bell.bell.once()
+    for _ in range(8):
+        bell.now += 0.25
+        bell.bell.note(0, 100)
+    await bell.bell.once()
+    assert not bell.bell.on
+    await bell.arrive(0, 10)
+    await bell.bell.once()
+    assert bell.bell.on
+
+
+async def test_a_bell_that_rings_all_the_time_for_gates_goes_off(bell: Bell) -> None:
+    await bell.bell.once()
+    for _ in range(8):
+        for _ in range(100):
+            bell.tell(ready=[])
+        await bell.arrive(0, 0.25)
+    await bell.bell.once()
+    assert not bell.bell.on
+
+
 async def test_it_goes_off_when_every_place_is_taken(bell: Bell) -> None:
     await bell.bell.once()
     bell.saturated = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice, pairwise
-from time import perf_counter
+from time import process_time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -81,7 +81,7 @@ def agree_with_cronsim(text: str, zone: str, start: datetime) -> None:
     assert first(cron(text, zone), start, 8) == expected
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(expressions(), near_a_change(ZONES))
 def test_times_are_those_of_the_definition_in_every_zone(text: str, at: tuple[str, datetime]) -> None:
     zone, start = at
@@ -304,10 +304,10 @@ def test_ten_thousand_next_times_are_cheap() -> None:
     rules = [Rule(cron=f"{n % 60} {n // 60 % 24} * * {n % 7}", timezone=zones[n % 7]) for n in range(10_000)]
     times = [Firetimes(rule, key="key", anchor=MADE) for rule in rules]
     assert all(one.next(MADE) for one in times)
-    began = perf_counter()
+    began = process_time()
     for one in times:
         one.next(MADE)
-    assert perf_counter() - began < 5
+    assert process_time() - began < 5
 
 
 def test_a_year_of_seconds_is_counted_without_looking_at_each() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -225,10 +225,10 @@ def test_what_is_later_than_on_time_is_missed_even_if_watched() -> None:
 
 
 def test_a_year_of_missed_seconds_is_planned_without_looking_at_each() -> None:
-    began = perf_counter()
+    began = process_time()
     times = Firetimes(Rule(cron="* * * * * *", timezone="Europe/Berlin"), key="key", anchor=MADE)
     found = plan(times, Policy(catch_up=3), key="key", since=MADE, now=MADE + 365 * DAY, cursor=MADE)
-    assert perf_counter() - began < 10  # milliseconds; a look at each of 31 million takes minutes
+    assert process_time() - began < 10  # milliseconds; a look at each of 31 million takes minutes
     assert len(found.fire) == 4
     assert found.skipped == (
         Skipped("missed", 365 * 86_400 - 4, MADE + SECOND, MADE + 365 * DAY - 4 * SECOND),

@@ -55,7 +55,13 @@ class Claimed:
         if self.fail:
             raise self.fail
         self.xid += 1
-        position: dict[str, Any] = {"xmin": self.xid, "xid": self.xid, "newest": 0, "due": self.due}
+        position: dict[str, Any] = {
+            "xmin": self.xid,
+            "xid": self.xid,
+            "newest": 0,
+            "due": self.due,
+            "governed": False,
+        }
         position["lanes"] = [["default", 0, 0, self.ended]]
         return [*self.rows, {"id": None, "input": json.dumps(position)}]
 

@@ -386,3 +386,32 @@ def test_controls_that_cannot_be_are_refused_with_their_place(
     monkeypatch.setenv("OPENQUEUE_CONTROLS", given)
     assert refusal().startswith("OPENQUEUE_CONTROLS: controls: ")
     assert said in refusal()
+
+
+def test_retention_is_a_table_or_json_in_a_variable(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "openqueue.toml").write_text(
+        '[retention]\nall = "2160h"\nfailed = "forever"\n[retention.tasks]\n"mail.send" = 3600\n'
+    )
+    assert load_settings().retention == {"all": "90d", "failed": "forever", "tasks": {"mail.send": "1h"}}
+    monkeypatch.setenv("OPENQUEUE_RETENTION", '{"ticks": "1d", "whole_months": true}')
+    assert load_settings().retention == {"ticks": "1d", "whole_months": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("90d", "is not JSON such as"),
+        ('{"al": "90d"}', "al: nothing is kept by that name. Did you mean"),
+        ('{"all": "long"}', "all: 'long' is not a duration"),
+        ('{"all": "0s"}', "all: '0s' must be longer than zero"),
+        ('{"tasks": "90d"}', "tasks: '90d' is not a table of names"),
+        ('{"queues": {"mail": -1}}', "queues.mail: -1 is negative"),
+        ('{"whole_months": "yes"}', "whole_months: 'yes' is neither true nor false"),
+    ],
+)
+def test_retention_that_cannot_be_is_refused_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, given: str, said: str
+) -> None:
+    monkeypatch.setenv("OPENQUEUE_RETENTION", given)
+    assert refusal().startswith("OPENQUEUE_RETENTION: retention: ")
+    assert said in refusal()

@@ -1,0 +1,87 @@
+"""A file for runs that are about to be removed: JSON lines, gzipped, on the disk before anything is deleted.
+
+It is written under another name (`….partial`) until all is done. Each part is a gzip member of its own, and
+forced to the disk: whatever ends the process, what was deleted can be read from it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from openqueue.errors import InvalidOption
+
+__all__ = ["Archive"]
+
+
+class Archive:
+    """An archive that must not be there yet; as a context it has its name once the block ends well.
+
+    Raises InvalidOption, naming `archive`, where the file is there or cannot be made. Without a line there
+    is no file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(path.name + ".partial")
+        self.lines = 0
+        self._file: BinaryIO | None = None
+        for one in (self.path, self.partial):
+            if one.exists():
+                said = "" if one is path else ": what an earlier one that was interrupted has removed"
+                raise InvalidOption(
+                    f"archive: {str(one)!r} is there already{said}. Give another name, or move it away.",
+                    option="archive",
+                )
+        if not path.parent.is_dir():
+            raise InvalidOption(f"archive: there is no directory {str(path.parent)!r}.", option="archive")
+
+    def add(self, lines: Iterable[str]) -> None:
+        """Append these lines; when this returns they are on the disk."""
+        try:
+            self._append(lines)
+        except OSError as error:
+            raise InvalidOption(
+                f"archive: {str(self.partial)!r} cannot be written: {error.strerror or error}."
+                " What is not in it has not been removed.",
+                option="archive",
+            ) from error
+
+    def _append(self, lines: Iterable[str]) -> None:
+        if self._file is None:
+            self._file = self.partial.open("xb")
+            _sync_directory(self.path.parent)
+        with gzip.GzipFile(fileobj=self._file, mode="wb", filename="") as member:
+            for line in lines:
+                member.write(line.encode() + b"\n")
+                self.lines += 1
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is None:
+            return
+        self._file.close()
+        if kind is None:
+            self.partial.rename(self.path)
+            _sync_directory(self.path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """Force the directory's entries to the disk, where that is possible (not on Windows)."""
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""The doctor, before systems that were broken on purpose."""

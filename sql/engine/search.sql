@@ -54,7 +54,7 @@ DECLARE
     step     timestamptz;
     took     double precision;
 BEGIN
-    PERFORM set_config('search_path', quote_ident(:'schema'), true);
+    PERFORM set_config('search_path', quote_ident(:'schema') || ', pg_temp', true);
     ids := '{}';
     walked := 0;
     complete := false;

@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "tasks": "List the tasks that workers have published. Show, limit, pause and resume one.",
     "keys": "List the concurrency keys in use. Show and limit one.",
     "workers": "List the workers: state, load, queues, last heartbeat, what they run and what they take.",
-    "top": "Show queues, workers, rates and failures, live.",
+    "top": "Show queues, workers, rates and failures, live, until q is pressed.",
     "doctor": "Look at everything; say what is wrong, why it matters, and what mends it.",
     "health": "Say whether all is well, by the exit code too.",
     "metrics": "List what /metrics has, or print a dashboard for Grafana.",

@@ -15,7 +15,7 @@ from openqueue.cli.output import Column, show_json, show_table
 from openqueue.cli.session import FLAGS, settings_of
 from openqueue.durations import format_duration
 from openqueue.errors import ConfigError
-from openqueue.telemetry.redaction import MASK
+from openqueue.redaction import MASK
 
 if TYPE_CHECKING:
     from openqueue.settings import Origin, Settings

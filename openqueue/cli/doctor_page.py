@@ -7,7 +7,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from openqueue.cli.output import Column, console, show_json, show_table
-from openqueue.telemetry.redaction import masked_text, printable
+from openqueue.redaction import masked_text, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -29,7 +29,7 @@ Row = Mapping[str, Any]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The concurrency key.", show_default=False)]
 
 
-@group.command("list", epilog=examples("openqueue keys", "openqueue keys --json"))
+@group.command("list", epilog=examples("openqueue keys list", "openqueue keys --json"))
 def list_keys(
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 from uuid import UUID
 
 from openqueue.durations import format_duration
-from openqueue.telemetry.redaction import printable
+from openqueue.redaction import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

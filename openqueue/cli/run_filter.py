@@ -40,8 +40,7 @@ FILTER: Final[Mapping[str, Any]] = {
     "status": Annotated[
         list[str] | None,
         _option(
-            "scheduled, queued, blocked, running, retrying, completed, failed, cancelled or expired;"
-            " several with commas.",
+            "Only with this status, such as failed; several with commas.",
             autocompletion=complete_status,
         ),
     ],
@@ -51,7 +50,7 @@ FILTER: Final[Mapping[str, Any]] = {
     "worker": Annotated[
         str | None,
         _option(
-            "Ended by this worker, or with --status running in its hands: its id, or its name.",
+            "Ended by this worker (or, with --status running, held): its id or name.",
             autocompletion=complete_worker,
         ),
     ],

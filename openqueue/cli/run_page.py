@@ -19,8 +19,8 @@ from openqueue.cli.output import (
     when,
 )
 from openqueue.cli.timeline import show_timeline
+from openqueue.redaction import printable
 from openqueue.tasks.tick import Tick, without_tick
-from openqueue.telemetry.redaction import printable
 
 if TYPE_CHECKING:
     from openqueue.runs.model import Attempt, RunEvent, RunInfo

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from openqueue.cli.output import Column, console, cut, heading, plain, show_table, when
 from openqueue.durations import format_duration
-from openqueue.telemetry.redaction import printable
+from openqueue.redaction import printable
 
 if TYPE_CHECKING:
     from openqueue.scheduler.model import ScheduleInfo, TickInfo

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from openqueue.cli.output import STYLES, console, error_line, say, took
 from openqueue.errors import OpenQueueError
-from openqueue.telemetry.redaction import printable
+from openqueue.redaction import printable
 
 if TYPE_CHECKING:
     from openqueue.runs.client import Client

@@ -14,7 +14,7 @@ from openqueue.cli.output import cut
 from openqueue.cli.top_rates import Rates, sparkline
 from openqueue.cli.top_snapshot import Snapshot
 from openqueue.durations import format_duration
-from openqueue.telemetry.redaction import printable
+from openqueue.redaction import printable
 
 __all__ = ["KEYS", "View", "page"]
 

@@ -11,7 +11,7 @@ from openqueue.cli.output import STYLES, console, say, show_json_line
 from openqueue.cli.pipes import end_if_nobody_reads
 from openqueue.cli.session import client
 from openqueue.cli.timeline import said
-from openqueue.telemetry.redaction import printable
+from openqueue.redaction import printable
 
 if TYPE_CHECKING:
     from openqueue.runs.filter import RunFilter

@@ -20,7 +20,7 @@ from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
 from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import Processor
 
-from openqueue.telemetry.redaction import masked, printable
+from openqueue.redaction import masked, printable
 
 __all__ = ["Line", "configure_logging", "is_plain"]
 

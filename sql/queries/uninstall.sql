@@ -11,6 +11,8 @@ SELECT format('%s %I', CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materi
 FROM pg_catalog.pg_class c
 WHERE c.relnamespace = quote_ident(:'schema')::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
   AND c.relname <> ALL ($1::text[]) AND c.relname !~ format('^(%s)_[0-9]{6}$', array_to_string($1::text[], '|'))
+  AND NOT (c.relkind = 'S' AND EXISTS (SELECT FROM pg_catalog.pg_depend d  -- of an identity column, as which it goes
+                                       WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'i'))
 UNION ALL
 SELECT format('function %s', p.oid::regprocedure) FROM pg_catalog.pg_proc p
 WHERE p.pronamespace = quote_ident(:'schema')::regnamespace

@@ -51,8 +51,9 @@ def asked(oq: Command, line: str, **env: str) -> Answer:
     ("line", "offered"),
     [
         ("openqueue work", {"worker", "workers"}),
-        ("openqueue runs ", {"list", "show", "watch", "cancel", "prune", "retry"}),
-        ("openqueue runs list --sta", {"--status"}),
+        ("openqueue runs w", {"watch"}),
+        ("openqueue runs pr", {"promote", "prioritize", "prune"}),
+        ("openqueue runs list --stat", {"--status"}),
         ("openqueue enqueue --key", {"--key", "--key-mode"}),
         ("openqueue runs list --status failed,ex", {"failed,expired"}),
     ],

@@ -19,7 +19,7 @@ NEEDS = {
     "names": ("task_names", "task_inputs"),
     "claim": ("claim_jobs", "finish_jobs", "log_runs", "rescue", "lead", "ensure_partitions", "fire_ticks"),
     "cancel": ("cancel_run",),
-    "list": ("list_runs", "find_attempts", "SELECT workers", "SELECT queue_stats", "SELECT runs"),
+    "list": ("find_runs", "find_attempts", "SELECT workers", "SELECT queue_stats", "SELECT runs"),
     "retry": ("retry_run", "promote_run", "edit_run", "set_control", "pause_queue"),
     "schedules": (
         "add_schedule",

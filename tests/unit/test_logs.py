@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import openqueue
 from openqueue.events import Event, Events
+from openqueue.redaction import masked, masked_text
 from openqueue.telemetry.logs import LINES, Choice, Logs
-from openqueue.telemetry.redaction import masked, masked_text
 from openqueue.telemetry.rendering import configure_logging
 from openqueue.worker.events import OutcomeUnsaved, RunFinished, RunStarted, WorkerStarted
 

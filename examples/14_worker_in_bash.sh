@@ -12,12 +12,12 @@ shell.nap() { sleep "$(value seconds "$1")" && echo rested; }
 shell.fail() { echo "there is no $(value what "$1")" >&2 && return 1; }
 tasks='{shell.shout,shell.nap,shell.fail}'
 
-sql() { # sql 'SELECT …' name=value…: the values are :'name' in it. While there is no server, it asks again.
+sql() { # sql 'SELECT …' name=value…: the values are :'name' in it. While there is no server, it asks again, unless the worker was killed.
     local statement=$1 code pairs=(-v worker="$worker" -v lease="$lease seconds")
     for pair in "${@:2}"; do pairs+=(-v "$pair"); done
     until psql -XqAt -v ON_ERROR_STOP=1 "${pairs[@]}" "$OPENQUEUE_DATABASE_URL" <<<"SET search_path = openqueue; $statement"; do
         code=$?
-        ((code == 2)) || return "$code"
+        ((code == 2)) && kill -0 $$ 2>/dev/null || return "$code"
         sleep 1
     done
 }

@@ -63,6 +63,11 @@ class Worker:
         self._process.kill()
         self._process.wait()
 
+    def left(self) -> list[int]:
+        """What it has started and runs on: its session has its number."""
+        every = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+        return [one for one in every if _session(one) == self._process.pid]
+
 
 @pytest.fixture
 def engine(db: asyncpg.Connection) -> Engine:
@@ -124,6 +129,13 @@ def working(line: list[str], dsn: str, directory: Path) -> Iterator[Worker]:
         raise
     finally:
         worker.end()
+
+
+def _session(process: int) -> int | None:
+    try:
+        return os.getsid(process)
+    except OSError:  # it has ended, or is somebody else's
+        return None
 
 
 async def status(engine: Engine, run: UUID, *wanted: str) -> str:
@@ -212,3 +224,14 @@ async def test_it_rescues_what_another_held(
         await status(engine, run, "completed")
     outcomes = [row["outcome"] for row in await engine.call("run_attempts", run)]
     assert (job["id"], outcomes) == (run, ["lost", "completed"])
+
+
+async def test_one_in_bash_that_is_killed_while_there_is_no_server_leaves_nobody_behind_who_asks_again(
+    bash: list[str], tmp_path: Path
+) -> None:
+    with working(bash, "postgresql://nobody@127.0.0.1:1/nothing", tmp_path) as worker:
+        await eventually(lambda: "refused" in worker.log, timeout=SLOW, what="it has asked once")
+        assert len(worker.left()) > 1
+        worker.signal(signal.SIGKILL)
+        assert await worker.ended() == -signal.SIGKILL
+        await eventually(lambda: not worker.left(), timeout=SLOW, every=0.2, what="nobody is left")

@@ -274,9 +274,8 @@ async def test_tasks_that_have_become_unusable_end_all_once_a_worker_has_to_star
 
 
 async def test_a_stop_while_the_workers_still_start_ends_them(dsn: str, tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(
-        'import time\nprint(\'{"event": "importing"}\', flush=True)\ntime.sleep(600)'
-    )
+    said = 'os.write(1, b\'{"event": "importing"}\\n\')'  # at once: two processes say it
+    (tmp_path / "slow.py").write_text(f"import os, time\n{said}\ntime.sleep(600)")
     async with FleetProcess(dsn, 2, modules="", dirs=str(tmp_path)) as fleet:
         await fleet.wait_for("importing", count=2)
         pids = [fleet.pid_of(name) for name in ("w-1", "w-2")]

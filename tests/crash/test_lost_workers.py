@@ -164,6 +164,8 @@ async def test_a_worker_beats_on_while_the_server_keeps_its_lock_for_an_earlier_
             lambda: db.fetchval("SELECT openqueue.liveness_key(id) FROM openqueue.workers"),
             what="it is there",
         )
+        free = "SELECT pg_try_advisory_lock($1) AND pg_advisory_unlock($1)"
+        await eventually(lambda: _not(db, free, key), every=0.1, what="it holds its lock")
         waiting = asyncio.create_task(db.execute("SELECT pg_advisory_lock($1)", key))
         other = await asyncpg.connect(dsn)
         held = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND pid = $1)"
@@ -177,7 +179,6 @@ async def test_a_worker_beats_on_while_the_server_keeps_its_lock_for_an_earlier_
             last = await db.fetchval("SELECT clock_timestamp()")
             await eventually(partial(db.fetchval, beats, last), what="it beats")
         await db.execute("SELECT pg_advisory_unlock($1)", key)
-        free = "SELECT pg_try_advisory_lock($1) AND pg_advisory_unlock($1)"
         await eventually(lambda: _not(db, free, key), every=0.1, what="it has its lock again")
         assert not worker.heard("WorkerGivenUp")
         assert await worker.stop() == 0

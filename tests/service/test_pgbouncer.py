@@ -127,8 +127,9 @@ async def test_O3_client_and_worker_work_through_it_and_leave_nothing_in_its_ses
     ):
         assert here.heard(ListenerConnected)
         await everything_works()
+        before = len(here.heard(RunStarted))
         run = await wait.enqueue(60)
-        await here.wait_for(RunStarted, count=len(here.heard(RunStarted)) + 1)
+        await here.wait_for(RunStarted, count=before + 1)
         assert await client.cancel(run.id, "enough") == "cancelling"
         with pytest.raises(RunCancelled):
             await run.result(timeout="60s")

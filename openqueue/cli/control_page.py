@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from openqueue.cli.output import Column, show_table, when
+from openqueue.cli.output import Column, show_json, show_table, when
 from openqueue.durations import format_duration
 
 if TYPE_CHECKING:
     from openqueue.control.model import Control
 
-__all__ = ["in_words", "limit_of", "pause_of", "rate_of", "show_controls"]
+__all__ = ["limit_of", "pause_of", "print_held", "rate_of", "show_controls"]
 
 Row = Mapping[str, Any]
 
@@ -110,3 +110,17 @@ _COLUMNS: tuple[Column[Line], ...] = (
     Column("SAID BY", lambda one: one.source, rank=2),
     Column("INSTEAD OF", lambda one: one.instead or "-", least=10, rank=3),
 )
+
+
+def print_held(
+    held: Sequence[Control], name: str, *, otherwise: str = "nothing holds it up", as_json: bool
+) -> None:
+    """What holds now, a line each, of a group with its queue; `otherwise` where nothing does."""
+    if as_json:
+        show_json(held)
+        return
+    for one in held:
+        called = f"{one.queue}, group {one.name}" if one.kind == "group" else one.name or name
+        print(f"{called}: {in_words(one)}")
+    if not held:
+        print(f"{name}: {otherwise}")

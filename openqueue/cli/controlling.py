@@ -29,6 +29,7 @@ __all__ = [
     "limits",
     "naming",
     "read_until",
+    "refuse_none",
     "taken",
 ]
 
@@ -83,6 +84,14 @@ def limits(
         return []
     most: int | Kept | None = taken(concurrency, lambda text: _whole(text, "concurrency"))
     return [limited(scope, most, taken(rate), None if burst is None else _whole(burst, "burst"))]
+
+
+def refuse_none(changes: Sequence[Change], *flags: str) -> None:
+    """Raise InvalidOption, naming the flags that there are, where none of them was given."""
+    if not changes:
+        *others, last = flags
+        said = f"{flags[0]}: nothing is said. Give {', '.join(others)} or {last}."
+        raise InvalidOption(said, option=flags[0])
 
 
 def read_until(text: str | None) -> datetime | timedelta | None:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openqueue.cli.control_page import in_words, limit_of, rate_of, show_controls
-from openqueue.cli.controlling import Burst, Concurrency, RateFlag, apply, limits, naming
+from openqueue.cli.control_page import limit_of, print_held, rate_of, show_controls
+from openqueue.cli.controlling import Burst, Concurrency, RateFlag, apply, limits, naming, refuse_none
 from openqueue.cli.listing import Listing
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
 from openqueue.cli.output import Column, console, plain, show_json, show_table
 from openqueue.cli.session import client, run_async, settings_of
-from openqueue.errors import InvalidOption
 
 if TYPE_CHECKING:
     from openqueue.control.model import Control
@@ -97,15 +96,10 @@ def limit(
 
     with naming():
         changes = limits(scope(key=key), concurrency, rate, burst)
-    if not changes:
-        said = "--concurrency: nothing is said. Give --concurrency or --rate."
-        raise InvalidOption(said, option="--concurrency")
+    refuse_none(changes, "--concurrency", "--rate")
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
     held = apply(settings, changes, "known_keys")
-    if as_json:
-        show_json(held)
-    else:
-        print(f"{key}: {in_words(held[0]) if held else 'what its runs were enqueued with'}")
+    print_held(held, key, otherwise="what its runs were enqueued with", as_json=as_json)
 
 
 async def _keys(settings: Settings) -> list[Row]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from openqueue.cli.completing import complete_queue
-from openqueue.cli.control_page import in_words
+from openqueue.cli.control_page import print_held
 from openqueue.cli.controlling import (
     Burst,
     Concurrency,
@@ -19,18 +18,15 @@ from openqueue.cli.controlling import (
     limits,
     naming,
     read_until,
+    refuse_none,
     taken,
     weights_of,
 )
 from openqueue.cli.listing import Listing
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
-from openqueue.cli.output import show_json
 from openqueue.cli.queue_list import print_queues, show_queue
 from openqueue.cli.session import run_async, settings_of
 from openqueue.errors import InvalidOption
-
-if TYPE_CHECKING:
-    from openqueue.control.model import Control
 
 __all__ = ["group"]
 
@@ -106,7 +102,7 @@ def pause(
     with naming():
         change = paused(_scope(name, only, everything), read_until(until), reason)
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
-    _tell(apply(settings, [change], "known_queues"), _named(name, only), as_json=as_json)
+    print_held(apply(settings, [change], "known_queues"), _named(name, only), as_json=as_json)
 
 
 @group.command("resume", epilog=examples("openqueue queues resume mail", "openqueue queues resume --all"))
@@ -126,7 +122,7 @@ def resume(
     with naming():
         change = resumed(_scope(name, only, everything))
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
-    _tell(apply(settings, [change], "known_queues"), _named(name, only), as_json=as_json)
+    print_held(apply(settings, [change], "known_queues"), _named(name, only), as_json=as_json)
 
 
 @group.command(
@@ -171,13 +167,9 @@ def limit(
         changes = limits(scope(queue=name), concurrency, rate, burst)
         if fairness is not None or ageing is not None or weight:
             changes += shared(name, taken(fairness), weights_of(weight or ()), taken(ageing))
-    if not changes:
-        raise InvalidOption(
-            "--concurrency: nothing is said. Give --concurrency, --rate, --fairness, --ageing or --weight.",
-            option="--concurrency",
-        )
+    refuse_none(changes, "--concurrency", "--rate", "--fairness", "--ageing", "--weight")
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
-    _tell(apply(settings, changes, "known_queues"), name, as_json=as_json)
+    print_held(apply(settings, changes, "known_queues"), name, as_json=as_json)
 
 
 def _scope(name: str | None, only: str | None, everything: bool) -> tuple[str, str, str]:
@@ -194,15 +186,3 @@ def _scope(name: str | None, only: str | None, everything: bool) -> tuple[str, s
 
 def _named(name: str | None, only: str | None) -> str:
     return f"{name}, group {only}" if only else name or "everything"
-
-
-def _tell(held: Sequence[Control], name: str, *, as_json: bool) -> None:
-    """What holds now."""
-    if as_json:
-        show_json(held)
-        return
-    for one in held:
-        called = f"{one.queue}, group {one.name}" if one.kind == "group" else one.name or name
-        print(f"{called}: {in_words(one)}")
-    if not held:
-        print(f"{name}: nothing holds it up")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openqueue.cli.completing import complete_task
-from openqueue.cli.control_page import in_words, show_controls
+from openqueue.cli.control_page import print_held, show_controls
 from openqueue.cli.controlling import (
     Burst,
     Concurrency,
@@ -20,13 +20,13 @@ from openqueue.cli.controlling import (
     limits,
     naming,
     read_until,
+    refuse_none,
 )
 from openqueue.cli.listing import ListingByName
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
 from openqueue.cli.output import Column, console, plain, show_json, show_table, when
 from openqueue.cli.recent import RECENT, any_ended, in_the_last_minutes
 from openqueue.cli.session import client, run_async, settings_of
-from openqueue.errors import InvalidOption
 from openqueue.runs.statistics import NOTHING
 
 if TYPE_CHECKING:
@@ -149,19 +149,13 @@ def limit(
 
     with naming():
         changes = limits(scope(task=name), concurrency, rate, burst)
-    if not changes:
-        said = "--concurrency: nothing is said. Give --concurrency or --rate."
-        raise InvalidOption(said, option="--concurrency")
+    refuse_none(changes, "--concurrency", "--rate")
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
     _say(settings, changes[0], as_json=as_json)
 
 
 def _say(settings: Settings, change: Change, *, as_json: bool) -> None:
-    held = apply(settings, [change], "known_tasks")
-    if as_json:
-        show_json(held)
-    else:
-        print(f"{change.name}: {in_words(held[0]) if held else 'nothing holds it up'}")
+    print_held(apply(settings, [change], "known_tasks"), change.name, as_json=as_json)
 
 
 async def _show(settings: Settings, name: str, *, as_json: bool) -> None:

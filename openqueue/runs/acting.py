@@ -78,9 +78,10 @@ class Acting:
         """Do it to these runs, or to all that the filter chooses (its `limit` is not looked at).
 
         In batches of 200, each a transaction; `progress` is called after each. If it is interrupted, the same
-        call goes on: what was done is not chosen any more, or is not done twice. Only to runs that are in
-        one of the `expected` statuses, if given. `queue` is where to move, `priority` which to set, `input`
-        that of the new run (rerun). `actor` is who is said to do it, by default the database's user.
+        call goes on: what was done is not chosen any more, or doing it again changes nothing; but `rerun`
+        makes new runs once more. Only to runs that are in one of the `expected` statuses, if given. `queue`
+        is where to move, `priority` which to set, `input` that of the new run (rerun). `actor` is who is
+        said to do it, by default the database's user.
         """
         options = _options(action, queue, priority, input)
         named = {"reason": reason, "actor": actor}

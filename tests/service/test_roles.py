@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
 import openqueue
-from openqueue import Client, ConnectionFailed, UnknownTask
+from openqueue import Client, ConnectionFailed, RunNotFound, UnknownTask
+from openqueue.cluster.pruner import Pruner
+from openqueue.cluster.retention import Retention, Rule
 from openqueue.db.migrations import migrate
+from openqueue.db.quoting import quote_ident
+from openqueue.db.target import Target
 from tests.support import crash_tasks as tasks
 from tests.support.databases import Databases
+from tests.support.history import add_month, month_ago
 from tests.support.realm import Realm, made_realm
 from tests.support.worker_here import working
 
@@ -157,6 +163,40 @@ async def test_a_worker_changes_no_history_and_decides_nothing_that_people_decid
             await connection.execute(
                 f"SELECT {realm.table('publish_controls')}('default', 'run time', '[]', '{{}}')"
             )
+
+
+async def test_a_worker_that_leads_prunes_run_by_run_and_says_that_months_are_the_owners(
+    realm: Realm,
+) -> None:
+    async with session(realm.owner) as owner:
+        await add_month(owner, month_ago(7), quote_ident(realm.schema))
+    async with openqueue.connect(realm.worker, **realm.settings) as client:
+        run = await client.enqueue("of.worker", allow_unknown=True)
+        assert await run.cancel() == "cancelled"
+        retention = Retention((Rule(older_than=timedelta(microseconds=1)),))
+        pruner = Pruner(
+            client.database, Target.of(realm.worker), "default", lambda _: None, retention=retention
+        )
+        report = await pruner.once()
+        assert report.runs["cancelled"] >= 1
+        assert [one.waits for one in report.months if one.waits and "only the owner" not in one.waits] == []
+        assert f"{month_ago(7):%Y-%m}" in {one.month for one in report.months if one.waits}
+        with pytest.raises(RunNotFound):
+            await client.get(run.id)
+
+
+async def test_what_people_did_is_added_to_and_never_changed(realm: Realm) -> None:
+    async with openqueue.connect(realm.admin, **realm.settings) as client:
+        run = await client.enqueue("of.admin", allow_unknown=True)
+        await client.acting.act("cancel", [run.id], reason="a test")
+        assert [(one.action, one.reason) for one in await client.acting.audit(run.id)] == [
+            ("cancel", "a test")
+        ]
+    for url in (realm.admin, realm.worker):
+        async with session(url) as connection:
+            for change in ("DELETE FROM {}", "UPDATE {} SET actor = 'somebody else'", "TRUNCATE {}"):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute(change.format(realm.table("audit")))
 
 
 async def test_a_worker_may_call_migrate_where_there_is_nothing_to_do(realm: Realm) -> None:

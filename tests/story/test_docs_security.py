@@ -28,7 +28,7 @@ NEEDS = {
         "run_schedule_now",
         "backfill_schedule",
     ),
-    "change": ("DELETE runs", "DELETE attempts", "UPDATE run_requests"),
+    "change": ("prune", "DELETE runs", "DELETE attempts", "UPDATE run_requests"),
     "migrate": ("create_roles", "grant_rights", "TRUNCATE jobs"),
 }
 """By the first word of a line of the table: functions to be called, and rights on tables."""

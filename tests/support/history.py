@@ -49,11 +49,11 @@ def month_ago(months: int) -> datetime:
     return datetime(years, month + 1, 15, tzinfo=UTC)
 
 
-async def add_month(db: Any, at: datetime) -> str:
-    """The partitions of the month of this time; answers its name, as 202511."""
+async def add_month(db: Any, at: datetime, schema: str = "openqueue") -> str:
+    """The partitions of the month of this time; answers its name, as 202511. `schema`: as SQL has it."""
     month = f"{at:%Y%m}"
     await db.execute("SET timezone = 'UTC'")
-    await db.execute(_MONTH.replace("{month}", month))
+    await db.execute(_MONTH.replace("{month}", month).replace("openqueue.", f"{schema}."))
     return month
 
 

@@ -77,6 +77,8 @@ class Batches:
         near = [job for job in call.jobs if job.may_expire()]
         if not near:
             return list(call.jobs)
+        for job in near:
+            job.doubted = True  # those who ask have not begun to
         may = dict(
             zip(near, await asyncio.gather(*map(self._executor.probation.may_begin, near)), strict=True)
         )

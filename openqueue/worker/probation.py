@@ -42,13 +42,20 @@ class Probation:
             ended.set()
 
     async def may_begin(self, job: Job) -> bool:
-        """Ask the database, without waiting for a turn; not if it cannot be asked."""
+        """Ask the database, without waiting for a turn; not if it cannot be asked.
+
+        The job is doubted from here on until the answer has come: nobody else shows it as running meanwhile,
+        which would pass over its deadline.
+        """
         if self._begins is None:
             return True
+        job.doubted = True
         try:
-            return await self._begins(job)
+            may = await self._begins(job)
         except OpenQueueError:
             return False
+        job.doubted = not (may or job.lost)
+        return may
 
     async def _in_turn(self, job: Job, ended: asyncio.Event) -> bool:
         async with self._turn:
@@ -56,7 +63,6 @@ class Probation:
                 async with asyncio.timeout(SURVIVED):
                     await self._last.wait()
             may = await self.may_begin(job)
-            if may or job.lost:
-                job.doubted = False
+            if not job.doubted:
                 self._last = ended
             return may

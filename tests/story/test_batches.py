@@ -38,6 +38,7 @@ from openqueue.testing import OpenQueue
 from openqueue.testing.portal import Portal
 from openqueue.worker.events import JobsReleased, RunFinished, WorkerDraining
 from openqueue.worker.job import Job
+from tests.support.deadlines import deadlines_pass
 from tests.support.eventually import eventually
 from tests.support.worker_here import working as working_here
 
@@ -443,30 +444,12 @@ async def test_to_drain_is_to_call_for_those_that_are_left_too(dsn: str) -> None
     assert len(calls) < 20
 
 
-class DeadlinesPass:
-    """The worker's database, in which every deadline has passed when it is asked whether one may begin."""
-
-    def __init__(self, database: Any) -> None:
-        self._database = database
-
-    async def fetchval(self, statement: str, *args: Any) -> Any:
-        if statement == "start_jobs":
-            await self._database.execute(
-                "UPDATE openqueue.jobs SET deadline = now() WHERE deadline IS NOT NULL"
-            )
-        return await self._database.fetchval(statement, *args)
-
-
 async def test_a_deadline_that_passes_while_the_run_waits_for_company_holds(dsn: str) -> None:
     """Where the worker comes only after nine seconds, they pass before it: then nobody waits for these."""
-
-    def prepare(worker: Any) -> None:
-        worker._starter._database = DeadlinesPass(worker._starter._database)
-
     async with connect(dsn) as client:
         near = brief.options(deadline="9s")
         runs = await client.enqueue_many([near.item(Doc(1)), brief.item(Doc(2)), near.item(Doc(3))])
-        async with working_here(dsn, brief, prepare=prepare):
+        async with working_here(dsn, brief, prepare=deadlines_pass):
             assert await runs[1].result("60s") == "indexed 2"
             for run in (runs[0], runs[2]):
                 with pytest.raises(RunExpired):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import asyncpg
 import pytest
 
@@ -11,7 +9,7 @@ import openqueue
 from openqueue import RunExpired, task
 from openqueue.telemetry.logs import LINES
 from openqueue.worker.events import ExpiredBeforeStart, LeaseWasLost
-from openqueue.worker.worker import Worker
+from tests.support.deadlines import deadlines_pass
 from tests.support.worker_here import working
 
 BEGUN: list[int] = []
@@ -22,29 +20,14 @@ async def late(number: int) -> None:
     BEGUN.append(number)
 
 
-class DeadlinePasses:
-    """The worker's database, in which every deadline has passed when a start is reported."""
-
-    def __init__(self, database: Any) -> None:
-        self._database = database
-
-    async def fetchval(self, statement: str, *args: Any) -> Any:
-        if statement == "start_jobs":
-            await self._database.execute("UPDATE openqueue.jobs SET deadline = now()")
-        return await self._database.fetchval(statement, *args)
-
-
 async def test_it_is_told_as_expired_and_not_as_a_lost_lease(dsn: str, db: asyncpg.Connection) -> None:
-    def prepare(worker: Worker) -> None:
-        worker._starter._database = DeadlinePasses(worker._starter._database)  # type: ignore[assignment]
-
     BEGUN.clear()
     async with openqueue.connect(dsn):
         run = await late.options(deadline="1h").enqueue(1)
         await db.execute(
             "UPDATE openqueue.jobs SET suspect = true"
         )  # such a one is asked for before it begins
-        async with working(dsn, late, prepare=prepare) as here:
+        async with working(dsn, late, prepare=deadlines_pass) as here:
             with pytest.raises(RunExpired):
                 await run.result(timeout="60s")
             told = await here.wait_for(ExpiredBeforeStart)

@@ -9,7 +9,7 @@ from typing import TypeGuard
 
 from openqueue.errors import InvalidOption, shown
 
-__all__ = ["LONGEST", "Duration", "format_duration", "is_number", "parse_duration"]
+__all__ = ["LONGEST", "Duration", "format_duration", "is_number", "parse_age", "parse_duration"]
 
 Duration = str | int | float | timedelta
 """What is accepted wherever a duration is asked for."""
@@ -40,6 +40,20 @@ def parse_duration(value: Duration, *, field: str, allow_zero: bool = True) -> t
     if not found and not allow_zero:
         raise _refuse(field, value, "must be longer than zero")
     return found
+
+
+def parse_age(value: Duration, *, field: str) -> timedelta:
+    """Read how old something must be to be removed: a duration above zero that names its unit.
+
+    A bare number is seconds elsewhere; who writes 90 here may well mean days, and what is removed is gone.
+    Raises InvalidOption, naming `field`.
+    """
+    if is_number(value) or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
+        raise InvalidOption(
+            f"{field}: {shown(value)} has no unit: write '90d' for ninety days, '12h' for twelve hours.",
+            option=field,
+        )
+    return parse_duration(value, field=field, allow_zero=False)
 
 
 def format_duration(duration: timedelta) -> str:

@@ -13,7 +13,7 @@ from openqueue.cli.completing import complete_queue, complete_task
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema
 from openqueue.cli.output import Column, plain, say, show_json, show_table
 from openqueue.cli.session import client, run_async, settings_of
-from openqueue.cli.values import flags, optional, read_lasting, read_whole, read_words
+from openqueue.cli.values import flags, optional, read_age, read_whole, read_words
 from openqueue.durations import format_duration
 from openqueue.errors import InvalidOption, did_you_mean
 
@@ -101,7 +101,7 @@ def _asked(
 ) -> Retention:
     from openqueue.cluster.retention import Retention, Rule
 
-    age = optional(read_lasting, older_than, "--older-than")
+    age = optional(read_age, older_than, "--older-than")
     rules = [Rule(older_than=age, status=status, task=task, queue=queue) for status in statuses or (None,)]
     everything = not (statuses or task or queue)
     return Retention(tuple(rules), age if everything else None, whole_months)

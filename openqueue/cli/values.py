@@ -15,13 +15,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
-from openqueue.durations import parse_duration
+from openqueue.durations import parse_age, parse_duration
 from openqueue.errors import InvalidOption
 
 __all__ = [
     "EXAMPLE_ID",
     "flags",
     "optional",
+    "read_age",
     "read_duration",
     "read_lasting",
     "read_meta",
@@ -66,6 +67,11 @@ def read_duration(text: str, flag: str) -> timedelta:
 def read_lasting(text: str, flag: str) -> timedelta:
     """A length of time longer than zero."""
     return parse_duration(text, field=flag, allow_zero=False)
+
+
+def read_age(text: str, flag: str) -> timedelta:
+    """How old what is removed must be: a length of time that names its unit."""
+    return parse_age(text, field=flag)
 
 
 def read_whole(text: str, flag: str, least: int, most: int) -> int:

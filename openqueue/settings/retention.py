@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from openqueue.durations import format_duration
-from openqueue.errors import did_you_mean
-from openqueue.settings.values import duration
+from openqueue.durations import format_duration, parse_age
+from openqueue.errors import InvalidOption, did_you_mean
 
 __all__ = ["FOREVER", "read_retention"]
 
@@ -57,6 +56,6 @@ def _age(key: str, value: Any) -> str:
     if value == FOREVER:
         return FOREVER
     try:
-        return format_duration(duration(allow_zero=False)(value))
-    except ValueError as error:
-        raise ValueError(f"{key}: {error} {FOREVER!r} keeps all of it.") from None
+        return format_duration(parse_age(value, field=key))
+    except InvalidOption as error:
+        raise ValueError(f"{error} {FOREVER!r} keeps all of it.") from None

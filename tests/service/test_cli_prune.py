@@ -73,6 +73,7 @@ def test_an_archive_that_is_there_is_not_touched(aged: Command, tmp_path: Path) 
     ("flags", "said"),
     [
         (["--older-than", "soon"], "--older-than: 'soon' is not a duration"),
+        (["--older-than", "90"], "--older-than: '90' has no unit: write '90d' for ninety days"),
         (["--older-than", "0s"], "--older-than: '0s' must be longer than zero"),
         (["--task", "a.b"], "--older-than: is missing"),
         (["--older-than", "1d", "--status", "done"], "--status: 'done' is no end of a run"),

@@ -390,7 +390,7 @@ def test_controls_that_cannot_be_are_refused_with_their_place(
 
 def test_retention_is_a_table_or_json_in_a_variable(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "openqueue.toml").write_text(
-        '[retention]\nall = "2160h"\nfailed = "forever"\n[retention.tasks]\n"mail.send" = 3600\n'
+        '[retention]\nall = "2160h"\nfailed = "forever"\n[retention.tasks]\n"mail.send" = "60m"\n'
     )
     assert load_settings().retention == {"all": "90d", "failed": "forever", "tasks": {"mail.send": "1h"}}
     monkeypatch.setenv("OPENQUEUE_RETENTION", '{"ticks": "1d", "whole_months": true}')
@@ -405,7 +405,9 @@ def test_retention_is_a_table_or_json_in_a_variable(project: Path, monkeypatch: 
         ('{"all": "long"}', "all: 'long' is not a duration"),
         ('{"all": "0s"}', "all: '0s' must be longer than zero"),
         ('{"tasks": "90d"}', "tasks: '90d' is not a table of names"),
-        ('{"queues": {"mail": -1}}', "queues.mail: -1 is negative"),
+        ('{"queues": {"mail": "-1d"}}', "queues.mail: '-1d' is negative"),
+        ('{"tasks": {"mail.send": 90}}', "tasks.mail.send: 90 has no unit: write '90d' for ninety days"),
+        ('{"all": "90"}', "all: '90' has no unit"),
         ('{"whole_months": "yes"}', "whole_months: 'yes' is neither true nor false"),
     ],
 )

@@ -94,7 +94,7 @@ def read_edge(text: str, flag: str, zone: tzinfo, now: datetime, *, last: bool =
         if word == "now":
             return now
         raise InvalidOption(
-            f"{flag}: {text!r} is not a time. Write a day, such as 2026-11-01, or 2026-11-01T14:30.",
+            f"{flag}: {text!r} is not a time. Write a day, such as 2026-11-01, or 2026-11-01T14:30, or now.",
             option=flag,
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)

@@ -69,6 +69,7 @@ class Heartbeat:
     appearing    statements with their arguments, to appear again after having been given up
     cancelled    called in the worker's event loop with the runs to cancel
     given_up     called in the worker's event loop when others had declared this worker dead
+    back         called in the worker's event loop when a session that was lost has been replaced
     tally        what ends in this worker, to be told with the beats
     """
 
@@ -86,6 +87,7 @@ class Heartbeat:
         timeout: float,
         cancelled: Callable[[list[UUID]], None],
         given_up: Callable[[], None],
+        back: Callable[[], None] = lambda: None,
         namespace: str = "default",
         tally: Tally | None = None,
     ) -> None:
@@ -99,6 +101,7 @@ class Heartbeat:
         self._timeout = timedelta(seconds=timeout)
         self._cancelled = cancelled
         self._given_up = given_up
+        self._back = back
         self._namespace = namespace
         self._tally = tally or Tally()
         self._usage = Usage()
@@ -152,9 +155,12 @@ class Heartbeat:
         assert self._stop is not None
         while not self._stop.is_set():
             self._awake.clear()
+            before = self._session
             try:
                 await self._once(await self._connected())
                 self._stumbling.recover()
+                if self._session is not before:
+                    self._call(self._back)
                 pause = self._every if self._locked else min(self._every, WITHOUT_LOCK)
             except Exception as error:  # noqa: BLE001  a beat that failed is followed by the next one, whatever it was
                 lost, self._session = self._session, None

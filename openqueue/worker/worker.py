@@ -217,6 +217,7 @@ class Worker:
         self._listener.subscribe(self._doorbell.hear)
         self._listener.subscribe(self._control.hear)
         self._listener.on_connected(self._doorbell.look)
+        self._listener.on_connected(self._database.outage.over)
 
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(
@@ -231,6 +232,7 @@ class Worker:
             timeout=self._database.timeout + 5,
             cancelled=self._control.cancel,
             given_up=self._given_up,
+            back=self._back,
             namespace=self._namespace,
             tally=self._tally,
         )
@@ -276,6 +278,11 @@ class Worker:
 
     def _lose(self, job: Job) -> None:
         self._control.lose(job)
+
+    def _back(self) -> None:
+        """The heartbeat, which tries most often, has an answer: whoever waits for the database tries now."""
+        self._database.outage.over()
+        self._listener.try_now()
 
     def _given_up(self) -> None:
         self._bus.emit(WorkerGivenUp(self.id, self._places.count()))

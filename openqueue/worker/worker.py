@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+from openqueue.clock import DatabaseTime
 from openqueue.cluster.members import Member
 from openqueue.cluster.rescuer import Rescuer
 from openqueue.db.listener import Listener
@@ -164,7 +165,8 @@ class Worker:
     def _assemble(self) -> None:
         """Make the parts and join them; nothing runs yet."""
         limits, bus = self._limits, self._bus
-        journal, self._tally = RunJournal(), Tally()
+        journal, self._clock = RunJournal(), DatabaseTime()
+        self._tally = Tally(self._clock)
         self._completer = Completer(
             *(self._database, self.id, journal, bus),
             last_flush=limits.last_flush,
@@ -184,6 +186,7 @@ class Worker:
             largest_output=limits.largest_output,
             bus=bus,
             surroundings=self._surroundings,
+            clock=self._clock,
         )
         self._doorbell = Doorbell(
             self._database, self.id, self._namespace, list(self._queues) if self._queues else None, bus.emit
@@ -235,6 +238,7 @@ class Worker:
             back=self._back,
             namespace=self._namespace,
             tally=self._tally,
+            clock=self._clock,
         )
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Attacks that need rights on the machine, else they are missing: disk full, hosts that vanish, packets lost."""
+"""Attacks that need rights on the machine, or else are missing: a full disk, vanished hosts, lost packets."""
 
 from __future__ import annotations
 

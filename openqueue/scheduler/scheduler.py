@@ -276,7 +276,7 @@ class Scheduler:
             self._emit(DutyFailed("scheduler", str(error)))
         pause = min(FIRST * 2.0 ** min(self._failures, 10), LONGEST) * random.uniform(0.75, 1.25)
         self._failures += 1
-        await asyncio.sleep(pause)
+        await self._database.outage.wait(pause)
 
     def _hear(self, payload: str) -> None:
         """A notification of the schema's channel."""

@@ -110,11 +110,14 @@ async def play(
                     await attack.run(site, load, random)
                     await load.accepted(20)
                     await site.completes(20)
-            made.history = await site.settled()
         except Exception as error:  # noqa: BLE001  one round that goes wrong is no reason to leave out the others
             site.faults.append(f"{type(error).__name__}: {error}")
+        try:
+            made.history = await site.settled()
+            made.violations = check(made.journal, made.history)
+        except Exception as error:  # noqa: BLE001  nor is one of which nobody knows how it ended
+            site.faults.append(f"its history cannot be read: {type(error).__name__}: {error}")
         made.faults = site.faults
-        made.violations = check(made.journal, made.history)
         made.seconds = [s for blow in site.blows if (s := recovery(blow, made.history)) is not None]
         if keep or not made.sound:
             _keep(site, made)

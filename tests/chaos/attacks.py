@@ -9,6 +9,7 @@ from typing import ClassVar
 from tests.chaos import on_server, on_workers
 from tests.chaos.attack import Attack
 from tests.chaos.load import Load
+from tests.chaos.on_clocks import ON_CLOCKS
 from tests.chaos.on_deploys import ON_DEPLOYS
 from tests.chaos.on_machine import ON_MACHINE
 from tests.chaos.on_network import ON_NETWORK
@@ -21,13 +22,19 @@ from tests.chaos.site import Site
 __all__ = ["ATTACKS", "Mixed", "Short"]
 
 
+class StoppedMeanwhile(on_workers.Stopped):
+    """As part of more: the server may be away meanwhile."""
+
+    unsaved = True
+
+
 class Mixed(Attack):
     """The workers and their server are attacked at the same time."""
 
     name = "both: workers and server at once"
     workers = 4
     settings: ClassVar = {"grace": "1s"}
-    workers_side: ClassVar[list[type[Attack]]] = [on_workers.Killed, on_workers.AllKilled, on_workers.Stopped]
+    workers_side: ClassVar[list[type[Attack]]] = [on_workers.Killed, on_workers.AllKilled, StoppedMeanwhile]
     server_side: ClassVar[list[type[Attack]]] = [
         on_server.Restarted,
         on_server.Killed,
@@ -54,6 +61,7 @@ class Short(Attack):
 
 ATTACKS: list[type[Attack]] = [
     *ON_WORKERS,
+    *ON_CLOCKS,
     *ON_SERVER,
     *ON_PRIMARY,
     *ON_NETWORK,

@@ -7,6 +7,7 @@ existence   what was rolled back is not there, what was asked once is there once
 fence       at any time one attempt holds a run; who lost it never has it again, and one that has begun began
             after all before it had ended; no attempt is missing in the history
 result      a result is that of the attempt under which it is stored: its worker, its claim
+time        nothing begins before it is due, expires before its deadline, or begins long after that
 order       runs of one serial key ran one after the other, in the order in which they were accepted
 tick        a time of a schedule has one decision and at most one run, and no time is left out
 
@@ -27,6 +28,10 @@ from tests.chaos.history import Attempt, Effect, History, Run
 from tests.chaos.journal import Asked, Journal
 
 __all__ = ["Violation", "check"]
+
+LATE = timedelta(seconds=30)
+"""By which an attempt may be seen to begin after its deadline: its beginning is known from its end, which was
+on its way to the database meanwhile."""
 
 MOST_LOSSES = 3
 """The lost worker with which a run fails (`rescue`)."""
@@ -51,6 +56,7 @@ def check(journal: Journal, history: History, *, every: timedelta = timedelta(se
         *(("existence", what) for what in _existence(journal, history)),
         *(("fence", what) for what in _fence(seen)),
         *(("result", what) for what in _result(seen)),
+        *(("time", what) for what in _time(seen)),
         *(("order", what) for what in _order(journal, seen)),
         *(("tick", what) for what in _ticks(history, every)),
     ]
@@ -177,6 +183,21 @@ def _result(seen: _Seen) -> Iterator[str]:
     for worker, found in pids.items():
         if len(found) > 1:
             yield f"worker {worker} has results of the processes {sorted(found)}"
+
+
+def _time(seen: _Seen) -> Iterator[str]:
+    for run in seen.runs.values():
+        for effect in seen.effects[run.id]:
+            if run.run_at is not None and effect.at < run.run_at:
+                yield f"run {run.id} began at {effect.at}, and was due at {run.run_at}"
+        if run.deadline is None:
+            continue
+        for attempt in seen.attempts[run.id]:
+            ended, began = attempt.finished_at, attempt.started_at
+            if attempt.outcome == "expired" and ended is not None and ended < run.deadline:
+                yield f"run {run.id} expired at {ended}, before its deadline ({run.deadline})"
+            if attempt.attempt == 1 and began is not None and began > run.deadline + LATE:
+                yield f"run {run.id} began at {began}, after its deadline ({run.deadline})"
 
 
 def _order(journal: Journal, seen: _Seen) -> Iterator[str]:

@@ -24,7 +24,10 @@ EFFECTS = """
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it stands. `live`: whether it is a row of the live table, with its state."""
+    """A run as it stands. `live`: whether it is a row of the live table, with its state.
+
+    `run_at`, `deadline`: not to begin before the one, nor after the other.
+    """
 
     id: UUID
     task: str
@@ -32,6 +35,8 @@ class Run:
     tick: tuple[str, datetime] | None = None
     live: str | None = None
     max_attempts: int = 25
+    run_at: datetime | None = None
+    deadline: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ async def read(connection: asyncpg.Connection) -> History:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         runs = await connection.fetch(
             "SELECT r.id, r.task, r.input ->> 'token' AS token, r.meta -> 'openqueue.tick' AS tick,"
-            " r.max_attempts, j.state::text AS live"
+            " r.max_attempts, r.run_at, r.deadline, j.state::text AS live"
             " FROM openqueue.run_requests r LEFT JOIN openqueue.jobs j ON j.id = r.id"
         )
         attempts = await connection.fetch("SELECT * FROM openqueue.attempts ORDER BY run_id, attempt")
@@ -123,7 +128,8 @@ async def read(connection: asyncpg.Connection) -> History:
 def _run(row: Any) -> Run:
     tick = json.loads(row["tick"]) if row["tick"] else None
     of = (tick["schedule"], datetime.fromisoformat(tick["at"])) if tick else None
-    return Run(row["id"], row["task"], row["token"], of, row["live"], row["max_attempts"])
+    times = row["run_at"], row["deadline"]
+    return Run(row["id"], row["task"], row["token"], of, row["live"], row["max_attempts"], *times)
 
 
 def _attempt(row: Any) -> Attempt:

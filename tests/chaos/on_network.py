@@ -39,6 +39,20 @@ class Late(OnNetwork):
             self.net.delay = 0.0
 
 
+class Stalled(OnNetwork):
+    """One piece in ten comes as late as one whose packets were lost, once or more, and sent again."""
+
+    name = "network: stalls"
+
+    async def run(self, site: Site, load: Load, random: Random) -> None:
+        self.net.random = Random(random.random())
+        with site.blow(self.name):
+            self.net.stalls = 0.1
+            await site.completes(40)
+            self.net.stalls = 0.0
+        await site.completes(20)
+
+
 class Reset(OnNetwork):
     """Every connection is reset, again and again."""
 
@@ -162,6 +176,7 @@ class PooledRestart(Pooled):
 
 ON_NETWORK: list[type[Attack]] = [
     Late,
+    Stalled,
     Reset,
     Silent,
     Gone,

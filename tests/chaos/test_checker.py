@@ -196,6 +196,13 @@ SPOILT: dict[str, tuple[str, str, Callable[[Story], object]]] = {
     ),
     "a result under another claim": ("result", "a result of attempt", lambda s: s.attempt(2, claim=5)),
     "a worker that is two processes": ("result", "the processes [1, 9]", lambda s: s.effect(3, pid=9)),
+    "a beginning before its time": ("time", "and was due", lambda s: s.run(2, run_at=at(1.1))),
+    "an early end of its time": (
+        "time",
+        "before its deadline",
+        lambda s: [s.run(2, deadline=at(3)), s.attempt(2, outcome="expired")],  # type: ignore[func-returns-value]
+    ),
+    "a beginning after its deadline": ("time", "after its deadline", lambda s: s.run(2, deadline=at(-60))),
     "a key out of order": ("order", "began before", lambda s: s.effect(3, at=at(1.5))),
     "a tick with two decisions": (
         "tick",

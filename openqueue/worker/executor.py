@@ -29,7 +29,7 @@ from openqueue.tasks.task import Task
 from openqueue.worker.events import RunStarted, ThreadAbandoned
 from openqueue.worker.in_process import Written, read, run_in_process
 from openqueue.worker.job import PATIENCE, Job
-from openqueue.worker.journal import Journal, Spread
+from openqueue.worker.journal import Journal, RunJournal, Spread
 from openqueue.worker.orders import order_of
 from openqueue.worker.probation import Probation
 from openqueue.worker.remote import with_description
@@ -49,7 +49,7 @@ class Executor:
         self,
         registry: Registry,
         *,
-        journal: Journal,
+        journal: RunJournal,
         enqueuer: Enqueuer | None = None,
         namespace: str = "default",
         threads: int = 16,
@@ -71,6 +71,7 @@ class Executor:
         self.probation = Probation(before)
         around = surroundings or Surroundings()
         self._middleware, self._state, self._processes = around.middleware, around.state, around.processes
+        self._capture_logs = around.capture_logs
         self._threads = Threads(most_left_behind=max(threads, FEWEST_LEFT_BEHIND))
 
     @property
@@ -102,6 +103,9 @@ class Executor:
             outcome = self.decide(job, error)
             self.take_back_cancellation(job, error)
             return outcome
+        finally:
+            if job.lines is not None:
+                job.lines.close()
 
     async def _on_probation(self, job: Job) -> Outcome:
         async with self.probation.of(job) as may_begin:
@@ -216,7 +220,8 @@ class Executor:
         if task.is_async:
             return await task.function(**arguments)
         if task.in_process:
-            order = order_of(task, job, self._namespace, self._largest_output)
+            capture = task.defaults.capture_logs or self._capture_logs
+            order = order_of(task, job, self._namespace, self._largest_output, capture)
             return await run_in_process(self._processes, task, order, job, limit, self._journal)
         return await self._in_thread(task.function, arguments, job)
 
@@ -245,7 +250,8 @@ class Executor:
 
     def context(self, job: Job, items: Sequence[Job] = ()) -> Context:
         """The Context of an attempt; of a call for several jobs, what it says is said of each of `items`."""
-        row, journal = job.row, Spread(self._journal, items) if items else self._journal
+        row = job.row
+        journal: Journal = Spread(self._journal, items) if items else self._journal
         return Context(
             run_id=job.id,
             task=job.task,
@@ -256,7 +262,7 @@ class Executor:
             meta=decode(row["meta"]) if row["meta"] else None,
             tags=tuple(row["tags"] or ()),
             scheduled_at=row["run_at"],
-            emit_log=lambda level, message, fields: journal.log(job, level, message, fields),
+            open_log=lambda: journal.open_log(job),
             emit_progress=lambda patch: journal.progress(job, patch),
             enqueuer=self._enqueuer,
             cancelled=job.cancellation(),

@@ -13,6 +13,7 @@ from openqueue.tasks.cancellation import Cancellation
 
 if TYPE_CHECKING:
     from openqueue.runs.outcomes import Asked
+    from openqueue.tasks.runlog import Lines
     from openqueue.worker.gathered import Gathered
 
 __all__ = ["PATIENCE", "Job"]
@@ -36,6 +37,7 @@ class Job:
     lost         the lease is gone: nothing of it may be written
     within       the call that it is a part of, if it was gathered with others
     expired      it is gone because the deadline passed before the attempt began
+    lines        those of its log, once it has said something
     """
 
     __slots__ = (
@@ -47,6 +49,7 @@ class Job:
         "expired",
         "finished_at",
         "id",
+        "lines",
         "lost",
         "row",
         "runner",
@@ -72,11 +75,17 @@ class Job:
         self.runner: asyncio.Task[None] | None = None
         self.cancelled: Cancellation | None = None
         self.within: Gathered | None = None
+        self.lines: Lines | None = None
 
     @property
     def jobs(self) -> tuple[Job, ...]:
         """The jobs that are one call together: this one alone."""
         return (self,)
+
+    @property
+    def called(self) -> tuple[Job, ...]:
+        """Those whose inputs the call was given."""
+        return self.jobs
 
     def cancellation(self) -> Cancellation:
         """The flag that the task sees as `ctx.cancelled`."""

@@ -35,6 +35,7 @@ from openqueue.worker.doorbell import Doorbell
 from openqueue.worker.draining import drain
 from openqueue.worker.events import WorkerDraining, WorkerGivenUp, WorkerStarted, WorkerStopped
 from openqueue.worker.executor import Executor
+from openqueue.worker.hearing import Hearing
 from openqueue.worker.heartbeat import Heartbeat, Pulse
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal
@@ -154,6 +155,7 @@ class Worker:
                 self._present(),
                 running(self._heartbeat(), Watchdog(self._places.calls, self._bus.emit)),
                 self._completer.storing(),
+                self._heard(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
                 running(*self._intake, *self._beside(self)),
@@ -176,6 +178,7 @@ class Worker:
         )
         self._starter = Starter(self._database, self.id, self._running, self._lose, bus.emit)
         self._leases = Leases(self._database, self.id, self._held, self._lose, bus.emit)
+        self._hearing = Hearing(self._registry, journal, self._surroundings.capture_logs)
         self._executor = Executor(
             self._registry,
             journal=journal,
@@ -204,6 +207,7 @@ class Worker:
             limits=limits,
             namespace=self._namespace,
             emit=bus.emit,
+            hear=self._hearing.hear,
         )
         self._producers, self._watches = self._places.producers, self._places.watches
         self._control = Control(self.id, self._places.everywhere, self._completer, bus.emit)
@@ -253,6 +257,11 @@ class Worker:
         finally:
             await self._executor.close()
             self._bus.emit(WorkerStopped(self.id, self._member.released, self.unsaved))
+
+    @asynccontextmanager
+    async def _heard(self) -> AsyncIterator[None]:
+        with self._hearing.open():
+            yield
 
     @asynccontextmanager
     async def _draining(self) -> AsyncIterator[None]:

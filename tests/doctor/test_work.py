@@ -165,7 +165,7 @@ async def test_workers_that_nobody_leads_are_worse_where_there_are_schedules(
     ("column", "value", "severity", "said"),
     [
         ("invalid", "'no such zone: Mars'", Severity.CRITICAL, "cannot be computed: no such zone: Mars"),
-        ("next_at", "now() - interval '5 minutes'", Severity.WARNING, "is 5m late"),
+        ("next_at", "now() - interval '5 hours'", Severity.WARNING, "is 5h"),
         (
             "(last_error, failed_at)",
             "('input: too large', now() - interval '2 hours')",

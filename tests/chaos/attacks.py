@@ -13,6 +13,7 @@ from tests.chaos.on_clocks import ON_CLOCKS
 from tests.chaos.on_deploys import ON_DEPLOYS
 from tests.chaos.on_machine import ON_MACHINE
 from tests.chaos.on_network import ON_NETWORK
+from tests.chaos.on_people import ON_PEOPLE
 from tests.chaos.on_primary import ON_PRIMARY
 from tests.chaos.on_schedules import ON_SCHEDULES
 from tests.chaos.on_server import ON_SERVER
@@ -22,19 +23,17 @@ from tests.chaos.site import Site
 __all__ = ["ATTACKS", "Mixed", "Short"]
 
 
-class StoppedMeanwhile(on_workers.Stopped):
-    """As part of more: the server may be away meanwhile."""
-
-    unsaved = True
-
-
 class Mixed(Attack):
     """The workers and their server are attacked at the same time."""
 
     name = "both: workers and server at once"
     workers = 4
     settings: ClassVar = {"grace": "1s"}
-    workers_side: ClassVar[list[type[Attack]]] = [on_workers.Killed, on_workers.AllKilled, StoppedMeanwhile]
+    workers_side: ClassVar[list[type[Attack]]] = [
+        on_workers.Killed,
+        on_workers.AllKilled,
+        on_workers.StoppedMeanwhile,
+    ]
     server_side: ClassVar[list[type[Attack]]] = [
         on_server.Restarted,
         on_server.Killed,
@@ -68,5 +67,6 @@ ATTACKS: list[type[Attack]] = [
     *ON_DEPLOYS,
     *ON_SCHEDULES,
     *ON_MACHINE,
+    *ON_PEOPLE,
     Mixed,
 ]

@@ -113,7 +113,10 @@ async def read(connection: asyncpg.Connection) -> History:
             "SELECT DISTINCT run_id, attempt FROM openqueue.run_log WHERE kind <> 'event'"
         )
         stray = await connection.fetch(
-            "SELECT id FROM openqueue.jobs WHERE id NOT IN (SELECT id FROM openqueue.run_requests)"
+            "SELECT what, id FROM (SELECT 'job', id FROM openqueue.jobs UNION ALL"
+            " SELECT 'attempt of', run_id FROM openqueue.attempts UNION ALL"
+            " SELECT 'log of', run_id FROM openqueue.run_log) kept (what, id)"
+            " WHERE id NOT IN (SELECT id FROM openqueue.run_requests)"
         )
     return History(
         runs=[_run(row) for row in runs],
@@ -121,7 +124,7 @@ async def read(connection: asyncpg.Connection) -> History:
         effects=[Effect(**{name: row[name] for name in Effect.__slots__}) for row in effects],
         ticks=[Tick(row["schedule"], row["at"], row["run_id"], row["missed"]) for row in ticks],
         logged=[(row["run_id"], row["attempt"]) for row in logged],
-        unsound=[f"job {row['id']} has no request" for row in stray],
+        unsound=[f"{row['what']} {row['id']} has no request" for row in stray],
     )
 
 

@@ -137,12 +137,13 @@ class Pooled(Attack):
 
     name = "PgBouncer: restarted"
     alone: ClassVar = False
+    more: ClassVar = ""
 
     def missing(self) -> str | None:
         return MISSING if PROGRAM is None else None
 
     async def prepare(self, site: Site) -> None:
-        self.bouncer = site.stack.enter_context(Bouncer.before(site.dsn, sessions=8))
+        self.bouncer = site.stack.enter_context(Bouncer.before(site.dsn, sessions=8, more=self.more))
         site.way = self.bouncer.dsn
         site.settings["pooler"] = "transaction"
         if not self.alone:

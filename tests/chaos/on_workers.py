@@ -91,6 +91,12 @@ class Stopped(Attack):
             assert code == 0 or excused, f"{victim.name} stopped with {code}"
 
 
+class StoppedMeanwhile(Stopped):
+    """As part of more: the server, or a row, may be away for longer than a worker waits at its end."""
+
+    unsaved = True
+
+
 class Blocked(Attack):
     """A task blocks its event loop for three leases."""
 

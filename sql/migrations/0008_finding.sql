@@ -9,6 +9,8 @@ CREATE INDEX IF NOT EXISTS attempts_times ON ONLY :schema.attempts USING brin
 CREATE INDEX IF NOT EXISTS attempts_ended ON ONLY :schema.attempts (outcome, run_id) WHERE final AND outcome <> 'completed';
 CREATE INDEX IF NOT EXISTS attempts_finished ON ONLY :schema.attempts (outcome, finished_at, run_id) WHERE final AND outcome <> 'completed';
 CREATE INDEX IF NOT EXISTS attempts_error ON ONLY :schema.attempts ((error ->> 'type'), run_id) WHERE final AND outcome <> 'completed';
+CREATE INDEX IF NOT EXISTS run_requests_tasks ON ONLY :schema.run_requests USING brin
+    (id, task text_bloom_ops (n_distinct_per_range = 64)) WITH (autosummarize = on, pages_per_range = 32);
 CREATE INDEX IF NOT EXISTS run_requests_key ON ONLY :schema.run_requests (key, id) WHERE key IS NOT NULL;
 DROP INDEX IF EXISTS :schema.attempts_unhappy;
 

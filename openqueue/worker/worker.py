@@ -195,12 +195,7 @@ class Worker:
             self._database, self.id, self._namespace, list(self._queues) if self._queues else None, bus.emit
         )
         self._places = Places(
-            self._database,
-            self.id,
-            self._registry,
-            self._executor,
-            self._completer,
-            self._doorbell,
+            *(self._database, self.id, self._registry, self._executor, self._completer, self._doorbell),
             self._ended,
             client=self._client,
             queues=self._queues,

@@ -88,6 +88,7 @@ async def open_worker(
                 (*_tracing(settings), *declared_middleware(), *middleware),
                 (*declared_lifespans(), *lifespans),
                 processes_of(settings),
+                capture_logs=settings.capture_logs,
             ),
             beside=_beside(settings, database, listener, declared, bus),
         )

@@ -40,6 +40,7 @@ Size = Annotated[int, BeforeValidator(read_size)]
 Span = Annotated[timedelta, BeforeValidator(duration(allow_zero=False))]
 Format = Literal["auto", "console", "json"]
 Pooler = Literal["none", "transaction"]
+Capture = Literal["off", "debug", "info", "warning", "error"]
 Level = Literal["debug", "info", "warning", "error"]
 
 _BOUNDED_BY = {"lease": ("heartbeat",)}
@@ -78,6 +79,8 @@ class Settings(BaseSettings):
     tracing            whether enqueues and attempts are spans of OpenTelemetry
     log_format         console, json, or auto: console on a terminal and JSON elsewhere
     log_level          debug, info, warning, error
+    capture_logs       what tasks log by the standard library is kept with their runs, from this level on
+                       (after `log_level`): debug, info, warning, error, or off
     max_input          bytes of JSON that a run may be given
     max_output         bytes of JSON that a run may give back
     idempotency_ttl    how long an idempotency key is remembered, unless the enqueue says otherwise
@@ -115,6 +118,9 @@ class Settings(BaseSettings):
     tracing: Annotated[bool, BeforeValidator(read_flag)] = False
     log_format: Annotated[Format, BeforeValidator(choice("auto", "console", "json"))] = "auto"
     log_level: Annotated[Level, BeforeValidator(choice("debug", "info", "warning", "error"))] = "info"
+    capture_logs: Annotated[Capture, BeforeValidator(choice("off", "debug", "info", "warning", "error"))] = (
+        "info"
+    )
     max_input: Size = 1024 * 1024
     max_output: Size = 1024 * 1024
     idempotency_ttl: Span = timedelta(hours=24)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
 
@@ -50,12 +51,12 @@ class Context:
     """
 
     __slots__ = (
-        "_emit_log",
         "_emit_progress",
         "_enqueuer",
         "_items",
         "_log",
         "_loop",
+        "_open_log",
         "_sync",
         "attempt",
         "cancelled",
@@ -89,6 +90,7 @@ class Context:
         scheduled_at: datetime | None = None,
         tick: Tick | None = None,
         emit_log: EmitLog = _say_nothing,
+        open_log: Callable[[], RunLog] | None = None,
         emit_progress: EmitProgress = _say_nothing,
         enqueuer: Enqueuer | None = None,
         cancelled: Cancellation | None = None,
@@ -97,7 +99,10 @@ class Context:
         state: State | None = None,
         items: tuple[Context, ...] = (),
     ) -> None:
-        """Made by the worker; `loop` or `sync` is where `enqueue_sync` lets the work be done."""
+        """Made by the worker; `loop` or `sync` is where `enqueue_sync` lets the work be done.
+
+        `open_log` makes the log when it is first used; else its lines go to `emit_log`.
+        """
         self.run_id = run_id
         self.task = task
         self.queue = queue
@@ -110,7 +115,7 @@ class Context:
         self.scheduled_at = scheduled_at
         self.tick = told if tick is None else tick
         self.cancelled = Cancellation() if cancelled is None else cancelled
-        self._emit_log = emit_log
+        self._open_log = open_log or partial(RunLog, emit_log)
         self._emit_progress = emit_progress
         self._enqueuer = enqueuer
         self._loop = loop
@@ -132,7 +137,7 @@ class Context:
     def log(self) -> RunLog:
         """The run's log: `ctx.log.info("sent", to=to)`. A thousand lines of 8 KiB are kept."""
         if self._log is None:
-            self._log = RunLog(self._emit_log)
+            self._log = self._open_log()
         return self._log
 
     def progress(self, patch: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from openqueue.durations import Duration, parse_duration
 from openqueue.errors import InvalidOption, shown
 from openqueue.rates import Rate, RateWords, parse_rate
 from openqueue.tasks.batch import Batch, check_batch
+from openqueue.tasks.captured import CAPTURES, Capture
 from openqueue.tasks.checks import (
     check_choice,
     check_exceptions,
@@ -66,6 +67,7 @@ class TaskWords(TypedDict, total=False):
     concurrency: int
     rate: RateWords
     burst: int
+    capture_logs: Capture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,8 @@ class TaskOptions:
     concurrency   how many of it run at once, in all processes; None: as many as there are places for
     rate          how many of it begin in a period, in all processes, such as '100/1m'
     burst         how many of a rate may begin at once; None: they are spread evenly
+    capture_logs  what it logs by the standard library is kept with its runs, from this level on: 'debug',
+                  'info', 'warning', 'error', or 'off'; None: as the worker's setting says
     """
 
     name: str | None = None
@@ -119,6 +123,7 @@ class TaskOptions:
     concurrency: int | None = None
     rate: Rate | None = None
     burst: int | None = None
+    capture_logs: Capture | None = None
 
     @property
     def keeps_slot(self) -> bool:
@@ -157,6 +162,7 @@ class TaskOptions:
             "concurrency": self.concurrency,
             "rate": str(self.rate) if self.rate else None,
             "burst": self.burst,
+            "capture_logs": self.capture_logs,
         }
 
 
@@ -207,4 +213,5 @@ _TASK_CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "concurrency": check_whole(1, 1_000_000_000),
     "rate": lambda value, option: parse_rate(value, field=option),
     "burst": check_whole(1, 1_000_000_000),
+    "capture_logs": check_choice(*CAPTURES),
 }

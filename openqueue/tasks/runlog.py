@@ -6,39 +6,84 @@ import sys
 from collections.abc import Callable, Mapping
 from itertools import count
 from traceback import format_exception
+from types import NoneType
 from typing import Any
 
-from openqueue.codec import encode
+from openqueue.codec import decode, encode
 from openqueue.errors import NotSerializable
 from openqueue.redaction import masked, masked_text
 
-__all__ = ["LONGEST_LINE", "MOST_LINES", "EmitLog", "RunLog"]
+__all__ = ["FULL", "LONGEST_LINE", "MOST_LINES", "EmitLog", "Lines", "RunLog", "line"]
 
 MOST_LINES = 1_000
-"""Lines an attempt may log; one more says that the rest was dropped."""
+"""Lines an attempt may log; one more says how many were dropped."""
+
+FULL = "full"
+"""Stands for the level where that one is said anew: it replaces what was said of it before."""
+
 
 LONGEST_LINE = 8 * 1024
 """Bytes of a line, message and fields together; what is longer is cut."""
+
+_PLAIN = (str, int, float, NoneType, Mapping, list, tuple)
+_LONGEST_READ = 8 * LONGEST_LINE
+_TOLD = frozenset(10**power for power in range(18))
 
 EmitLog = Callable[[str, str, dict[str, Any]], None]
 """Called with level, message and fields; the fields can always be stored."""
 
 
-class RunLog:
-    """A logger in structlog's manner: a message, and fields by keyword. Safe to use from threads."""
+class Lines:
+    """Those of one attempt, however they were said: the first thousand are kept, the others counted.
 
-    __slots__ = ("_emit", "_fields", "_numbers")
+    How many were dropped is said with the first one, at every power of ten, and at the end of the attempt.
+    """
+
+    __slots__ = ("_emit", "_numbers")
+
+    def __init__(self, emit: EmitLog) -> None:
+        self._emit = emit
+        self._numbers = count(1)
+
+    def admit(self) -> bool:
+        """Whether one more is kept."""
+        number = next(self._numbers)
+        if number <= MOST_LINES:
+            return True
+        if (dropped := number - MOST_LINES) in _TOLD:
+            self._tell("warning" if dropped == 1 else FULL, dropped)
+        return False
+
+    def close(self) -> None:
+        """The attempt is over: say how many were dropped in all."""
+        dropped = next(self._numbers) - MOST_LINES - 1
+        if dropped > 0 and dropped not in _TOLD:
+            self._tell(FULL, dropped)
+
+    def _tell(self, level: str, dropped: int) -> None:
+        self._emit(
+            level, f"the log is full: lines after the {MOST_LINES:,}th are dropped", {"dropped": dropped}
+        )
+
+
+class RunLog:
+    """A logger in structlog's manner: a message, and fields by keyword. Safe to use from threads.
+
+    `admit` says of each line whether it is kept; None: the first thousand are.
+    """
+
+    __slots__ = ("_admit", "_emit", "_fields")
 
     def __init__(
-        self, emit: EmitLog, fields: Mapping[str, Any] | None = None, numbers: count[int] | None = None
+        self, emit: EmitLog, fields: Mapping[str, Any] | None = None, admit: Callable[[], bool] | None = None
     ) -> None:
         self._emit = emit
         self._fields = dict(fields or {})
-        self._numbers = count(1) if numbers is None else numbers
+        self._admit = Lines(emit).admit if admit is None else admit
 
     def bind(self, **fields: Any) -> RunLog:
         """A logger that adds these fields to each of its lines; they share the bound on lines."""
-        return RunLog(self._emit, {**self._fields, **fields}, self._numbers)
+        return RunLog(self._emit, {**self._fields, **fields}, self._admit)
 
     def debug(self, message: str, *args: Any, **fields: Any) -> None:
         """Log at level debug; `args` fill %-places in the message, as everywhere in Python."""
@@ -65,24 +110,24 @@ class RunLog:
         self._log("error", message, args, {"exc_info": True, **fields})
 
     def _log(self, level: str, message: Any, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
-        number = next(self._numbers)
-        if number > MOST_LINES + 1:
-            return
-        if number > MOST_LINES:
-            self._emit("warning", f"the log is full: lines after the {MOST_LINES:,}th are dropped", {})
-            return
-        said = masked_text(_text(message, args))
-        self._emit(level, *_fitting(said, masked(_traced({**self._fields, **fields}))))
+        if self._admit():
+            self._emit(level, *line(message, args, {**self._fields, **fields}))
 
 
-def _text(message: Any, args: tuple[Any, ...]) -> str:
-    text = str(message)
+def line(message: Any, args: Any, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Message and fields as they are kept: masked, cut to a line's length, storable. Never raises."""
+    return _fitting(masked_text(_text(message, args)), masked(_traced(fields)))
+
+
+def _text(message: Any, args: Any) -> str:
+    """The message with its %-places filled by a tuple or a mapping, as everywhere in Python."""
+    text = message if isinstance(message, str) else _shown(message, str)
     if args:
         try:
             text = text % args
-        except (TypeError, ValueError, KeyError):  # a log line never fails the task
-            text = f"{text} {args!r}"
-    return _storable(text)
+        except Exception:  # noqa: BLE001  a log line never fails the task
+            text = f"{text} {_shown(args)}"
+    return _storable(text[:_LONGEST_READ])
 
 
 def _storable(text: str) -> str:
@@ -115,17 +160,21 @@ def _fitting(message: str, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]
 
 
 def _field(value: Any) -> tuple[Any, int]:
-    """A field's value in a form that can be stored, and its size in bytes."""
+    """A field's value in a form that can be stored, and its size in bytes; masked in whatever form it is."""
     try:
-        return value, len(encode(value).encode())
+        data = encode(value)
+        if not isinstance(value, _PLAIN):
+            value = masked(decode(data))
+            data = encode(value)
     except NotSerializable:
-        text = _storable(_shown(value))
-        return text, len(encode(text).encode())
+        value = masked_text(_storable(_shown(value)))
+        data = encode(value)
+    return value, len(data.encode())
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, show: Callable[[Any], str] = repr) -> str:
     try:
-        return repr(value)
+        return show(value)
     except Exception:  # noqa: BLE001  a log line never fails the task
         return f"<{type(value).__qualname__}>"
 

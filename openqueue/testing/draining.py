@@ -21,10 +21,12 @@ from openqueue.errors import RunFailed, UnexpectedState, UnknownTask, did_you_me
 from openqueue.events import Events
 from openqueue.runs.client import Client
 from openqueue.runs.outcomes import Outcome
+from openqueue.tasks.captured import Capture
 from openqueue.tasks.declared import declared
 from openqueue.tasks.enqueuer import Enqueuer, sync_enqueuer, using
 from openqueue.tasks.lifespans import Lifespans, State, declared_lifespans
 from openqueue.tasks.middleware import declared_middleware
+from openqueue.tasks.places import place
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.surrounding import surrounded
 from openqueue.worker.batches import Batches
@@ -33,9 +35,11 @@ from openqueue.worker.completer import Completer
 from openqueue.worker.events import RunFinished
 from openqueue.worker.executor import Executor
 from openqueue.worker.gathered import Gathered
+from openqueue.worker.hearing import Hearing
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal
 from openqueue.worker.processes import Processes
+from openqueue.worker.standstill import OnePlace, Waits
 from openqueue.worker.subscribers import attended
 from openqueue.worker.surroundings import Surroundings
 
@@ -113,12 +117,14 @@ class Drain:
         *,
         largest_output: int,
         processes: Processes,
+        capture_logs: Capture = "info",
     ) -> None:
         self._client = client
         self._enqueuer = enqueuer
         self._discover = discover
         self._largest_output = largest_output
         self._processes = processes
+        self._capture_logs = capture_logs
         self._state = State()
         self._worker = uuid4()
         self._journal = RunJournal()
@@ -197,7 +203,10 @@ class Drain:
         ended: list[Ended] = []
         batches = Batches(self._registry, executor, lambda *one: ended.append(one))
 
+        hearing = Hearing(self._registry, self._journal, self._capture_logs)
+
         async def execute() -> None:
+            place.set(OnePlace(job, Waits(), hearing.hear))
             outcome = await batches.execute(job)
             job.finished_at = time.monotonic()
             batches.ended(job, outcome)
@@ -205,7 +214,8 @@ class Drain:
         job.started_at = time.monotonic()
         job.runner = asyncio.create_task(execute(), name=f"openqueue:{job.task}")
         try:
-            await asyncio.wait([job.runner])
+            with hearing.open():
+                await asyncio.wait([job.runner])
         except asyncio.CancelledError:
             job.interrupt()
             await asyncio.wait([job.runner])
@@ -263,7 +273,9 @@ class Drain:
             namespace=self._client.namespace,
             largest_output=self._largest_output,
             bus=self._bus,
-            surroundings=Surroundings(declared_middleware(), (), self._processes, self._state),
+            surroundings=Surroundings(
+                declared_middleware(), (), self._processes, self._state, self._capture_logs
+            ),
         )
 
 

@@ -77,6 +77,7 @@ class OpenQueue:
             lambda: discover(settings.dirs, settings.modules, allow_missing=True),
             largest_output=settings.max_output,
             processes=processes_of(settings),
+            capture_logs=settings.capture_logs,
         )
         return await drain.run(queue=queue, raises=raises, limit=limit)
 

@@ -69,12 +69,14 @@ class Batches:
             self._all_ended([job for job in call.jobs if job not in outcomes], call, error, outcomes)
             executor.take_back_cancellation(call, error)
         for job in call.jobs:
+            if job.lines is not None:
+                job.lines.close()
             if job.asked == "cancel" and job in outcomes:
                 outcomes[job] = Outcome("cancelled")
 
     async def _beginning(self, call: Job) -> list[Job]:
         """Those that may begin: the database is asked of those whose deadline is near."""
-        near = [job for job in call.jobs if job.may_expire()]
+        near = [job for job in call.jobs if job.may_expire(self._executor.clock)]
         if not near:
             return list(call.jobs)
         for job in near:
@@ -95,6 +97,8 @@ class Batches:
         if not items:
             return
         taken = list(items)
+        if isinstance(call, Gathered):
+            call.called = taken
         try:
             answers = _checked(task, await self._answers(task, list(items.values()), taken, call), len(taken))
         except BaseException as error:

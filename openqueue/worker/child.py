@@ -13,20 +13,26 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from importlib import import_module
+from logging import LogRecord
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Final
+from uuid import UUID
 
 from openqueue.codec import decode, encode
 from openqueue.errors import ConfigError
 from openqueue.tasks.cancellation import Cancellation
+from openqueue.tasks.captured import capture_for_good, level_number, told
 from openqueue.tasks.context import Context
 from openqueue.tasks.enqueuer import sync_enqueuer
 from openqueue.tasks.naming import set_roots
 from openqueue.tasks.options import TaskOptions
+from openqueue.tasks.places import place
+from openqueue.tasks.runlog import EmitLog, Lines, RunLog
 from openqueue.tasks.surrounding import wrapped
 from openqueue.tasks.task import Task
 from openqueue.worker.frames import Kind, packed, read_sync
@@ -124,9 +130,17 @@ class Child:
     def _attempt(self, order: Order) -> str:
         task = self._tasks[order["place"]]
         arguments = task.arguments.parse(order["input"])
+        lines = Lines(self._emit_log)
         if task.arguments.context_parameter is not None:
-            arguments[task.arguments.context_parameter] = self._context(order)
-        value = copy_context().run(self._call, partial(task.function, **arguments))
+            arguments[task.arguments.context_parameter] = self._context(order, lines)
+        attempt = copy_context()
+        if order["capture_logs"] != "off":
+            capture_for_good()
+            attempt.run(place.set, InProcess(lines, self._emit_log, level_number(order["capture_logs"])))
+        try:
+            value = attempt.run(self._call, partial(task.function, **arguments))
+        finally:
+            lines.close()
         return task.arguments.dump_output(value, max_bytes=order["largest_output"])
 
     def _call(self, function: Any) -> Any:
@@ -136,10 +150,13 @@ class Child:
         finally:
             self._busy = False
 
-    def _context(self, order: Order) -> Context:
+    def _emit_log(self, level: str, message: str, fields: dict[str, Any]) -> None:
+        self._send(Kind.LOG, encode([level, message, fields]))
+
+    def _context(self, order: Order, lines: Lines) -> Context:
         return Context(
             **context_of(order),
-            emit_log=lambda level, message, fields: self._send(Kind.LOG, encode([level, message, fields])),
+            open_log=lambda: RunLog(self._emit_log, admit=lines.admit),
             emit_progress=lambda patch: self._send(Kind.PROGRESS, encode(patch, what="progress")),
             cancelled=self._cancelled,
             sync=sync_enqueuer(),
@@ -148,6 +165,24 @@ class Child:
     def _send(self, kind: Kind, data: str = "") -> None:
         with self._sending:
             self._connection.sendall(packed(kind, data))
+
+
+class InProcess:
+    """The place of an attempt in a process of its own: it takes none of those of the worker."""
+
+    def __init__(self, lines: Lines, emit: EmitLog, least: int) -> None:
+        self._lines = lines
+        self._emit = emit
+        self._least = least
+
+    def waiting_for(self, _run_id: UUID) -> AbstractContextManager[None]:
+        """Nobody is told that the attempt waits."""
+        return nullcontext()
+
+    def hear(self, record: LogRecord) -> None:
+        """The attempt has logged this."""
+        if record.levelno >= self._least and self._lines.admit():
+            self._emit(*told(record))
 
 
 def _prepare(hello: dict[str, Any]) -> str:

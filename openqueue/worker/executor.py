@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import copy_context
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
+from openqueue.clock import DatabaseTime
 from openqueue.codec import decode
 from openqueue.errors import OpenQueueError, RunNotFound
 from openqueue.events import Emit, Events
@@ -27,7 +29,7 @@ from openqueue.tasks.task import Task
 from openqueue.worker.events import RunStarted, ThreadAbandoned
 from openqueue.worker.in_process import Written, read, run_in_process
 from openqueue.worker.job import PATIENCE, Job
-from openqueue.worker.journal import Journal, Spread
+from openqueue.worker.journal import Journal, RunJournal, Spread
 from openqueue.worker.orders import order_of
 from openqueue.worker.probation import Probation
 from openqueue.worker.remote import with_description
@@ -47,7 +49,7 @@ class Executor:
         self,
         registry: Registry,
         *,
-        journal: Journal,
+        journal: RunJournal,
         enqueuer: Enqueuer | None = None,
         namespace: str = "default",
         threads: int = 16,
@@ -56,7 +58,9 @@ class Executor:
         emit: Emit | None = None,
         bus: Events | None = None,
         surroundings: Surroundings | None = None,
+        clock: DatabaseTime | None = None,
     ) -> None:
+        self.clock = clock or DatabaseTime()
         self._registry = registry
         self._journal = journal
         self._enqueuer = enqueuer
@@ -67,6 +71,7 @@ class Executor:
         self.probation = Probation(before)
         around = surroundings or Surroundings()
         self._middleware, self._state, self._processes = around.middleware, around.state, around.processes
+        self._capture_logs = around.capture_logs
         self._threads = Threads(most_left_behind=max(threads, FEWEST_LEFT_BEHIND))
 
     @property
@@ -89,7 +94,7 @@ class Executor:
         try:
             if job.doubted:
                 return await self._on_probation(job)
-            if job.may_expire() and not await self.probation.may_begin(job):
+            if job.may_expire(self.clock) and not await self.probation.may_begin(job):
                 return RELEASED
             return await self._attempt(job)
         except BaseException as error:
@@ -98,6 +103,9 @@ class Executor:
             outcome = self.decide(job, error)
             self.take_back_cancellation(job, error)
             return outcome
+        finally:
+            if job.lines is not None:
+                job.lines.close()
 
     async def _on_probation(self, job: Job) -> Outcome:
         async with self.probation.of(job) as may_begin:
@@ -115,8 +123,9 @@ class Executor:
     def tell_started(self, job: Job) -> None:
         """Tell who wants to know that an attempt begins."""
         if self._bus.wants(RunStarted):
-            row = job.row
-            self._emit(RunStarted(job.id, job.task, row["queue"], row["attempt"], row["run_at"]))
+            row, due = job.row, job.row["run_at"]
+            waited = max(((self.clock.now() or datetime.now(UTC)) - due).total_seconds(), 0.0)
+            self._emit(RunStarted(job.id, job.task, row["queue"], row["attempt"], due, waited))
 
     def input_of(self, task: Task[..., Any], job: Job) -> dict[str, Any]:
         """The arguments of a run. Raises InvalidArguments and RequestMissing."""
@@ -211,7 +220,8 @@ class Executor:
         if task.is_async:
             return await task.function(**arguments)
         if task.in_process:
-            order = order_of(task, job, self._namespace, self._largest_output)
+            capture = task.defaults.capture_logs or self._capture_logs
+            order = order_of(task, job, self._namespace, self._largest_output, capture)
             return await run_in_process(self._processes, task, order, job, limit, self._journal)
         return await self._in_thread(task.function, arguments, job)
 
@@ -240,7 +250,8 @@ class Executor:
 
     def context(self, job: Job, items: Sequence[Job] = ()) -> Context:
         """The Context of an attempt; of a call for several jobs, what it says is said of each of `items`."""
-        row, journal = job.row, Spread(self._journal, items) if items else self._journal
+        row = job.row
+        journal: Journal = Spread(self._journal, items) if items else self._journal
         return Context(
             run_id=job.id,
             task=job.task,
@@ -251,7 +262,7 @@ class Executor:
             meta=decode(row["meta"]) if row["meta"] else None,
             tags=tuple(row["tags"] or ()),
             scheduled_at=row["run_at"],
-            emit_log=lambda level, message, fields: journal.log(job, level, message, fields),
+            open_log=lambda: journal.open_log(job),
             emit_progress=lambda patch: journal.progress(job, patch),
             enqueuer=self._enqueuer,
             cancelled=job.cancellation(),

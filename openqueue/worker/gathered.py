@@ -23,7 +23,7 @@ class Gathered(Job):
     Until then, of one that is cancelled only its own flag is set.
     """
 
-    __slots__ = ("_jobs", "outcomes")
+    __slots__ = ("_called", "_jobs", "outcomes")
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         super().__init__(jobs[0].row, jobs[0].claim)
@@ -31,6 +31,7 @@ class Gathered(Job):
         self.claimed_at = time.monotonic()
         self.outcomes: dict[Job, Outcome] = {}
         self._jobs = tuple(jobs)
+        self._called: tuple[Job, ...] = ()
         for job in jobs:
             job.within = self
 
@@ -38,6 +39,15 @@ class Gathered(Job):
     def jobs(self) -> tuple[Job, ...]:
         """Those of the call, in order."""
         return self._jobs
+
+    @property
+    def called(self) -> tuple[Job, ...]:
+        """Those whose inputs the call was given; none before it begins."""
+        return self._called
+
+    @called.setter
+    def called(self, jobs: Sequence[Job]) -> None:
+        self._called = tuple(jobs)
 
     def leave(self, job: Job) -> bool:
         """Take a job out, before the call begins; says whether any is left."""

@@ -14,7 +14,7 @@ from openqueue.tasks.middleware import CallNext
 from openqueue.tasks.task import Task
 from openqueue.worker.frames import Kind
 from openqueue.worker.job import PATIENCE, Job
-from openqueue.worker.journal import Journal
+from openqueue.worker.journal import RunJournal
 from openqueue.worker.orders import Order
 from openqueue.worker.processes import Processes
 
@@ -39,7 +39,7 @@ async def run_in_process(
     order: Order,
     job: Job,
     limit: asyncio.Timeout,
-    journal: Journal,
+    journal: RunJournal,
 ) -> Written:
     """One attempt; raises what the task raises. Once this was cancelled, the process has ended.
 
@@ -60,7 +60,7 @@ async def run_in_process(
         processes.put_back(process)
 
 
-def _said(journal: Journal, job: Job, kind: int, what: Any) -> None:
+def _said(journal: RunJournal, job: Job, kind: int, what: Any) -> None:
     if kind == Kind.LOG:
         journal.log(job, *what)
     else:

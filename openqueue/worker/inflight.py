@@ -19,7 +19,7 @@ from uuid import UUID
 from openqueue.runs.outcomes import RELEASED, Outcome
 from openqueue.tasks.places import place
 from openqueue.worker.job import Job
-from openqueue.worker.standstill import OnePlace, Waits
+from openqueue.worker.standstill import Hear, OnePlace, Waits
 
 __all__ = ["Ended", "Inflight"]
 
@@ -33,13 +33,16 @@ Ended = Callable[[Job, Outcome], None]
 
 
 class Inflight:
-    """At most `concurrency` attempts at once; `ended` hears how each ended."""
+    """At most `concurrency` attempts at once; `ended` hears how each ended, `hear` what they log."""
 
-    def __init__(self, concurrency: int, execute: Execute, ended: Ended) -> None:
+    def __init__(
+        self, concurrency: int, execute: Execute, ended: Ended, hear: Hear = lambda *_: None
+    ) -> None:
         self.concurrency = concurrency
         self.waits = Waits()
         self._execute = execute
         self._ended = ended
+        self._hear = hear
         self._waiting: deque[Job] = deque()
         self._running: set[Job] = set()
         self._abandoned: set[Job] = set()
@@ -177,9 +180,6 @@ class Inflight:
         me = asyncio.current_task()
         assert me is not None
         loop = asyncio.get_running_loop()
-        here = OnePlace(self.waits)
-        place.set(here)
-        clean = copy_context()
         while self._waiting:
             now = time.monotonic()
             if now > self._turn_ends:
@@ -189,7 +189,8 @@ class Inflight:
             job = self._waiting.popleft()
             job.runner = me
             job.started_at = now
-            here.job = job
+            place.set(OnePlace(job, self.waits, self._hear))
+            clean = copy_context()
             self._running.add(job)
             if self._waiting and not self._asked_more:
                 self._asked_more = True

@@ -7,10 +7,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 from openqueue.codec import encode
+from openqueue.tasks.runlog import FULL, Lines, RunLog
 from openqueue.worker.job import Job
 
 __all__ = ["Entry", "Journal", "RunJournal", "Spread", "entries_of"]
@@ -25,7 +27,7 @@ LARGEST_BYTES: Final = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One progress patch or log line; `at` is monotonic."""
+    """One progress patch or log line, or `full`: what the last line of a full log says; `at` is monotonic."""
 
     job: Job
     kind: str
@@ -34,10 +36,10 @@ class Entry:
 
 
 class Journal(Protocol):
-    """Where progress and log lines of attempts go."""
+    """Where what a task says by its Context goes."""
 
-    def log(self, job: Job, level: str, message: str, fields: dict[str, Any]) -> None:
-        """Keep a log line with the run."""
+    def open_log(self, job: Job) -> RunLog:
+        """The log of an attempt."""
         ...
 
     def progress(self, job: Job, patch: dict[str, Any]) -> None:
@@ -52,7 +54,7 @@ class RunJournal:
         self._entries: deque[Entry] = deque()
         self._bytes = 0
         self._dropped = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may let somebody speak while it is held
         self._most = MOST_AT_ONCE
 
     def __len__(self) -> int:
@@ -62,8 +64,21 @@ class RunJournal:
         """Keep a log line with the run; what a thread that was left behind says is dropped."""
         if job.finished_at:
             return
+        kind, level = ("full", "warning") if level == FULL else ("log", level)
         data = encode({"level": level, "message": message, **({"fields": fields} if fields else {})})
-        self._append(Entry(job, "log", time.monotonic(), data))
+        self._append(Entry(job, kind, time.monotonic(), data))
+
+    def lines(self, job: Job) -> Lines:
+        """Those of the attempt, whichever way they are said."""
+        if job.lines is None:
+            with self._lock:
+                if job.lines is None:
+                    job.lines = Lines(partial(self.log, job))
+        return job.lines
+
+    def open_log(self, job: Job) -> RunLog:
+        """The log of an attempt."""
+        return RunLog(partial(self.log, job), admit=self.lines(job).admit)
 
     def progress(self, job: Job, patch: dict[str, Any]) -> None:
         """Merge a patch into the run's progress."""
@@ -118,14 +133,18 @@ class RunJournal:
 class Spread:
     """What one call says, said of each of its jobs."""
 
-    def __init__(self, journal: Journal, jobs: Sequence[Job]) -> None:
+    def __init__(self, journal: RunJournal, jobs: Sequence[Job]) -> None:
         self._journal = journal
         self._jobs = jobs
 
-    def log(self, _: Job, level: str, message: str, fields: dict[str, Any]) -> None:
-        """Keep a log line with each run."""
+    def open_log(self, _: Job) -> RunLog:
+        """The log of the call: each run keeps the lines that it has room for."""
+        return RunLog(self._log, admit=lambda: True)
+
+    def _log(self, level: str, message: str, fields: dict[str, Any]) -> None:
         for job in self._jobs:
-            self._journal.log(job, level, message, fields)
+            if self._journal.lines(job).admit():
+                self._journal.log(job, level, message, fields)
 
     def progress(self, _: Job, patch: dict[str, Any]) -> None:
         """Merge a patch into each run's progress."""

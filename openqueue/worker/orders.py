@@ -14,6 +14,7 @@ from uuid import UUID
 
 from openqueue.codec import decode
 from openqueue.errors import ConfigError, InvalidTask
+from openqueue.tasks.captured import Capture
 from openqueue.tasks.declared import declared
 from openqueue.tasks.discovery import reach
 from openqueue.tasks.task import Task
@@ -43,12 +44,16 @@ class Place(TypedDict):
 
 
 class Order(TypedDict):
-    """One attempt of a task: its file and line, input as JSON, what its Context says, its result's bound."""
+    """One attempt of a task: its file and line, input as JSON, what its Context says, its result's bound.
+
+    `capture_logs` is the least level of the standard library's records that are kept.
+    """
 
     place: str
     input: str
     context: dict[str, Any]
     largest_output: int
+    capture_logs: Capture
 
 
 def place_of(task: Task[..., Any]) -> tuple[Place, dict[str, str]]:
@@ -73,7 +78,9 @@ def place_of(task: Task[..., Any]) -> tuple[Place, dict[str, str]]:
     return {"task": task.name, "modules": modules, "main": main, "place": task.place}, renamed
 
 
-def order_of(task: Task[..., Any], job: Job, namespace: str, largest_output: int) -> Order:
+def order_of(
+    task: Task[..., Any], job: Job, namespace: str, largest_output: int, capture_logs: Capture = "info"
+) -> Order:
     """What a process is told of this attempt."""
     row = job.row
     return {
@@ -91,6 +98,7 @@ def order_of(task: Task[..., Any], job: Job, namespace: str, largest_output: int
             "scheduled_at": row["run_at"].isoformat() if row["run_at"] else None,
         },
         "largest_output": largest_output,
+        "capture_logs": capture_logs,
     }
 
 

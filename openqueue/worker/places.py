@@ -25,7 +25,7 @@ from openqueue.worker.inflight import Ended, Inflight
 from openqueue.worker.job import Job
 from openqueue.worker.limits import Limits
 from openqueue.worker.producer import Producer
-from openqueue.worker.standstill import Standstill
+from openqueue.worker.standstill import Hear, Standstill
 
 __all__ = ["Places"]
 
@@ -36,7 +36,10 @@ PATIENCE: Final = 1.0
 
 
 class Places:
-    """The pools, what gathers for them, their producers and watches; `ended` hears how each job ended."""
+    """The pools, what gathers for them, their producers and watches.
+
+    `ended` hears how each job ended, and `hear` what it logs.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Places:
         doorbell: Doorbell,
         ended: Ended,
         *,
+        hear: Hear,
         client: Client,
         queues: dict[str, int | None] | None,
         limits: Limits,
@@ -66,6 +70,7 @@ class Places:
         self._completer = completer
         self._doorbell = doorbell
         self._ended = ended
+        self._hear = hear
         self._client = client
         self._queues = queues
         self._limits = limits
@@ -129,9 +134,9 @@ class Places:
 
     def _make_pool(self, places: int, *, together: bool) -> Inflight:
         if not together:
-            return Inflight(places, self._executor.execute, self._ended)
+            return Inflight(places, self._executor.execute, self._ended, self._hear)
         batches = Batches(self._registry, self._executor, self._ended)
-        return Inflight(places, batches.execute, batches.ended)
+        return Inflight(places, batches.execute, batches.ended, self._hear)
 
     def _add_producer(self, pool: Inflight | Gathering, tasks: Iterable[str]) -> None:
         names = list(tasks)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from logging import LogRecord
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -21,10 +22,14 @@ if TYPE_CHECKING:
     from openqueue.worker.inflight import Inflight
     from openqueue.worker.job import Job
 
-__all__ = ["OnePlace", "Standstill", "Waits"]
+__all__ = ["Hear", "OnePlace", "Standstill", "Waits"]
 
 LONGEST_PAUSE: Final = 30.0
 """Seconds between looks while all places go on waiting."""
+
+
+Hear = Callable[["Job", LogRecord], object]
+"""Called with what an attempt has logged, in whichever thread."""
 
 
 class Waits:
@@ -56,22 +61,22 @@ class Waits:
 
 
 class OnePlace:
-    """A place, in which one attempt runs after the other; see `tasks.places`."""
+    """The place of one attempt; see `tasks.places`. What the attempt leaves running belongs to no other."""
 
-    __slots__ = ("_waits", "job")
+    __slots__ = ("_hear", "_job", "_waits")
 
-    def __init__(self, waits: Waits) -> None:
+    def __init__(self, job: Job, waits: Waits, hear: Hear) -> None:
+        self._job = job
         self._waits = waits
-        self.job: Job | None = None
+        self._hear = hear
 
-    @contextmanager
-    def waiting_for(self, run_id: UUID) -> Iterator[None]:
+    def waiting_for(self, run_id: UUID) -> AbstractContextManager[None]:
         """Within the block, the attempt that runs here now waits for the end of this run."""
-        if self.job is None:
-            yield
-            return
-        with self._waits.waiting(self.job, run_id):
-            yield
+        return self._waits.waiting(self._job, run_id)
+
+    def hear(self, record: LogRecord) -> None:
+        """The attempt has logged this."""
+        self._hear(self._job, record)
 
 
 class Standstill:

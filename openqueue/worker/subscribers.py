@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
 from dataclasses import fields
 from inspect import iscoroutinefunction
 from types import UnionType
@@ -167,6 +168,7 @@ class Queue:
     def __init__(self, subscription: Subscription, loop: asyncio.AbstractEventLoop) -> None:
         self._to = subscription
         self._loop = loop
+        self._context = copy_context()  # not that of the attempt whose event comes first
         self._events: deque[Event] = deque()
         self._more = threading.Condition()
         self._open = True
@@ -188,7 +190,7 @@ class Queue:
             self._more.notify()
         if self._to.is_async:
             with suppress(RuntimeError):  # the loop is closed: nobody delivers any more
-                self._loop.call_soon_threadsafe(self._begin)
+                self._loop.call_soon_threadsafe(self._begin, context=self._context)
         elif self._thread is None:
             self._thread = threading.Thread(target=self._deliver, name="openqueue-subscriber", daemon=True)
             self._thread.start()

@@ -1,4 +1,4 @@
-"""What a worker has around its tasks: middleware, lifespans and what they yield, processes, subscribers."""
+"""What a worker has around its tasks: middleware, lifespans and their yield, processes, logs, subscribers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from openqueue.events import Events
+from openqueue.tasks.captured import Capture
 from openqueue.tasks.lifespans import Lifespan, State, living
 from openqueue.tasks.middleware import Middleware
 from openqueue.worker.orders import refuse_while_loading
@@ -18,12 +19,16 @@ __all__ = ["Surroundings"]
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Those of one worker; without anything in them, there is nothing around a task."""
+    """Those of one worker; without anything in them, there is nothing around a task.
+
+    `capture_logs` is the least level of what tasks log that is kept with their runs.
+    """
 
     middleware: tuple[Middleware, ...] = ()
     lifespans: tuple[Lifespan, ...] = ()
     processes: Processes = field(default_factory=Processes)
     state: State = field(default_factory=State)
+    capture_logs: Capture = "info"
 
     @asynccontextmanager
     async def open(self, bus: Events) -> AsyncIterator[None]:

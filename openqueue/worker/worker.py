@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+from openqueue.clock import DatabaseTime
 from openqueue.cluster.members import Member
 from openqueue.cluster.rescuer import Rescuer
 from openqueue.db.listener import Listener
@@ -34,6 +35,7 @@ from openqueue.worker.doorbell import Doorbell
 from openqueue.worker.draining import drain
 from openqueue.worker.events import WorkerDraining, WorkerGivenUp, WorkerStarted, WorkerStopped
 from openqueue.worker.executor import Executor
+from openqueue.worker.hearing import Hearing
 from openqueue.worker.heartbeat import Heartbeat, Pulse
 from openqueue.worker.job import Job
 from openqueue.worker.journal import RunJournal
@@ -153,6 +155,7 @@ class Worker:
                 self._present(),
                 running(self._heartbeat(), Watchdog(self._places.calls, self._bus.emit)),
                 self._completer.storing(),
+                self._heard(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
                 running(*self._intake, *self._beside(self)),
@@ -164,7 +167,8 @@ class Worker:
     def _assemble(self) -> None:
         """Make the parts and join them; nothing runs yet."""
         limits, bus = self._limits, self._bus
-        journal, self._tally = RunJournal(), Tally()
+        journal, self._clock = RunJournal(), DatabaseTime()
+        self._tally = Tally(self._clock)
         self._completer = Completer(
             *(self._database, self.id, journal, bus),
             last_flush=limits.last_flush,
@@ -174,6 +178,7 @@ class Worker:
         )
         self._starter = Starter(self._database, self.id, self._running, self._lose, bus.emit)
         self._leases = Leases(self._database, self.id, self._held, self._lose, bus.emit)
+        self._hearing = Hearing(self._registry, journal, self._surroundings.capture_logs)
         self._executor = Executor(
             self._registry,
             journal=journal,
@@ -184,6 +189,7 @@ class Worker:
             largest_output=limits.largest_output,
             bus=bus,
             surroundings=self._surroundings,
+            clock=self._clock,
         )
         self._doorbell = Doorbell(
             self._database, self.id, self._namespace, list(self._queues) if self._queues else None, bus.emit
@@ -201,6 +207,7 @@ class Worker:
             limits=limits,
             namespace=self._namespace,
             emit=bus.emit,
+            hear=self._hearing.hear,
         )
         self._producers, self._watches = self._places.producers, self._places.watches
         self._control = Control(self.id, self._places.everywhere, self._completer, bus.emit)
@@ -217,6 +224,7 @@ class Worker:
         self._listener.subscribe(self._doorbell.hear)
         self._listener.subscribe(self._control.hear)
         self._listener.on_connected(self._doorbell.look)
+        self._listener.on_connected(self._database.outage.over)
 
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(
@@ -231,8 +239,10 @@ class Worker:
             timeout=self._database.timeout + 5,
             cancelled=self._control.cancel,
             given_up=self._given_up,
+            back=self._back,
             namespace=self._namespace,
             tally=self._tally,
+            clock=self._clock,
         )
 
     @asynccontextmanager
@@ -247,6 +257,11 @@ class Worker:
         finally:
             await self._executor.close()
             self._bus.emit(WorkerStopped(self.id, self._member.released, self.unsaved))
+
+    @asynccontextmanager
+    async def _heard(self) -> AsyncIterator[None]:
+        with self._hearing.open():
+            yield
 
     @asynccontextmanager
     async def _draining(self) -> AsyncIterator[None]:
@@ -276,6 +291,11 @@ class Worker:
 
     def _lose(self, job: Job) -> None:
         self._control.lose(job)
+
+    def _back(self) -> None:
+        """The heartbeat, which tries most often, has an answer: whoever waits for the database tries now."""
+        self._database.outage.over()
+        self._listener.try_now()
 
     def _given_up(self) -> None:
         self._bus.emit(WorkerGivenUp(self.id, self._places.count()))

@@ -1,6 +1,17 @@
 -- What a running attempt writes while it runs: progress patches, log lines, events. Fenced like its end.
 
--- Append entries; ats in seconds ago. Answers the runs whose lease is lost: of them nothing was written. A job that somebody
+-- The line that says a log is full says from now on this, of the same words: more were dropped than it said.
+CREATE OR REPLACE FUNCTION :schema.log_full(id uuid, attempt integer, data jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE :schema.run_log o SET data = log_full.data
+    WHERE o.run_id = log_full.id AND o.n = (
+        SELECT max(l.n) FROM :schema.run_log l
+        WHERE l.run_id = log_full.id AND l.attempt = log_full.attempt AND l.kind = 'log' AND l.data -> 'message' = log_full.data -> 'message');
+END $$;
+
+-- Append entries; ats in seconds ago. The kind 'full' replaces what the line of a full log says. Answers the runs whose lease is lost: of them nothing was written. A job that somebody
 -- has locked is not waited for, as all others would wait with it: who holds it by what is committed may write.
 CREATE OR REPLACE FUNCTION :schema.log_runs(
     worker uuid, ids uuid[], claims bigint[], kinds text[], ats double precision[], datas jsonb[]
@@ -23,7 +34,13 @@ BEGIN
     SELECT u.id, statement_timestamp() - u.ago * interval '1 second', j.attempt, u.kind, u.data
     FROM unnest(ids, claims, kinds, ats, datas) WITH ORDINALITY AS u (id, claim, kind, ago, data, i)
     JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.claim = u.claim
-    WHERE u.id = ANY (mine) ORDER BY u.i;
+    WHERE u.id = ANY (mine) AND u.kind <> 'full' ORDER BY u.i;
+    IF 'full' = ANY (kinds) THEN
+        PERFORM :schema.log_full(u.id, j.attempt, u.data)
+        FROM unnest(ids, claims, kinds, datas) WITH ORDINALITY AS u (id, claim, kind, data, i)
+        JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) AND j.claim = u.claim
+        WHERE u.id = ANY (mine) AND u.kind = 'full' ORDER BY u.i;
+    END IF;
     RETURN ARRAY(SELECT DISTINCT u.id FROM unnest(ids) AS u (id) WHERE u.id <> ALL (mine));
 END $$;
 COMMENT ON FUNCTION :schema.log_runs(uuid, uuid[], bigint[], text[], double precision[], jsonb[]) IS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -155,3 +156,18 @@ def note(file: str, text: str) -> None:
     """Write it so that it is there whole or not at all."""
     Path(file + ".new").write_text(text)
     Path(file + ".new").rename(file)
+
+
+@task(name="process.log_by_hand", executor="process")
+def log_by_hand(too_many: int) -> None:
+    logging.getLogger("process").setLevel(logging.INFO)  # the root of a new process lets warnings through
+    for number in range(1_000 + too_many):
+        if number % 2:
+            logging.getLogger("process").info("said", extra={"n": number})
+        else:
+            logging.getLogger("process").warning("said", extra={"n": number})
+
+
+@task(name="process.log_quietly", executor="process", capture_logs="off")
+def log_quietly() -> None:
+    logging.getLogger("process").warning("not for the run")

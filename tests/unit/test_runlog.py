@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openqueue.codec import encode
-from openqueue.tasks.runlog import LONGEST_LINE, MOST_LINES, RunLog
+from openqueue.tasks.runlog import FULL, LONGEST_LINE, MOST_LINES, Lines, RunLog
 
 
 def new_log() -> tuple[RunLog, list[tuple[str, str, dict[str, Any]]]]:
@@ -96,10 +97,61 @@ def test_after_a_thousand_lines_one_more_says_that_the_rest_is_dropped() -> None
     for number in range(MOST_LINES):
         (log if number % 2 else bound).info("line")
     assert len(lines) == MOST_LINES
-    for _ in range(10):
-        log.info("too many")
-    assert len(lines) == MOST_LINES + 1
-    assert lines[-1][:2] == ("warning", "the log is full: lines after the 1,000th are dropped")
+    log.info("too many")
+    said = "the log is full: lines after the 1,000th are dropped"
+    assert lines[MOST_LINES:] == [("warning", said, {"dropped": 1})]
+
+
+def test_how_many_are_dropped_is_said_anew_at_powers_of_ten_and_at_the_end() -> None:
+    lines: list[tuple[str, dict[str, Any]]] = []
+    bound = Lines(lambda level, _, fields: lines.append((level, fields)))
+    assert [bound.admit() for _ in range(MOST_LINES + 1)].count(True) == MOST_LINES
+    bound.close()
+    assert lines == [("warning", {"dropped": 1})]
+    bound = Lines(lambda level, _, fields: lines.append((level, fields)))
+    for _ in range(MOST_LINES + 123):
+        bound.admit()
+    bound.close()
+    assert lines[2:] == [(FULL, {"dropped": dropped}) for dropped in (10, 100, 123)]
+
+
+def test_a_log_that_is_not_full_says_nothing_at_its_end() -> None:
+    lines: list[object] = []
+    bound = Lines(lambda *line: lines.append(line))
+    for _ in range(MOST_LINES):
+        bound.admit()
+    bound.close()
+    assert lines == []
+
+
+def test_secrets_are_masked_in_whatever_form_a_field_is() -> None:
+    @dataclass
+    class Account:
+        password: str
+        url: str
+
+    class Address:
+        def __repr__(self) -> str:
+            return "Address('postgresql://u:hunter2@db')"
+
+    log, lines = new_log()
+    log.info("connect", account=Account("hunter2", "redis://:hunter2@r"), to=Address(), by={"a", "b"})
+    assert lines[0][2]["account"] == {"password": "***", "url": "redis://:***@r"}
+    assert lines[0][2]["to"] == "Address('postgresql://u:***@db')"
+    assert sorted(lines[0][2]["by"]) == ["a", "b"]
+
+
+def test_a_message_that_cannot_be_shown_is_a_line_too() -> None:
+    class Wicked:
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+        __repr__ = __str__
+
+    log, lines = new_log()
+    log.info(Wicked())  # type: ignore[arg-type]
+    log.info("%s", Wicked())
+    assert [line[1][-7:] for line in lines] == ["Wicked>", "<tuple>"]
 
 
 def test_threads_share_the_bound() -> None:
@@ -114,4 +166,5 @@ def test_threads_share_the_bound() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(lines) == MOST_LINES + 1
+    assert len([line for line in lines if line[1] == "x"]) == MOST_LINES
+    assert len([line for line in lines if line[0] == "warning"]) == 1

@@ -19,7 +19,8 @@ AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 def queue(name: str, **more: Any) -> dict[str, Any]:
     counts = dict.fromkeys(("ready", "running", "blocked", "retrying", "scheduled"), 0)
-    return {"queue": name, **counts, "jobs": 0, "oldest": None, "paused": None, "workers": 1, **more}
+    ended = {"per_minute": 7.25, "failed": 1, "retried": 2, "waited_p95": 0.0123}
+    return {"queue": name, **counts, **ended, "jobs": 0, "oldest": None, "paused": None, "workers": 1, **more}
 
 
 def worker(name: str, **more: Any) -> dict[str, Any]:

@@ -96,7 +96,7 @@ BEGIN
         step := clock_timestamp();
         IF gathers THEN
             from_id := at_id;
-            stretch := :schema.search_gather(rare, at_id, CASE WHEN newest_first THEN low_id ELSE high_id END, newest_first, width, GREATEST(most * 2, 200), few, patience / 2);
+            stretch := :schema.search_gather(rare, at_id, CASE WHEN newest_first THEN low_id ELSE high_id END, newest_first, width, GREATEST(most * 2, 200), 2000, patience / 2);
             small := stretch.found_ids;
             width := stretch.width;
         END IF;
@@ -144,9 +144,11 @@ BEGIN
         n := CASE WHEN took > 2 * patience THEN GREATEST(n / 2, 500) WHEN took > patience / 2 THEN n ELSE LEAST(n * 4, few) END;
         IF rare IS NOT NULL AND plain IS NULL AND walked >= 1000 AND cardinality(ids) * 200 < walked THEN
             plain := walk.sources;
-            IF sort = 'created' THEN
+            IF :schema.search_often(namespace, filter, low_id, high_id) THEN
+                gathers := false;
+            ELSIF sort = 'created' THEN
                 speed := :schema.search_speed(from_id, at_id, extract(epoch FROM clock_timestamp() - begun));
-                width := GREATEST(:schema.id_time(from_id) - :schema.id_time(at_id), :schema.id_time(at_id) - :schema.id_time(from_id), '1 second') * 4;
+                width := GREATEST(:schema.id_time(from_id) - :schema.id_time(at_id), :schema.id_time(at_id) - :schema.id_time(from_id), '1 millisecond') * 4;
                 gathers := true;
             ELSE
                 stretch := :schema.search_gather(rare, high_id, low_id, true, '1 day', few + 1, few + 1, patience / 2);

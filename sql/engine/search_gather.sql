@@ -2,7 +2,7 @@
 -- are read in which the indexes (BRIN: ids, tasks and queues; GIN: meta, tags) do not rule them out.
 
 -- Runs of which the conditions hold of their request (r), from a place towards stop: a stretch after the other, each as wide as can be
--- read quickly, until there are enough or time is up. place: up to where all were found; ended: that is the end. Where a second has `most`
+-- read quickly, until there are enough or time is up. place: up to where all were found; ended: that is the end. Where a millisecond has `most`
 -- of them it gives up, and place stays where it is.
 CREATE OR REPLACE FUNCTION :schema.search_gather(
     conditions text, INOUT place uuid, stop uuid, newest_first boolean, INOUT width interval, enough integer, most integer,
@@ -31,12 +31,12 @@ BEGIN
                        low, high, conditions, most) INTO seen;
         took := extract(epoch FROM clock_timestamp() - step);
         IF cardinality(seen) >= most THEN
-            EXIT WHEN width <= '1 second';
-            width := GREATEST(width / 8, '1 second');
+            EXIT WHEN width <= '1 millisecond';
+            width := GREATEST(width / 8, '1 millisecond');
             CONTINUE;
         END IF;
         found_ids := found_ids || seen;
         place := CASE WHEN newest_first THEN low ELSE high END;
-        width := LEAST(GREATEST(width * CASE WHEN took > 0.02 THEN 0.5 WHEN took > 0.008 THEN 1 ELSE 4 END, '1 second'), '1000 days');
+        width := LEAST(GREATEST(width * CASE WHEN took > 0.02 THEN 0.5 WHEN took > 0.008 THEN 1 ELSE 4 END, '1 millisecond'), '1000 days');
     END LOOP;
 END $$;

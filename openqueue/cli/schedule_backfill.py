@@ -33,7 +33,9 @@ async def backfill_from(
     async with client(settings) as opened:
         info = await opened.schedules.get(key)
         zone = ZoneInfo(info.timezone)
-        start, end = read_edge(edges[0], "--from", zone), read_edge(edges[1], "--to", zone, last=True)
+        now = await opened.database.fetchval("database_time")
+        start = read_edge(edges[0], "--from", zone, now)
+        end = read_edge(edges[1], "--to", zone, now, last=True)
         try:
             done = await opened.schedules.backfill(
                 key, start, end, rate=limits[0], limit=limits[1], progress=tell

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any, Final, NamedTuple
 
 from openqueue.cli.values import read_duration, read_lasting, read_meta, read_time, read_whole
@@ -58,7 +58,7 @@ def read_words_of(given: Words, *, none: bool = False) -> dict[str, Any]:
     return found
 
 
-def read_until(text: str, flag: str) -> datetime:
+def read_until(text: str, flag: str) -> datetime | timedelta:
     """A moment to come: how long from now, `tomorrow`, a day or a time (of the reader's clock)."""
     word = text.strip().lower()
     if word == "tomorrow":
@@ -70,7 +70,7 @@ def read_until(text: str, flag: str) -> datetime:
     else:
         return moment if moment.tzinfo else moment.astimezone()
     try:
-        return datetime.now(UTC) + parse_duration(text, field=flag, allow_zero=False)
+        return parse_duration(text, field=flag, allow_zero=False)
     except InvalidOption:
         raise InvalidOption(
             f"{flag}: {text!r} is neither a time nor a duration. Write '2h', 'tomorrow', '2026-12-24 18:00'.",
@@ -78,8 +78,8 @@ def read_until(text: str, flag: str) -> datetime:
         ) from None
 
 
-def read_edge(text: str, flag: str, zone: tzinfo, *, last: bool = False) -> datetime:
-    """An end of a range: a time or a day of `zone`; with `last`, a day means its end."""
+def read_edge(text: str, flag: str, zone: tzinfo, now: datetime, *, last: bool = False) -> datetime:
+    """An end of a range: a time or a day of `zone`, or `now`; with `last`, a day means its end."""
     word = text.strip()
     try:
         day = date.fromisoformat(word)
@@ -92,9 +92,9 @@ def read_edge(text: str, flag: str, zone: tzinfo, *, last: bool = False) -> date
         moment = datetime.fromisoformat(word)
     except ValueError:
         if word == "now":
-            return datetime.now(UTC)
+            return now
         raise InvalidOption(
-            f"{flag}: {text!r} is not a time. Write a day, such as 2026-11-01, or 2026-11-01T14:30.",
+            f"{flag}: {text!r} is not a time. Write a day, such as 2026-11-01, or 2026-11-01T14:30, or now.",
             option=flag,
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)

@@ -15,6 +15,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from openqueue.db.partitioned import NO_PARTITIONS, Partitions
 from openqueue.db.statements import Statements, read_sql
 from openqueue.errors import SchemaError
 
@@ -91,7 +92,7 @@ class Applied:
     """What the database says: by number, the name and checksum of each migration; the engine's row.
 
     `objects` are the functions, views and triggers that there are, `gone` the functions that were installed
-    and are no longer there.
+    and are no longer there; `partitions` those of the history, and which of its indexes they have.
     """
 
     migrations: Mapping[int, tuple[str, str]]
@@ -101,6 +102,7 @@ class Applied:
     has_schema: bool = True
     has_tables: bool = True
     has_partitions: bool = False
+    partitions: Partitions = NO_PARTITIONS
 
 
 @dataclass(frozen=True, slots=True)

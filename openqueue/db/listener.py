@@ -74,6 +74,7 @@ class Listener:
         self._speaking = asyncio.Lock()
         self._connected = asyncio.Event()
         self._failures = 0
+        self._hurried = asyncio.Event()
         self._told = False
         self._since = self._spoken = 0.0
         self._sessions = 0
@@ -105,6 +106,10 @@ class Listener:
 
         return unsubscribe
 
+    def try_now(self) -> None:
+        """Somebody else has an answer from the database: a pause before the next try ends."""
+        self._hurried.set()
+
     async def run(self) -> None:
         """Listen until cancelled, through every loss of the session."""
         if self.target.pooled:
@@ -125,7 +130,18 @@ class Listener:
         if not self._told:
             self._emit(ListenerLost(self.channel, str(error), pause))
         self._told = True
-        await self._clock.sleep(pause)
+        await self._rest(pause)
+
+    async def _rest(self, seconds: float) -> None:
+        self._hurried.clear()
+        either = [asyncio.ensure_future(one) for one in (self._clock.sleep(seconds), self._hurried.wait())]
+        try:
+            ended, _ = await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            for one in ended:
+                one.result()
+        finally:
+            for one in either:
+                one.cancel()
 
     async def once(self) -> OpenQueueError:
         """One session, from connecting to its loss; returns why it was lost."""

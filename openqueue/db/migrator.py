@@ -35,6 +35,8 @@ from openqueue.db.ledger import (
     refuse_changed,
     refuse_foreign,
 )
+from openqueue.db.outside import run_outside
+from openqueue.db.partitioned import Partitions
 from openqueue.db.roles import grant_rights, make_roles
 from openqueue.db.statements import Statements
 from openqueue.db.steps import Part, Step, partitions, rights, roles, script, steps
@@ -153,6 +155,7 @@ class Migrator:
             objects=frozenset(facts["objects"]),
             gone=tuple(engine["gone"]) if engine else (),
             has_partitions=facts["has_partitions"],
+            partitions=Partitions.of(await connection.fetch(self.own["migrator_indexed_partitions"])),
         )
 
     async def _next(self, connection: Connection, ledger: Ledger) -> Step | None:
@@ -204,20 +207,17 @@ class Migrator:
         if not await connection.fetchval(self.own["migrator_try_hold"], self.key):
             raise _Busy
         try:
-            if await self._next(connection, ledger) != step:
-                return False
-            for part in step.parts:
-                await self._drop_invalid(connection, part)
-                await _run(connection, part, _LOCKED)
-            return True
+            return await run_outside(
+                connection,
+                self.own,
+                step,
+                run=lambda part: _run(connection, part, _LOCKED),
+                look=lambda: self._next(connection, ledger),
+                lock_timeout=LOCK_TIMEOUT,
+            )
         finally:
             with suppress(*FROM_ASYNCPG):  # it ends with the session
                 await connection.execute(self.own["migrator_let_go"], self.key)
-
-    async def _drop_invalid(self, connection: Connection, part: Part) -> None:
-        """What a CREATE INDEX CONCURRENTLY that failed left behind is in the way of the next try."""
-        for row in await connection.fetch(self.own["migrator_invalid_indexes"], part.text):
-            await connection.execute(row["text"], timeout=LONG)
 
     async def _partitions(self, connection: Connection) -> tuple[str, ...]:
         if not (await self._applied(connection)).has_partitions:

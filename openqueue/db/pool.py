@@ -14,6 +14,7 @@ import asyncpg
 
 from openqueue.db.events import StatementRetried
 from openqueue.db.faults import FROM_ASYNCPG, is_conflict, mapped, sqlstate
+from openqueue.db.outage import Outage
 from openqueue.db.statements import Statements
 from openqueue.db.target import Connection, Place, Target, refuse_old
 from openqueue.errors import ConnectionFailed
@@ -70,6 +71,7 @@ class Database:
         self.schema = self.statements.schema
         self.timeout = timeout
         self.target = Target.of(dsn, pooled=pooled)
+        self.outage = Outage()
         self._application = application
         self._max_size = max_size
         self._idle = idle

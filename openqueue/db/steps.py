@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from openqueue.db.ledger import Applied, Engine, Ledger, Migration, Status
+from openqueue.db.partitioned import for_partitions
 from openqueue.db.statements import Statements, inline, render, split
 
 __all__ = ["Part", "Step", "partitions", "rights", "roles", "script", "steps"]
@@ -13,10 +14,14 @@ __all__ = ["Part", "Step", "partitions", "rights", "roles", "script", "steps"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of SQL that goes to the server in one message; `name` is its file, if it has one."""
+    """A piece of SQL that goes to the server in one message; `name` is its file, if it has one.
+
+    `partition`: it is not in the file, but follows from it for a partition that there is.
+    """
 
     text: str
     name: str = ""
+    partition: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ def steps(own: Statements, ledger: Ledger, applied: Applied, status: Status) -> 
         yield _bootstrap(own, applied)
     for migration in ledger.migrations:
         if migration.number not in applied.migrations:
-            yield _migration(own, migration)
+            yield _migration(own, migration, applied)
     if not status.engine:
         yield _engine(own, ledger.engine)
 
@@ -67,12 +72,19 @@ def _bootstrap(own: Statements, applied: Applied) -> Step:
     return Step(f"schema {own.schema}", tuple(Part(own[name]) for name in names))
 
 
-def _migration(own: Statements, migration: Migration) -> Step:
-    record = inline(own["migrator_record"], migration.number, migration.name, migration.checksum)
-    text = render(migration.text, own.schema)
-    pieces = (text,) if migration.transactional else split(text)
-    parts = (*(Part(piece, migration.name) for piece in pieces), Part(record))
-    return Step(migration.name, parts, migration.transactional)
+def _migration(own: Statements, migration: Migration, applied: Applied) -> Step:
+    record = Part(inline(own["migrator_record"], migration.number, migration.name, migration.checksum))
+    if migration.transactional:
+        parts = [Part(render(migration.text, own.schema), migration.name)]
+    else:
+        parts = [part for piece in split(migration.text) for part in _outside(own, migration, piece, applied)]
+    return Step(migration.name, (*parts, record), migration.transactional)
+
+
+def _outside(own: Statements, migration: Migration, piece: str, applied: Applied) -> Iterator[Part]:
+    yield Part(render(piece, own.schema), migration.name)
+    for text in for_partitions(own, piece, applied.partitions):
+        yield Part(text, migration.name, partition=True)
 
 
 def _engine(own: Statements, engine: Engine) -> Step:

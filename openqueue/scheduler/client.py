@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 from openqueue.codec import encode
 from openqueue.db.connections import adapt
@@ -22,11 +22,11 @@ from openqueue.scheduler.asked import (
     rule_of,
     said,
 )
-from openqueue.scheduler.backfill import Backfill
+from openqueue.scheduler.backfill import Backfill, pace
 from openqueue.scheduler.firetimes import Firetimes
 from openqueue.scheduler.handle import Schedule
 from openqueue.scheduler.model import Backfilled, ScheduleInfo, TickInfo
-from openqueue.scheduler.until import moment_to_come
+from openqueue.scheduler.until import to_come
 from openqueue.tasks.checks import check_moment, check_text, check_whole
 from openqueue.tasks.task import Task
 
@@ -167,7 +167,9 @@ class Schedules:
         connection: object | None = None,
     ) -> None:
         """Pause a schedule until a moment, for so long, or until it is resumed. What runs goes on."""
-        moment = None if until is None else moment_to_come(until, "until")
+        moment = None if until is None else to_come(until, "until")
+        if isinstance(moment, timedelta):
+            moment += await self._now(connection)
         if reason is not None:
             check_text(reason, "reason")
         told = None if moment is None else moment.isoformat()
@@ -190,19 +192,28 @@ class Schedules:
         start: datetime | str,
         end: datetime | str,
         *,
-        rate: int = 100,
+        rate: int | None = None,
         limit: int = 10_000,
         progress: Callable[[Backfilled], object] | None = None,
+        connection: object | None = None,
     ) -> Backfilled:
         """Enqueue a run for each time of a schedule from `start` to `end`, both included, flagged as such.
 
         A time that has a run is left out: to repeat it adds nothing, and to repeat one that was
-        interrupted goes on with it. At most `rate` in a second; `progress` is told after each step.
-        Overlap is not regarded, and the schedule's own times go on as they were. Raises InvalidOption for
-        a range that ends in the future, or that has more than `limit` times.
+        interrupted goes on with it. Overlap is not regarded, and the schedule's own times go on as they
+        were. It goes in steps, each of which is there at once, at most `rate` runs (100) in a second. With
+        `connection` all of it is there when that transaction is committed, so it has no rate, and until
+        then the schedule does not fire. `progress` is told after each step. Raises InvalidOption for a
+        range that ends in the future, or that has more than `limit` times.
         """
-        info = await self.get(key)
-        backfill = Backfill(self._database, self._client.namespace, info, rate=rate, limit=limit)
+        info = await self.get(key, connection=connection)
+        backfill = Backfill(
+            lambda statement, arguments: self._fetch(connection, statement, arguments),
+            self._client.namespace,
+            info,
+            rate=pace(rate, transactional=connection is not None),
+            limit=limit,
+        )
         return await backfill.run(check_moment(start, "start"), check_moment(end, "end"), progress)
 
     async def next(
@@ -220,7 +231,7 @@ class Schedules:
         schedule that is paused, those after its pause; if that has no end, as if it ended now.
         """
         check_whole(1, MOST_TIMES)(n, "n")
-        ((now,),) = await self._values(None, "database_time", [])
+        now = await self._now(None)
         begin = now if after is None else check_moment(after, "after")
         if rule or not key:
             times = Firetimes(rule_of(asked(rule)), key=key, anchor=begin)
@@ -250,6 +261,11 @@ class Schedules:
             task.arguments.parse(encode(dict(arguments or {}), what="input"))
             return task.name
         return (await self._client.item(task, arguments, allow_unknown=allow_unknown)).task
+
+    async def _now(self, connection: object | None) -> datetime:
+        """The database's time."""
+        ((now,),) = await self._values(connection, "database_time", [])
+        return cast("datetime", now)
 
     async def _values(
         self, connection: object | None, statement: str, arguments: Sequence[Any], key: str = ""

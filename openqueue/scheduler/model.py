@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from openqueue.codec import decode
+from openqueue.errors import InvalidOption
 from openqueue.scheduler.firetimes import Firetimes
 from openqueue.scheduler.rules import Rule
 from openqueue.scheduler.words import in_words
@@ -80,7 +81,10 @@ class ScheduleInfo:
         info = cls(**fields, status="active", next_at=None)
         if info.invalid is not None:
             return replace(info, status="invalid")
-        coming = info.coming(1, now)
+        try:
+            coming = info.coming(1, now)
+        except InvalidOption as error:  # added with SQL, and no leader has seen it yet
+            return replace(info, status="invalid", invalid=str(error))
         if not coming:
             return replace(info, status="finished")
         if paused:

@@ -18,12 +18,14 @@ class DatabaseClock:
 
     Each answer says between which bounds the distance lies: the time it took. What was believed before is
     kept where it lies within them, and moved to the nearer bound where it does not, so that a slow answer
-    spoils nothing.
+    spoils nothing. It is `doubted` when the database was found to be of another opinion, until it is
+    measured again.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._zero: datetime | None = None
+        self.doubted = False
 
     async def measure(self) -> None:
         """Ask the database for its time: a few times at first, then once. Raises ConnectionFailed."""
@@ -33,6 +35,7 @@ class DatabaseClock:
             earliest = told - timedelta(seconds=time.monotonic())
             latest = told - timedelta(seconds=asked)
             self._zero = min(max(self._zero or earliest + (latest - earliest) / 2, earliest), latest)
+        self.doubted = False
 
     def now(self) -> datetime:
         """The database's time. It has been measured before."""

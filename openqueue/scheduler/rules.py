@@ -51,7 +51,10 @@ class Rule:
         elif self.every is not None:
             object.__setattr__(self, "every", _check_interval(self.every))
         else:
-            raise InvalidOption("cron: missing. Give cron='0 2 * * *' or every='5m'.", option="cron")
+            raise InvalidOption(
+                "cron: missing, and so is every. Give one of them, such as cron '0 2 * * *' or every '5m'.",
+                option="cron",
+            )
         check_timezone(self.timezone)
         for option in ("start_at", "end_at"):
             value = getattr(self, option)

@@ -107,6 +107,8 @@ class Scheduler:
         return len(due)
 
     async def _take_in(self) -> None:
+        if self._clock.doubted:
+            await self._clock.measure()
         if self._look_at_all or time.monotonic() - self._looked >= self._look_every:
             await self._look()
         if self._look_at_waiting and self._table.waiting:
@@ -161,8 +163,7 @@ class Scheduler:
             and (before.revision, before.cursor) == (entry.revision, entry.cursor)
         ):
             entry.stale = before.stale
-            first, longest = AGAIN
-            pause = timedelta(seconds=min(first * 2.0 ** (entry.stale - 1), longest))
+            pause = timedelta(seconds=min(AGAIN[0] * 2.0 ** (entry.stale - 1), AGAIN[1]))
         if entry.waits and not self._look_at_waiting:
             self._look_at_waiting = True
             self._told.set()
@@ -240,6 +241,7 @@ class Scheduler:
             entry = one.sent.entry
             if one.outcome == "stale":
                 entry.stale += 1
+                self._clock.doubted = True  # it may have been before its time
                 self._changed.add(entry.key)
                 continue
             for missed in one.sent.advance.plan.skipped:
@@ -263,21 +265,18 @@ class Scheduler:
 
     async def _release(self) -> None:
         """Fire the ticks that have waited for a run, where it has ended."""
-        rows = await self._database.fetch("release_ticks", self._namespace)
-        now = self._clock.now()
-        for row in rows:
+        for row in await self._database.fetch("release_ticks", self._namespace):
+            self._changed.add(row["key"])
             if row["run_id"] is not None:
-                self._emit(
-                    events.TickFired(row["key"], row["at"], row["run_id"], (now - row["at"]).total_seconds())
-                )
-        self._changed |= {row["key"] for row in rows}
+                late = (self._clock.now() - row["at"]).total_seconds()
+                self._emit(events.TickFired(row["key"], row["at"], row["run_id"], late))
 
     async def _stumble(self, error: OpenQueueError) -> None:
         if not self._failures:
             self._emit(DutyFailed("scheduler", str(error)))
         pause = min(FIRST * 2.0 ** min(self._failures, 10), LONGEST) * random.uniform(0.75, 1.25)
         self._failures += 1
-        await asyncio.sleep(pause)
+        await self._database.outage.wait(pause)
 
     def _hear(self, payload: str) -> None:
         """A notification of the schema's channel."""

@@ -106,14 +106,20 @@ class SyncSchedules:
         start: datetime | str,
         end: datetime | str,
         *,
-        rate: int = 100,
+        rate: int | None = None,
         limit: int = 10_000,
         progress: Callable[[Backfilled], object] | None = None,
+        connection: object | None = None,
     ) -> Backfilled:
-        """Enqueue a run for each time of a range; see `Schedules.backfill`. `progress` is told elsewhere."""
+        """Enqueue a run for each time of a range; see `Schedules.backfill`.
+
+        `progress` is told in another thread, unless there is a `connection`.
+        """
         return self._on(
-            None,
-            lambda schedules: schedules.backfill(key, start, end, rate=rate, limit=limit, progress=progress),
+            connection,
+            lambda schedules: schedules.backfill(
+                key, start, end, rate=rate, limit=limit, progress=progress, connection=connection
+            ),
         )
 
     def next(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from openqueue.durations import parse_duration
 from openqueue.errors import InvalidOption
 from openqueue.tasks.checks import check_moment
 
-__all__ = ["moment_to_come"]
+__all__ = ["to_come"]
 
 
-def moment_to_come(value: Any, option: str) -> datetime:
-    """An aware datetime or its ISO 8601 text; a duration is counted from now. Raises InvalidOption."""
+def to_come(value: Any, option: str) -> datetime | timedelta:
+    """An aware datetime or its ISO 8601 text; or how long from now, which the database's clock decides.
+
+    Raises InvalidOption.
+    """
     if isinstance(value, datetime):
         return check_moment(value, option)
     try:
-        return datetime.now(UTC) + parse_duration(value, field=option, allow_zero=False)
+        return parse_duration(value, field=option, allow_zero=False)
     except InvalidOption as error:
         if not isinstance(value, str) or "is not a duration" not in str(error):
             raise

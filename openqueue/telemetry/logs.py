@@ -68,7 +68,7 @@ LINES: Final[dict[type[Event], Words | Choice]] = {
         otherwise=Words(WARNING, "worker process ended, and is started again"),
     ),
     worker.WorkerProcessKilled: Words(ERROR, "worker process did not end in time, and was killed"),
-    worker.RunStarted: Words(DEBUG, "run started", hidden=("due",)),
+    worker.RunStarted: Words(DEBUG, "run started", hidden=("due", "waited")),
     worker.RunFinished: Choice(
         lambda event: event.outcome,
         {

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from openqueue.cluster import events as cluster
@@ -131,9 +130,8 @@ class Measures:
     def _started(self, event: worker.RunStarted) -> None:
         pair = self._pair(event.queue, event.task)
         self.tally.add("openqueue_runs_started", pair)
-        if event.due is not None:
-            waited = max((datetime.now(UTC) - event.due).total_seconds(), 0.0)
-            self.tally.observe("openqueue_run_start_delay_seconds", waited, _DELAYS, pair)
+        if event.waited is not None:
+            self.tally.observe("openqueue_run_start_delay_seconds", event.waited, _DELAYS, pair)
 
     def _finished(self, event: worker.RunFinished) -> None:
         pair = self._pair(event.queue, event.task)

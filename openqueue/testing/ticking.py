@@ -67,7 +67,7 @@ async def _fire(firing: Firing, entry: Entry, at: datetime, began: datetime, bef
     if not advance.plan.fire and not advance.plan.skipped:
         entry.moved(entry.fired)
         return 0
-    told = decode(advance.text)
+    told = decode(advance.text) | {"early": True}
     for tick in told["ticks"]:
         # By the database's clock that is later; all that waits is moved back afterwards.
         tick["run_at"] = (datetime.fromisoformat(tick["run_at"]) - before).isoformat()

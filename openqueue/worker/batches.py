@@ -76,7 +76,7 @@ class Batches:
 
     async def _beginning(self, call: Job) -> list[Job]:
         """Those that may begin: the database is asked of those whose deadline is near."""
-        near = [job for job in call.jobs if job.may_expire()]
+        near = [job for job in call.jobs if job.may_expire(self._executor.clock)]
         if not near:
             return list(call.jobs)
         for job in near:

@@ -75,7 +75,7 @@ class Completer:
         self._closed: list[int] = []
         self._idle, self._working = asyncio.Event(), asyncio.Event()
         self._idle.set()
-        self._stumbling = Stumbling("completer", bus.emit)
+        self._stumbling = Stumbling("completer", bus.emit, database.outage)
         self.unsaved = 0
 
     def claimed(self, claim: int, jobs: int) -> None:
@@ -130,7 +130,7 @@ class Completer:
                 await self.once()
             except OpenQueueError as error:
                 self._arrived.set()
-                await asyncio.sleep(self._stumbling.stumble(error))
+                await self._stumbling.pause(error)
             else:
                 self._stumbling.recover()
 
@@ -192,7 +192,7 @@ class Completer:
                         if not await self.once():
                             await asyncio.sleep(self._busy.wait(JOURNAL_EVERY))
                     except OpenQueueError as error:
-                        await asyncio.sleep(self._stumbling.stumble(error))
+                        await self._stumbling.pause(error)
         except TimeoutError:
             pass
         finally:

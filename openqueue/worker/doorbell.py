@@ -55,7 +55,7 @@ class Doorbell:
         self._namespace = namespace
         self._queues = list(queues) if queues else ["*"]
         self._emit = emit
-        self._stumbling = Stumbling("doorbell", emit)
+        self._stumbling = Stumbling("doorbell", emit, database.outage)
         self._hearing: list[Heard] = []
         self._saturated: list[Callable[[], bool]] = []
         self._newest: tuple[float, int] | None = None
@@ -109,7 +109,7 @@ class Doorbell:
             try:
                 changed_on = await self.once()
             except OpenQueueError as error:
-                await asyncio.sleep(self._stumbling.stumble(error))
+                await self._stumbling.pause(error)
                 continue
             self._stumbling.recover()
             if changed_on:

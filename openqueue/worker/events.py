@@ -106,13 +106,17 @@ class WorkerProcessKilled(Event):
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """An attempt of a run begins. `due`: since when it might have, by the database's clock."""
+    """An attempt of a run begins. `due`: since when it might have, `waited`: how many seconds ago that was.
+
+    Both by the database's clock, as far as that is known to the worker.
+    """
 
     run_id: UUID
     task: str
     queue: str
     attempt: int
     due: datetime | None = None
+    waited: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import copy_context
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
+from openqueue.clock import DatabaseTime
 from openqueue.codec import decode
 from openqueue.errors import OpenQueueError, RunNotFound
 from openqueue.events import Emit, Events
@@ -56,7 +58,9 @@ class Executor:
         emit: Emit | None = None,
         bus: Events | None = None,
         surroundings: Surroundings | None = None,
+        clock: DatabaseTime | None = None,
     ) -> None:
+        self.clock = clock or DatabaseTime()
         self._registry = registry
         self._journal = journal
         self._enqueuer = enqueuer
@@ -90,7 +94,7 @@ class Executor:
         try:
             if job.doubted:
                 return await self._on_probation(job)
-            if job.may_expire() and not await self.probation.may_begin(job):
+            if job.may_expire(self.clock) and not await self.probation.may_begin(job):
                 return RELEASED
             return await self._attempt(job)
         except BaseException as error:
@@ -119,8 +123,9 @@ class Executor:
     def tell_started(self, job: Job) -> None:
         """Tell who wants to know that an attempt begins."""
         if self._bus.wants(RunStarted):
-            row = job.row
-            self._emit(RunStarted(job.id, job.task, row["queue"], row["attempt"], row["run_at"]))
+            row, due = job.row, job.row["run_at"]
+            waited = max(((self.clock.now() or datetime.now(UTC)) - due).total_seconds(), 0.0)
+            self._emit(RunStarted(job.id, job.task, row["queue"], row["attempt"], due, waited))
 
     def input_of(self, task: Task[..., Any], job: Job) -> dict[str, Any]:
         """The arguments of a run. Raises InvalidArguments and RequestMissing."""

@@ -20,6 +20,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from openqueue.clock import DatabaseTime
 from openqueue.db.faults import mapped
 from openqueue.db.statements import Statements
 from openqueue.db.target import Connection, Target, connect
@@ -69,7 +70,9 @@ class Heartbeat:
     appearing    statements with their arguments, to appear again after having been given up
     cancelled    called in the worker's event loop with the runs to cancel
     given_up     called in the worker's event loop when others had declared this worker dead
+    back         called in the worker's event loop when a session that was lost has been replaced
     tally        what ends in this worker, to be told with the beats
+    clock        learns with each beat what time it is in the database
     """
 
     def __init__(
@@ -86,8 +89,10 @@ class Heartbeat:
         timeout: float,
         cancelled: Callable[[list[UUID]], None],
         given_up: Callable[[], None],
+        back: Callable[[], None] = lambda: None,
         namespace: str = "default",
         tally: Tally | None = None,
+        clock: DatabaseTime | None = None,
     ) -> None:
         self._target = target
         self._statements = statements
@@ -99,8 +104,10 @@ class Heartbeat:
         self._timeout = timedelta(seconds=timeout)
         self._cancelled = cancelled
         self._given_up = given_up
+        self._back = back
         self._namespace = namespace
         self._tally = tally or Tally()
+        self._clock = clock or DatabaseTime()
         self._usage = Usage()
         self._stumbling = Stumbling("heartbeat", self._from_thread(emit), longest=WITHOUT_LOCK)
         self._home = asyncio.get_running_loop()
@@ -152,9 +159,12 @@ class Heartbeat:
         assert self._stop is not None
         while not self._stop.is_set():
             self._awake.clear()
+            before = self._session
             try:
                 await self._once(await self._connected())
                 self._stumbling.recover()
+                if self._session is not before:
+                    self._call(self._back)
                 pause = self._every if self._locked else min(self._every, WITHOUT_LOCK)
             except Exception as error:  # noqa: BLE001  a beat that failed is followed by the next one, whatever it was
                 lost, self._session = self._session, None
@@ -191,7 +201,7 @@ class Heartbeat:
     async def _once(self, connection: Connection) -> None:
         pulse = self._pulse
         told = self._tally.tell()
-        begin = time.time()
+        asked = time.monotonic()
         row = await connection.fetchrow(
             self._statements["beat_worker"],
             self._worker,
@@ -207,7 +217,7 @@ class Heartbeat:
         )
         self._tally.arrived(told)
         if row is not None:
-            self._tally.ahead = row["now"].timestamp() - (begin + time.time()) / 2
+            self._clock.measured(row["now"], asked)
         if row is None or not row["known"]:
             for name, *arguments in self._appearing:
                 await connection.fetch(self._statements[name], *arguments)

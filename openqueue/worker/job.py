@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from openqueue.clock import DatabaseTime
 from openqueue.tasks.cancellation import Cancellation
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ __all__ = ["PATIENCE", "Job"]
 PATIENCE: Final = 0.5
 """Seconds that a thread or a process may take to end by itself, once told that its run is cancelled."""
 
-CLOCKS_APART: Final = timedelta(seconds=10)
+NEAR: Final = timedelta(seconds=10)
+"""Before a deadline: what is believed of the database's clock is wrong by a few seconds at most."""
 
 
 class Job:
@@ -93,16 +95,13 @@ class Job:
                 self.cancelled.set()
         return self.cancelled
 
-    def may_expire(self) -> bool:
-        """Whether its deadline may pass before it begins: then the database is asked, whose clock counts.
-
-        Every clock is taken to be less than `CLOCKS_APART` away from the database's; if it is further off,
-        a job claimed ahead may begin late, by no more than it waits here.
-        """
+    def may_expire(self, clock: DatabaseTime) -> bool:
+        """Whether its deadline may pass before it begins: then the database is asked, whose clock counts."""
         deadline = self.row["deadline"]
         if deadline is None or self.started:
             return False
-        return bool(deadline - datetime.now(UTC) < CLOCKS_APART)
+        left = clock.until(deadline)
+        return left is None or left < NEAR
 
     def interrupt(self) -> None:
         """Cancel the attempt where it stands; of a call for several only its own part."""

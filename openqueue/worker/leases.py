@@ -34,7 +34,7 @@ class Leases:
         self._worker = worker
         self._held = held
         self._lost = lost
-        self._stumbling = Stumbling("leases", emit)
+        self._stumbling = Stumbling("leases", emit, database.outage)
         self._doubted = asyncio.Event()
 
     def doubt(self) -> None:
@@ -50,7 +50,7 @@ class Leases:
                 await self.once()
             except OpenQueueError as error:
                 self._doubted.set()
-                await asyncio.sleep(self._stumbling.stumble(error))
+                await self._stumbling.pause(error)
             else:
                 self._stumbling.recover()
 

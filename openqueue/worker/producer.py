@@ -74,7 +74,7 @@ class Producer:
         self._limited = any(most is not None for most in (queues or {}).values())
         self._namespace = namespace
         self._emit = emit
-        self._stumbling = Stumbling("producer", emit)
+        self._stumbling = Stumbling("producer", emit, database.outage)
         self._pace = Pace(poll)
         self._lanes = Lanes()
         self._woken = asyncio.Event()
@@ -129,7 +129,7 @@ class Producer:
                     await self.once(room, starting)
             except OpenQueueError as error:
                 self._asked = asked + self._asked
-                await asyncio.sleep(self._stumbling.stumble(error))
+                await self._stumbling.pause(error)
                 self._lanes.doubt()
                 self._pace.sweep_soon()
                 continue
@@ -269,7 +269,7 @@ class Producer:
             self._inflight.put(jobs)
             if not isinstance(error, OpenQueueError):
                 raise
-            await asyncio.sleep(self._stumbling.stumble(error))
+            await self._stumbling.pause(error)
 
     async def stop(self) -> None:
         """Return what has not begun; if the database is away, others find it when this worker is gone."""

@@ -38,7 +38,7 @@ class Starter:
         self._worker = worker
         self._running = running
         self._lost = lost
-        self._stumbling = Stumbling("starter", emit)
+        self._stumbling = Stumbling("starter", emit, database.outage)
 
     async def run(self) -> None:
         """Report ten times a second, when there is something, until cancelled."""
@@ -47,7 +47,7 @@ class Starter:
             try:
                 await self.once()
             except OpenQueueError as error:
-                await asyncio.sleep(self._stumbling.stumble(error))
+                await self._stumbling.pause(error)
             else:
                 self._stumbling.recover()
 

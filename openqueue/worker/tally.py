@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from math import log2
 from typing import Any, Final
 
+from openqueue.clock import DatabaseTime
 from openqueue.codec import encode
 from openqueue.db.pool import Database
 from openqueue.runs.outcomes import Outcome
@@ -46,11 +47,11 @@ _NO_CELL: Final[Cell] = ({}, [], [])
 class Tally:
     """What has ended since it was told last. Counted in the worker's loop, told from the heartbeat's thread.
 
-    `ahead` is by how many seconds the database's clock is before ours.
+    How long a run has waited is by the clock of the database; until that is known, by ours.
     """
 
-    def __init__(self) -> None:
-        self.ahead = 0.0
+    def __init__(self, clock: DatabaseTime | None = None) -> None:
+        self._clock = clock or DatabaseTime()
         self._cells: dict[tuple[str, str], Cell] = {}
         self._lock = threading.Lock()
         self._number = 0
@@ -59,7 +60,8 @@ class Tally:
 
     def count(self, ended: Iterable[tuple[Job, Outcome]]) -> None:
         """Attempts have ended, and that is stored."""
-        zero = time.time() - time.monotonic() + self.ahead
+        known = self._clock.zero
+        zero = time.time() - time.monotonic() if known is None else known
         queue = task = None
         with self._lock:
             kinds, waited, ran = _NO_CELL

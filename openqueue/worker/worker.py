@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+from openqueue.clock import DatabaseTime
 from openqueue.cluster.members import Member
 from openqueue.cluster.rescuer import Rescuer
 from openqueue.db.listener import Listener
@@ -166,7 +167,8 @@ class Worker:
     def _assemble(self) -> None:
         """Make the parts and join them; nothing runs yet."""
         limits, bus = self._limits, self._bus
-        journal, self._tally = RunJournal(), Tally()
+        journal, self._clock = RunJournal(), DatabaseTime()
+        self._tally = Tally(self._clock)
         self._completer = Completer(
             *(self._database, self.id, journal, bus),
             last_flush=limits.last_flush,
@@ -187,6 +189,7 @@ class Worker:
             largest_output=limits.largest_output,
             bus=bus,
             surroundings=self._surroundings,
+            clock=self._clock,
         )
         self._doorbell = Doorbell(
             self._database, self.id, self._namespace, list(self._queues) if self._queues else None, bus.emit
@@ -221,6 +224,7 @@ class Worker:
         self._listener.subscribe(self._doorbell.hear)
         self._listener.subscribe(self._control.hear)
         self._listener.on_connected(self._doorbell.look)
+        self._listener.on_connected(self._database.outage.over)
 
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(
@@ -235,8 +239,10 @@ class Worker:
             timeout=self._database.timeout + 5,
             cancelled=self._control.cancel,
             given_up=self._given_up,
+            back=self._back,
             namespace=self._namespace,
             tally=self._tally,
+            clock=self._clock,
         )
 
     @asynccontextmanager
@@ -285,6 +291,11 @@ class Worker:
 
     def _lose(self, job: Job) -> None:
         self._control.lose(job)
+
+    def _back(self) -> None:
+        """The heartbeat, which tries most often, has an answer: whoever waits for the database tries now."""
+        self._database.outage.over()
+        self._listener.try_now()
 
     def _given_up(self) -> None:
         self._bus.emit(WorkerGivenUp(self.id, self._places.count()))

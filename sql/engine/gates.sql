@@ -234,23 +234,37 @@ SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp A
 #variable_conflict use_column
 DECLARE
     moment timestamptz := clock_timestamp();  -- as it stands in a query, no index can be asked for it
-    -- Without those that somebody has locked, or is about to make: a claim that stays open holds up no scopes but its own.
-    due    text[] := ARRAY(
-        SELECT o.scope FROM (
-            SELECT o.scope FROM (SELECT o.scope, o.at FROM :schema.openings o WHERE o.namespace = open_gates.namespace AND o.at <= moment
-                                 ORDER BY o.at LIMIT 5000) o GROUP BY 1 ORDER BY min(o.at)) o
-        LEFT JOIN LATERAL (SELECT true AS mine FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope
-                           FOR UPDATE SKIP LOCKED) s ON true
-        WHERE s.mine OR ((SELECT true FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope LIMIT 1) IS NULL
-            AND pg_try_advisory_xact_lock(:schema.slots_key(open_gates.namespace, o.scope))) LIMIT 200);
-    s      record;
+    found  record; s record;
+    opened integer := 0;
     queues text[]; priorities smallint[]; outs text[];
 BEGIN
-    IF cardinality(due) = 0 THEN
-        RETURN 0;
+    -- Without those that somebody has locked, or is about to make: a claim that stays open holds up no scopes but its own.
+    SELECT array_agg(d.scope ORDER BY d.first) FILTER (WHERE d.plain AND d.used IS NOT NULL) AS keys,
+        array_agg(d.used ORDER BY d.first) FILTER (WHERE d.plain AND d.used IS NOT NULL) AS used,
+        array_agg(d.scope ORDER BY d.first) FILTER (WHERE d.plain AND d.used IS NULL) AS new,
+        array_agg(d.scope ORDER BY d.first) FILTER (WHERE NOT d.plain) AS others INTO found FROM (
+        SELECT o.scope, o.first, s.used, o.scope LIKE 'key %' AND (
+            SELECT true FROM :schema.controls c WHERE c.namespace = open_gates.namespace AND c.kind = 'key' AND c.name = substr(o.scope, 5)
+              AND c.queue = '' LIMIT 1) IS NULL AS plain
+        FROM (
+            SELECT o.scope, min(o.at) AS first FROM (
+                SELECT o.scope, o.at FROM :schema.openings o
+                WHERE o.namespace = open_gates.namespace AND o.at <= moment ORDER BY o.at LIMIT 5000) o GROUP BY 1 ORDER BY 2) o
+        LEFT JOIN LATERAL (SELECT s.used FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope
+                           FOR UPDATE SKIP LOCKED) s ON true
+        WHERE s.used IS NOT NULL OR ((SELECT true FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope LIMIT 1) IS NULL
+            AND pg_try_advisory_xact_lock(:schema.slots_key(open_gates.namespace, o.scope))) LIMIT 200) d;
+    IF found.new IS NOT NULL THEN  -- a row that somebody has made meanwhile waits for the next claim
+        WITH made AS (
+            INSERT INTO :schema.slots (namespace, scope) SELECT open_gates.namespace, n FROM unnest(found.new) n ON CONFLICT DO NOTHING RETURNING scope
+        ) SELECT found.keys || array_agg(m.scope) AS keys, found.used || array_agg(0) AS used, NULL AS new, found.others AS others INTO found FROM made m;
     END IF;
+    IF found.keys IS NOT NULL THEN
+        opened := :schema.open_keys(namespace, found.keys, found.used, most);
+    END IF;
+    IF found.others IS NULL THEN RETURN opened; END IF;
     SELECT array_agg(r.scope) AS scopes, array_agg(r.room) AS rooms, array_agg(COALESCE(r.most = 1, false) AND r.scope LIKE 'key %') AS serial
-    INTO s FROM :schema.scope_rooms(namespace, due, false) r;
+    INTO s FROM :schema.scope_rooms(namespace, found.others, false) r;
     WITH out AS MATERIALIZED (
         -- The head of a serial key keeps its turn while somebody has it locked; of others, those behind go on.
         SELECT j.id, o.scope, j.place > 0 AND (
@@ -279,14 +293,8 @@ BEGIN
     END IF;
     -- Who was let out and is not claimed has not passed yet, and somebody may have locked who is next: then it is not looked at once more.
     PERFORM :schema.look_again(namespace, array_agg(l.scope), array_agg(l.room), COALESCE(cardinality(queues), 0) < most) FROM (
-        SELECT u.scope, u.room - count(o.scope)::integer AS room FROM unnest(s.scopes, s.rooms) AS u (scope, room)
-        LEFT JOIN unnest(outs) AS o (scope) ON o.scope = u.scope GROUP BY u.scope, u.room) l;
-    -- The row of a key that nobody has used for a while goes.
-    DELETE FROM :schema.slots d WHERE d.ctid = ANY (ARRAY(
-        SELECT k.ctid FROM unnest(s.scopes) AS u (scope) CROSS JOIN LATERAL (
-            SELECT k.* , k.ctid FROM :schema.slots k WHERE k.namespace = open_gates.namespace AND k.scope = u.scope OFFSET 0) k
-        WHERE k.used = 0 AND k.next_at <= clock_timestamp() AND u.scope LIKE 'key %'
-          AND (SELECT true FROM :schema.openings o WHERE o.namespace = k.namespace AND o.scope = k.scope LIMIT 1) IS NULL
-          AND (SELECT true FROM :schema.jobs j WHERE j.namespace = k.namespace AND j.gate = k.scope LIMIT 1) IS NULL));
-    RETURN COALESCE(cardinality(queues), 0);
+        SELECT a.scope, sum(a.room)::integer AS room FROM (
+            SELECT u.scope, u.room FROM unnest(s.scopes, s.rooms) AS u (scope, room) UNION ALL SELECT o, -1 FROM unnest(outs) o) a GROUP BY 1) l;
+    PERFORM :schema.forget_keys(namespace, s.scopes);
+    RETURN opened + COALESCE(cardinality(queues), 0);
 END $$;

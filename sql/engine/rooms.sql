@@ -9,6 +9,9 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+    IF NOT EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = queue_rooms.namespace AND c.kind = 'queue') THEN
+        RETURN;
+    END IF;
     RETURN QUERY
     WITH said AS MATERIALIZED (
         SELECT f.* FROM :schema.controls_in_force f

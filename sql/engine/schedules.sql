@@ -39,8 +39,8 @@ BEGIN
             THEN ARRAY['cron', 'is missing, and so is every', 'give one of them, such as cron => ''0 2 * * *'' or every => ''15 minutes''']
         WHEN s.cron = '' OR length(s.cron) > 500
             THEN ARRAY['cron', 'must be an expression of 1 to 500 characters', 'such as ''0 2 * * *'', or ''@daily''']
-        WHEN s.every < interval '1 second' OR extract(year FROM s.every) <> 0 OR extract(month FROM s.every) <> 0
-            THEN ARRAY['every', format('is %s', s.every), 'give at least a second, without months or years, whose length differs: those are for cron']
+        WHEN s.every NOT BETWEEN interval '1 second' AND interval '3660 days' OR extract(year FROM s.every) <> 0 OR extract(month FROM s.every) <> 0
+            THEN ARRAY['every', format('is %s', s.every), 'give a second to 3660 days, without months or years, whose length differs: those are for cron']
         WHEN s.timezone IS NULL
             THEN ARRAY['timezone', 'is missing', 'name a place, such as Europe/Berlin, or leave it out for UTC']
         WHEN s.end_at < s.start_at

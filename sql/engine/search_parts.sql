@@ -92,6 +92,19 @@ BEGIN
     END IF;
 END $$;
 
+-- What must hold of the request of runs that may be rare by it, and that an index can find then; null: nothing. A queue cannot: a run that
+-- was moved has it in jobs alone.
+CREATE OR REPLACE FUNCTION :schema.search_rare(namespace text, filter jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN $2 ?| ARRAY['task', 'meta', 'tags'] AND NOT $2 ?| ARRAY['key', 'schedule', 'error_type', 'worker'] THEN :schema.search_requests($1, $2) END
+$$;
+
+-- How fast a search gets on: seconds of the history in a second.
+CREATE OR REPLACE FUNCTION :schema.search_speed(from_id uuid, to_id uuid, seconds double precision) RETURNS double precision
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT abs(extract(epoch FROM :schema.id_time($1) - :schema.id_time($2)))::double precision / GREATEST($3, 0.0001)
+$$;
+
 -- A set in which all that is looked for must be, if it turns out to be small (5,000); null: there is none. It needs no order.
 CREATE OR REPLACE FUNCTION :schema.search_set(namespace text, filter jsonb, ended text[], live text[], workers uuid[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -110,10 +123,6 @@ BEGIN
         RETURN format('SELECT a.run_id FROM attempts a WHERE a.final AND (%s) UNION ALL ',
                       COALESCE((SELECT string_agg(format('a.worker = %L', w), ' OR ') FROM unnest(workers) w), 'false'))
             || held || format('c.worker = ANY (%L)', workers);
-    ELSIF filter ? 'meta' OR filter ? 'tags' THEN
-        RETURN concat_ws(' AND ', 'SELECT r.id FROM run_requests r WHERE true',
-            :schema.search_said('r.meta @> %L::jsonb', (filter -> 'meta')::text),
-            :schema.search_said('r.tags && %L::text[]', :schema.search_words(filter, 'tags')));
     ELSIF live IS NOT NULL AND ended IS NULL THEN
         RETURN concat_ws(' UNION ALL ',
             CASE WHEN 'r' = ANY (live) THEN held || format('c.namespace = %L', namespace) END,

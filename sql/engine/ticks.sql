@@ -98,7 +98,8 @@ END $$;
 --    "catch_up", "backfill"}], "skipped": [{"reason", "count", "first", "last"}]}
 -- A schedule that was edited or moved on meanwhile, or that somebody has locked just now, is left alone: stale. A tick that was
 -- decided before is repeated. error: the ticks could not be enqueued; they are history as failed, and the schedule goes on.
--- Backfilled ticks are decided without regard to overlap, and move nothing. Answers one row a tick, and one for each stale schedule
+-- Backfilled ticks are decided without regard to overlap, and move nothing. No tick is decided before its time by this clock: who is
+-- ahead by less than 100 ms is held back, who is further ahead finds its schedule stale; "early": true is for a clock that tests bring. Answers one row a tick, and one for each stale schedule
 -- and each one without ticks (moved): fired | waiting | overlap | failed | repeated | stale | moved.
 CREATE OR REPLACE FUNCTION :schema.fire_ticks(namespace text, advances jsonb)
 RETURNS TABLE (key text, at timestamptz, outcome text, run_id uuid, fired bigint)
@@ -118,15 +119,22 @@ DECLARE
     moved text[] := '{}'; cursors timestamptz[] := '{}'; nexts timestamptz[] := '{}'; errors text[] := '{}';
     added bigint[] := '{}'; waits jsonb[] := '{}';
     ids  uuid[];
+    ahead interval;
 BEGIN
+    ahead := (SELECT max(a.cursor) FROM jsonb_to_recordset(advances) AS a ("from" timestamptz, cursor timestamptz, early boolean)
+              WHERE a.early IS NOT TRUE AND a.cursor IS DISTINCT FROM a."from") - clock_timestamp();
+    IF ahead > interval '0' THEN
+        PERFORM pg_sleep_for(LEAST(ahead, interval '100 milliseconds'));
+    END IF;
     FOR item IN
         SELECT a.key, a.error, a.cursor, a.next_at, o.row, t.tick, t.at, t.n, COALESCE(jsonb_array_length(a.ticks), 0) AS total,
             EXISTS (SELECT FROM :schema.schedule_ticks k WHERE k.namespace = fire_ticks.namespace AND k.schedule = a.key AND k.at = t.at) AS known
         FROM jsonb_to_recordset(advances) AS a
-            (key text, revision bigint, "from" timestamptz, cursor timestamptz, next_at timestamptz, error text, ticks jsonb)
+            (key text, revision bigint, "from" timestamptz, cursor timestamptz, next_at timestamptz, error text, early boolean, ticks jsonb)
         CROSS JOIN LATERAL (SELECT o AS row FROM :schema.schedules o
                             WHERE o.namespace = fire_ticks.namespace AND o.key = a.key AND o.revision = a.revision
-                              AND o.cursor_at IS NOT DISTINCT FROM a."from" FOR UPDATE SKIP LOCKED) o
+                              AND o.cursor_at IS NOT DISTINCT FROM a."from"
+                              AND (a.early OR COALESCE(a.cursor <= clock_timestamp(), true) OR a.cursor = o.cursor_at) FOR UPDATE SKIP LOCKED) o
         LEFT JOIN LATERAL (SELECT e.tick, e.n, (e.tick ->> 'at')::timestamptz AS at
                            FROM jsonb_array_elements(a.ticks) WITH ORDINALITY AS e (tick, n)) t ON true
         ORDER BY a.key, t.n

@@ -218,3 +218,27 @@ FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = :'schema' AND NOT i.indisvalid AND c.relkind = 'i' AND strpos($1::text, c.relname::text) > 0
+
+-- name: migrator_indexed_partitions
+-- The partitions of the schema's tables, each once with index null, and once for each index of its table of which it has its part.
+SELECT p.relname::text AS table, c.relname::text AS partition, x.relname::text AS index
+FROM pg_catalog.pg_inherits i
+JOIN pg_catalog.pg_class p ON p.oid = i.inhparent AND p.relkind = 'p'
+JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
+JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition
+LEFT JOIN LATERAL (
+    SELECT x.relname FROM pg_catalog.pg_index d JOIN pg_catalog.pg_inherits h ON h.inhrelid = d.indexrelid
+    JOIN pg_catalog.pg_class x ON x.oid = h.inhparent WHERE d.indrelid = c.oid
+    UNION ALL SELECT NULL) x ON true
+WHERE n.nspname = :'schema' ORDER BY 1, 2, 3
+
+-- name: migrator_attach_index
+-- The index of a partition becomes a part of that of its table ("the index" and "its part" are replaced).
+ALTER INDEX :schema."the index" ATTACH PARTITION :schema."its part"
+
+-- name: migrator_timeouts
+SELECT pg_catalog.current_setting('lock_timeout') AS locks, pg_catalog.current_setting('statement_timeout') AS statements
+
+-- name: migrator_set_timeouts
+-- For the session: no lock is waited for longer than $1, no statement goes on for longer than $2.
+SELECT pg_catalog.set_config('lock_timeout', $1::text, false), pg_catalog.set_config('statement_timeout', $2::text, false)

@@ -17,7 +17,7 @@ from openqueue.bench.tasks import idle, mark
 from openqueue.tasks.enqueuer import Item
 from openqueue.testing.databases import Databases
 from tests.bench.driver import Row, drained, drive, fill, tell
-from tests.bench.worker import keyed
+from tests.bench.worker import keyed, serial
 
 RATE = """
     SELECT count(*) / extract(epoch FROM max(started_at) - min(started_at))::float8 FROM openqueue.attempts"""
@@ -38,8 +38,8 @@ def plain(count: int) -> Iterable[Item[Any]]:
     return (idle.item(number) for number in range(count))
 
 
-def with_keys(keys: int) -> Callable[[int], Iterable[Item[Any]]]:
-    return lambda count: (keyed.item(number % keys) for number in range(count))
+def with_keys(keys: int, task: Any = keyed) -> Callable[[int], Iterable[Item[Any]]]:
+    return lambda count: (task.item(number % keys) for number in range(count))
 
 
 def grouped(groups: int) -> Callable[[int], Iterable[Item[Any]]]:
@@ -59,6 +59,7 @@ CASES = (
     Case("two keys that are full in front", plain, STUCK, with_keys(2)),
     Case("a task that is full in front", plain, (("task", "bench.mark", {"concurrency": 0}),), others),
     Case("a limit of 50 on the queue", plain, (("queue", "bench", {"concurrency": 50}),)),
+    Case("1,000 keys, one of each at once", with_keys(1000, serial)),
     Case("1,000 keys, two of each at once", with_keys(1000)),
     Case("10,000 keys, two of each at once", with_keys(10_000)),
     Case(

@@ -33,5 +33,11 @@ async def keyed(key: int) -> None:
     TALLY.begin()
 
 
+@task(name="bench.serial", queue=QUEUE, concurrency_key=lambda key: f"{key}")
+async def serial(key: int) -> None:
+    """Do nothing, alone of its key."""
+    TALLY.begin()
+
+
 if __name__ == "__main__":
-    sys.exit(run_async(work((*TASKS, take, talk, keyed))))
+    sys.exit(run_async(work((*TASKS, take, talk, keyed, serial))))

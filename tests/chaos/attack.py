@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from tests.chaos.checker import Violation, check
+from tests.chaos.checker import Violation, check, gone
 from tests.chaos.history import History
 from tests.chaos.journal import Journal
 from tests.chaos.load import Load
@@ -73,7 +73,8 @@ class Round:
     def lost(self) -> int:
         """Accepted, and without an end."""
         ended = {one.run for one in self.history.attempts if one.final}
-        return sum(one.run not in ended for one in self.journal.accepted())
+        unended = sum(run.id not in ended for run in self.history.runs)
+        return unended + len(gone(self.journal, self.history))
 
     @property
     def again(self) -> int:
@@ -83,8 +84,11 @@ class Round:
 
     @property
     def twice(self) -> int:
-        """Runs whose work was done to its end more than once, without an attempt that failed after it."""
-        ends = Counter(one.run for one in self.history.effects if one.what == "end")
+        """Runs whose work was done to its end more than once, though no attempt failed after it and nobody
+        asked for another."""
+        asked = {one.run for one in self.journal.asked.values() if one.meddled}
+        said = (one.run for one in self.history.effects if one.what == "end")
+        ends = Counter(run for run in said if run not in asked)
         failed = Counter(one.run for one in self.history.attempts if one.outcome == "failed")
         return sum(count - failed[run] > 1 for run, count in ends.items())
 
@@ -110,11 +114,14 @@ async def play(
                     await attack.run(site, load, random)
                     await load.accepted(20)
                     await site.completes(20)
-            made.history = await site.settled()
         except Exception as error:  # noqa: BLE001  one round that goes wrong is no reason to leave out the others
             site.faults.append(f"{type(error).__name__}: {error}")
+        try:
+            made.history = await site.settled()
+            made.violations = check(made.journal, made.history)
+        except Exception as error:  # noqa: BLE001  nor is one of which nobody knows how it ended
+            site.faults.append(f"its history cannot be read: {type(error).__name__}: {error}")
         made.faults = site.faults
-        made.violations = check(made.journal, made.history)
         made.seconds = [s for blow in site.blows if (s := recovery(blow, made.history)) is not None]
         if keep or not made.sound:
             _keep(site, made)

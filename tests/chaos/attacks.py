@@ -9,9 +9,11 @@ from typing import ClassVar
 from tests.chaos import on_server, on_workers
 from tests.chaos.attack import Attack
 from tests.chaos.load import Load
+from tests.chaos.on_clocks import ON_CLOCKS
 from tests.chaos.on_deploys import ON_DEPLOYS
 from tests.chaos.on_machine import ON_MACHINE
 from tests.chaos.on_network import ON_NETWORK
+from tests.chaos.on_people import ON_PEOPLE
 from tests.chaos.on_primary import ON_PRIMARY
 from tests.chaos.on_schedules import ON_SCHEDULES
 from tests.chaos.on_server import ON_SERVER
@@ -27,7 +29,11 @@ class Mixed(Attack):
     name = "both: workers and server at once"
     workers = 4
     settings: ClassVar = {"grace": "1s"}
-    workers_side: ClassVar[list[type[Attack]]] = [on_workers.Killed, on_workers.AllKilled, on_workers.Stopped]
+    workers_side: ClassVar[list[type[Attack]]] = [
+        on_workers.Killed,
+        on_workers.AllKilled,
+        on_workers.StoppedMeanwhile,
+    ]
     server_side: ClassVar[list[type[Attack]]] = [
         on_server.Restarted,
         on_server.Killed,
@@ -54,11 +60,13 @@ class Short(Attack):
 
 ATTACKS: list[type[Attack]] = [
     *ON_WORKERS,
+    *ON_CLOCKS,
     *ON_SERVER,
     *ON_PRIMARY,
     *ON_NETWORK,
     *ON_DEPLOYS,
     *ON_SCHEDULES,
     *ON_MACHINE,
+    *ON_PEOPLE,
     Mixed,
 ]

@@ -7,6 +7,7 @@ existence   what was rolled back is not there, what was asked once is there once
 fence       at any time one attempt holds a run; who lost it never has it again, and one that has begun began
             after all before it had ended; no attempt is missing in the history
 result      a result is that of the attempt under which it is stored: its worker, its claim
+time        nothing begins before it is due, expires before its deadline, or begins long after that
 order       runs of one serial key ran one after the other, in the order in which they were accepted
 tick        a time of a schedule has one decision and at most one run, and no time is left out
 
@@ -26,7 +27,11 @@ from uuid import UUID
 from tests.chaos.history import Attempt, Effect, History, Run
 from tests.chaos.journal import Asked, Journal
 
-__all__ = ["Violation", "check"]
+__all__ = ["Violation", "check", "gone"]
+
+LATE = timedelta(seconds=30)
+"""By which an attempt may be seen to begin after its deadline: its beginning is known from its end, which was
+on its way to the database meanwhile."""
 
 MOST_LOSSES = 3
 """The lost worker with which a run fails (`rescue`)."""
@@ -51,8 +56,9 @@ def check(journal: Journal, history: History, *, every: timedelta = timedelta(se
         *(("existence", what) for what in _existence(journal, history)),
         *(("fence", what) for what in _fence(seen)),
         *(("result", what) for what in _result(seen)),
+        *(("time", what) for what in _time(journal, seen)),
         *(("order", what) for what in _order(journal, seen)),
-        *(("tick", what) for what in _ticks(history, every)),
+        *(("tick", what) for what in _ticks(history, every, pruned=journal.pruned)),
     ]
     return [Violation(rule, what) for rule, what in found]
 
@@ -71,11 +77,20 @@ class _Seen:
             self.effects[effect.run].append(effect)
 
 
+def gone(journal: Journal, history: History) -> list[Asked]:
+    """What was accepted and is not there; if it may have been pruned, and never said that it ended."""
+    there = {run.id for run in history.runs}
+    missing = [one for one in journal.accepted() if one.run not in there]
+    if not journal.pruned:
+        return missing
+    said = {effect.run for effect in history.effects if effect.what == "end"}
+    return [one for one in missing if one.run not in said and one.ends != "failed"]
+
+
 def _terminal(journal: Journal, seen: _Seen) -> Iterator[str]:
     ends = {one.token: one for one in journal.asked.values()}
-    for one in journal.accepted():
-        if one.run not in seen.runs:
-            yield f"{_named(one)} was accepted and is not there"
+    for one in gone(journal, seen.history):
+        yield f"{_named(one)} was accepted and is not there"
     for run in seen.runs.values():
         attempts = seen.attempts[run.id]
         finals = [attempt for attempt in attempts if attempt.final]
@@ -94,6 +109,8 @@ def _terminal(journal: Journal, seen: _Seen) -> Iterator[str]:
 def _as_it_has_to_end(asked: Asked | None, attempts: list[Attempt]) -> bool:
     """Also if it killed its workers, or happened to run on as many that were: then the history shows them."""
     last = attempts[-1]
+    if asked is not None and asked.meddled:
+        return last.outcome in ("completed", "failed", "cancelled")
     if last.error == "WorkerLost":
         return last.outcome == "failed" and sum(one.outcome == "lost" for one in attempts) == MOST_LOSSES - 1
     return last.outcome == (asked.ends if asked else "completed")
@@ -179,6 +196,24 @@ def _result(seen: _Seen) -> Iterator[str]:
             yield f"worker {worker} has results of the processes {sorted(found)}"
 
 
+def _time(journal: Journal, seen: _Seen) -> Iterator[str]:
+    for run in seen.runs.values():
+        asked = journal.asked.get(run.token or "")
+        if asked is not None and asked.meddled:
+            continue
+        for effect in seen.effects[run.id]:
+            if run.run_at is not None and effect.at < run.run_at:
+                yield f"run {run.id} began at {effect.at}, and was due at {run.run_at}"
+        if run.deadline is None:
+            continue
+        for attempt in seen.attempts[run.id]:
+            ended, began = attempt.finished_at, attempt.started_at
+            if attempt.outcome == "expired" and ended is not None and ended < run.deadline:
+                yield f"run {run.id} expired at {ended}, before its deadline ({run.deadline})"
+            if attempt.attempt == 1 and began is not None and began > run.deadline + LATE:
+                yield f"run {run.id} began at {began}, after its deadline ({run.deadline})"
+
+
 def _order(journal: Journal, seen: _Seen) -> Iterator[str]:
     """Between two accepted runs of a key: the later one began after the last attempt of the earlier one."""
     keys: dict[str, list[tuple[int, Asked]]] = defaultdict(list)
@@ -196,13 +231,13 @@ def _order(journal: Journal, seen: _Seen) -> Iterator[str]:
                 yield f"key {key!r}: {_named(after)} began before {_named(before)} had ended"
 
 
-def _ticks(history: History, every: timedelta) -> Iterator[str]:
+def _ticks(history: History, every: timedelta, *, pruned: bool) -> Iterator[str]:
     runs = {run.id: run for run in history.runs}
     times = Counter((tick.schedule, tick.at) for tick in history.ticks)
     made = Counter([run.tick for run in history.runs if run.tick])
     yield from (f"{schedule} at {at} has {n} decisions" for (schedule, at), n in times.items() if n > 1)
     yield from (f"{of[0]} at {of[1]} has {n} runs" for of, n in made.items() if n > 1)
-    for tick in history.ticks:
+    for tick in () if pruned else history.ticks:
         if tick.run is not None and (tick.run not in runs or runs[tick.run].tick != (tick.schedule, tick.at)):
             yield f"{tick.schedule} at {tick.at} names a run that is not its own: {tick.run}"
     for run in runs.values():
@@ -210,7 +245,7 @@ def _ticks(history: History, every: timedelta) -> Iterator[str]:
             yield f"run {run.id} is for a tick that was never decided: {run.tick}"
     for before, after in pairwise(history.ticks):
         gap = after.at - before.at
-        if before.schedule == after.schedule and gap != every * (after.missed or 1):
+        if before.schedule == after.schedule and not pruned and gap != every * (after.missed or 1):
             yield f"{after.schedule}: {gap} from {before.at} to {after.at} are {after.missed or 1} ticks"
 
 

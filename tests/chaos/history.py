@@ -24,7 +24,10 @@ EFFECTS = """
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it stands. `live`: whether it is a row of the live table, with its state."""
+    """A run as it stands. `live`: whether it is a row of the live table, with its state.
+
+    `run_at`, `deadline`: not to begin before the one, nor after the other.
+    """
 
     id: UUID
     task: str
@@ -32,6 +35,8 @@ class Run:
     tick: tuple[str, datetime] | None = None
     live: str | None = None
     max_attempts: int = 25
+    run_at: datetime | None = None
+    deadline: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ async def read(connection: asyncpg.Connection) -> History:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         runs = await connection.fetch(
             "SELECT r.id, r.task, r.input ->> 'token' AS token, r.meta -> 'openqueue.tick' AS tick,"
-            " r.max_attempts, j.state::text AS live"
+            " r.max_attempts, r.run_at, r.deadline, j.state::text AS live"
             " FROM openqueue.run_requests r LEFT JOIN openqueue.jobs j ON j.id = r.id"
         )
         attempts = await connection.fetch("SELECT * FROM openqueue.attempts ORDER BY run_id, attempt")
@@ -108,7 +113,10 @@ async def read(connection: asyncpg.Connection) -> History:
             "SELECT DISTINCT run_id, attempt FROM openqueue.run_log WHERE kind <> 'event'"
         )
         stray = await connection.fetch(
-            "SELECT id FROM openqueue.jobs WHERE id NOT IN (SELECT id FROM openqueue.run_requests)"
+            "SELECT what, id FROM (SELECT 'job', id FROM openqueue.jobs UNION ALL"
+            " SELECT 'attempt of', run_id FROM openqueue.attempts UNION ALL"
+            " SELECT 'log of', run_id FROM openqueue.run_log) kept (what, id)"
+            " WHERE id NOT IN (SELECT id FROM openqueue.run_requests)"
         )
     return History(
         runs=[_run(row) for row in runs],
@@ -116,14 +124,15 @@ async def read(connection: asyncpg.Connection) -> History:
         effects=[Effect(**{name: row[name] for name in Effect.__slots__}) for row in effects],
         ticks=[Tick(row["schedule"], row["at"], row["run_id"], row["missed"]) for row in ticks],
         logged=[(row["run_id"], row["attempt"]) for row in logged],
-        unsound=[f"job {row['id']} has no request" for row in stray],
+        unsound=[f"{row['what']} {row['id']} has no request" for row in stray],
     )
 
 
 def _run(row: Any) -> Run:
     tick = json.loads(row["tick"]) if row["tick"] else None
     of = (tick["schedule"], datetime.fromisoformat(tick["at"])) if tick else None
-    return Run(row["id"], row["task"], row["token"], of, row["live"], row["max_attempts"])
+    times = row["run_at"], row["deadline"]
+    return Run(row["id"], row["task"], row["token"], of, row["live"], row["max_attempts"], *times)
 
 
 def _attempt(row: Any) -> Attempt:

@@ -21,6 +21,7 @@ class Asked:
     run       its id, as answered or as brought along
     ends      how it has to end
     ordered   the serial key that it belongs to, and its place there
+    meddled   somebody has since asked that it be cancelled, run again or at another time
     """
 
     token: str
@@ -29,13 +30,15 @@ class Asked:
     answer: Answer = "asked"
     run: UUID | None = None
     ordered: tuple[str, int] | None = None
+    meddled: bool = False
 
 
 @dataclass(slots=True)
 class Journal:
-    """Everything that was asked, by token."""
+    """Everything that was asked, by token. `pruned`: what has ended may be gone."""
 
     asked: dict[str, Asked] = field(default_factory=dict)
+    pruned: bool = False
 
     def note(self, one: Asked) -> Asked:
         """Put it down before it is sent."""

@@ -29,6 +29,7 @@ class Net:
     """A port of 127.0.0.1 that leads to the server of `dsn`. Change its fields while it is up.
 
     delay     seconds by which everything is late
+    stalls    the share of pieces that come as late as a packet that is sent again: 0.2 s, 0.6 s, 1.4 s …
     cut       what is connected is dead from now on, and so is what connects
     lossy     the share of answers that never arrive: the connection is reset instead, and the server has
               done what it was asked
@@ -36,6 +37,7 @@ class Net:
 
     behind: str
     delay: float = 0.0
+    stalls: float = 0.0
     cut: bool = False
     lossy: float = 0.0
     port: int = 0
@@ -108,6 +110,10 @@ class Net:
     async def _passes(self, line: Line) -> bool:
         if self.delay:
             await asyncio.sleep(self.delay)
+        again = 0.2
+        while self.random.random() < self.stalls:
+            await asyncio.sleep(again)
+            again *= 2
         line.dead = line.dead or self.cut
         return not line.dead
 

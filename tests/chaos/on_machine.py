@@ -1,4 +1,4 @@
-"""Attacks that need rights on the machine: a full disk, a host that vanishes. Else they are missing."""
+"""Attacks that need rights on the machine, or else are missing: a full disk, vanished hosts, lost packets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from openqueue.dev.account import server_account
 from tests.chaos.attack import Attack
 from tests.chaos.load import Load
 from tests.chaos.on_workers import occupied, rescued
+from tests.chaos.packets import Link, works
 from tests.chaos.site import Site
+from tests.support.eventually import eventually
 
 __all__ = ["ON_MACHINE"]
 
@@ -73,13 +75,7 @@ class HostVanished(Attack):
         _run("ip", "link", "set", LINK, "up")
         _run("ip", "-n", SPACE, "addr", "add", f"{there}/30", "dev", "inside")
         _run("ip", "-n", SPACE, "link", "set", "inside", "up")
-        (row,) = await site.execute("SHOW hba_file")
-        _append(Path(row["hba_file"]), f"host all all {NETWORK}.0/30 trust\n")
-        site.server.configure(listen_addresses=here)
-        await asyncio.to_thread(site.server.restart)
-        parts = urlsplit(site.dsn)
-        port = parse_qs(parts.query)["port"][0]
-        dsn = f"postgresql://postgres@{here}:{port}{parts.path}?sslmode=disable"
+        dsn = await _listening(site, here)
         within = ("ip", "netns", "exec", SPACE)
         (self.victim,) = await site.start(1, dsn=dsn, effects=dsn, within=within)
 
@@ -92,6 +88,43 @@ class HostVanished(Attack):
             finally:
                 _run("ip", "link", "set", LINK, "up")
         await occupied(site, load, self.victim.pid)
+
+
+class PacketsLost(Attack):
+    """Of ten packets one is lost, one overtaken, and of twenty one comes twice, in each direction."""
+
+    name = "network: packets lost"
+    workers = 0
+
+    def missing(self) -> str | None:
+        return None if works() else "the right to make network devices (root, iproute2, /dev/net/tun)"
+
+    async def prepare(self, site: Site) -> None:
+        self.link = site.stack.enter_context(Link.up())
+        dsn = await _listening(site, self.link.here)
+        await site.start(3, dsn=dsn, within=self.link.within)
+
+    async def run(self, site: Site, load: Load, random: Random) -> None:
+        link = self.link
+        link.random = Random(random.random())
+        before = link.dropped
+        with site.blow(self.name):
+            link.loss, link.twice, link.late = 0.1, 0.05, 0.1
+            await site.completes(40)
+            await eventually(lambda: link.dropped >= before + 100, every=0.1, what="100 packets are lost")
+            link.loss = link.twice = link.late = 0.0
+        await site.completes(20)
+
+
+async def _listening(site: Site, address: str) -> str:
+    """Have the server listen there, too; answers how it is reached."""
+    (row,) = await site.execute("SHOW hba_file")
+    _append(Path(row["hba_file"]), f"host all all {address}/30 trust\n")
+    site.server.configure(listen_addresses=address)
+    await asyncio.to_thread(site.server.restart)
+    parts = urlsplit(site.dsn)
+    port = parse_qs(parts.query)["port"][0]
+    return f"postgresql://postgres@{address}:{port}{parts.path}?sslmode=disable"
 
 
 def _run(*command: str) -> None:
@@ -133,4 +166,4 @@ def _fill(file: Path) -> None:
             ballast.write(b"\0" * 65536)
 
 
-ON_MACHINE: list[type[Attack]] = [DiskFull, HostVanished]
+ON_MACHINE: list[type[Attack]] = [DiskFull, HostVanished, PacketsLost]

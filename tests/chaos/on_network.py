@@ -39,6 +39,20 @@ class Late(OnNetwork):
             self.net.delay = 0.0
 
 
+class Stalled(OnNetwork):
+    """One piece in ten comes as late as one whose packets were lost, once or more, and sent again."""
+
+    name = "network: stalls"
+
+    async def run(self, site: Site, load: Load, random: Random) -> None:
+        self.net.random = Random(random.random())
+        with site.blow(self.name):
+            self.net.stalls = 0.1
+            await site.completes(40)
+            self.net.stalls = 0.0
+        await site.completes(20)
+
+
 class Reset(OnNetwork):
     """Every connection is reset, again and again."""
 
@@ -123,12 +137,13 @@ class Pooled(Attack):
 
     name = "PgBouncer: restarted"
     alone: ClassVar = False
+    more: ClassVar = ""
 
     def missing(self) -> str | None:
         return MISSING if PROGRAM is None else None
 
     async def prepare(self, site: Site) -> None:
-        self.bouncer = site.stack.enter_context(Bouncer.before(site.dsn, sessions=8))
+        self.bouncer = site.stack.enter_context(Bouncer.before(site.dsn, sessions=8, more=self.more))
         site.way = self.bouncer.dsn
         site.settings["pooler"] = "transaction"
         if not self.alone:
@@ -162,6 +177,7 @@ class PooledRestart(Pooled):
 
 ON_NETWORK: list[type[Attack]] = [
     Late,
+    Stalled,
     Reset,
     Silent,
     Gone,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from random import Random
 from typing import ClassVar
@@ -12,11 +13,15 @@ import asyncpg
 from tests.chaos.attack import Attack
 from tests.chaos.load import AWAY, Load
 from tests.chaos.site import Site
+from tests.chaos.worker import Worker
 from tests.support.own_server import Mode
 
 __all__ = ["ON_SERVER"]
 
 CROWD = "crowd"
+MOST_SAID = 10
+"""Lines about the same in half a minute; each kind of task has a part of its own that may stumble twice."""
+
 END = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 
@@ -55,7 +60,7 @@ class Killed(Attack):
 
 
 class Away(Attack):
-    """Down for half a minute: longer than any lease that rests on a beat."""
+    """Down for half a minute, longer than a lease that rests on beats; nobody complains of it each second."""
 
     name = "PostgreSQL: away for 30 s"
 
@@ -65,6 +70,17 @@ class Away(Attack):
             await asyncio.sleep(30)
             await asyncio.to_thread(site.server.start)
         await site.completes(20)
+        said = Counter(of for worker in site.workers for of in complaints(worker))
+        repeated = {of: times for of, times in said.items() if times > MOST_SAID}
+        assert not repeated, f"said again and again: {repeated}"
+
+
+def complaints(worker: Worker) -> list[tuple[str, ...]]:
+    """What it warned of, by itself and by which of its parts; what its runs met is their own affair."""
+    lines = [line for line in worker.told() if line["level"] != "info" and "run_id" not in line]
+    return [
+        (worker.name, line["event"], str(line.get("service") or line.get("duty") or "")) for line in lines
+    ]
 
 
 class Terminated(Attack):

@@ -120,6 +120,27 @@ def test_who_was_killed_before_its_job_showed_as_running_leaves_the_number_of_th
     assert check(story.journal, story.history) == []
 
 
+def test_what_was_pruned_had_ended() -> None:
+    story = Story()
+    story.journal.pruned = True
+    (gone,) = [run for run in story.history.runs if run.id == run_id(2)]
+    story.history.runs.remove(gone)
+    del story.history.attempts[2]
+    assert [one.rule for one in check(story.journal, story.history)] == ["terminal"], "it did not say so"
+    story.history.effects.append(Effect(run_id(2), execution(2, 1), "end", at(2), 1, A, 21, 1))
+    story.history.effects.sort(key=lambda one: one.at)
+    assert check(story.journal, story.history) == []
+
+
+def test_what_somebody_cancelled_or_moved_may_end_so_and_begin_earlier() -> None:
+    story = Story()
+    story.attempt(2, outcome="cancelled")
+    story.run(2, run_at=at(100))
+    assert {one.rule for one in check(story.journal, story.history)} == {"terminal", "time"}
+    story.journal.asked["2"].meddled = True
+    assert check(story.journal, story.history) == []
+
+
 def test_ticks_that_were_missed_are_counted_in_one_row() -> None:
     story = Story()
     story.history.ticks.append(Tick("s", at(7), None, missed=5))
@@ -196,6 +217,13 @@ SPOILT: dict[str, tuple[str, str, Callable[[Story], object]]] = {
     ),
     "a result under another claim": ("result", "a result of attempt", lambda s: s.attempt(2, claim=5)),
     "a worker that is two processes": ("result", "the processes [1, 9]", lambda s: s.effect(3, pid=9)),
+    "a beginning before its time": ("time", "and was due", lambda s: s.run(2, run_at=at(1.1))),
+    "an early end of its time": (
+        "time",
+        "before its deadline",
+        lambda s: [s.run(2, deadline=at(3)), s.attempt(2, outcome="expired")],  # type: ignore[func-returns-value]
+    ),
+    "a beginning after its deadline": ("time", "after its deadline", lambda s: s.run(2, deadline=at(-60))),
     "a key out of order": ("order", "began before", lambda s: s.effect(3, at=at(1.5))),
     "a tick with two decisions": (
         "tick",

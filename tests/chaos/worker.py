@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Worker:
     """`settings` are openqueue's, by their names; `code`: where its openqueue comes from.
 
-    `within`: a command that runs it somewhere else, such as in a network of its own, as the same process.
+    `within`: a command that runs it somewhere else, such as in a network of its own, as the same process;
+    `environment`: what else is set there.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Worker:
         *,
         code: Path = ROOT,
         within: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> None:
         given = {f"OPENQUEUE_{name.upper()}": str(value) for name, value in settings.items()}
@@ -54,6 +57,7 @@ class Worker:
                     "OPENQUEUE_LOG_FORMAT": "json",
                     "CHAOS_DATABASE": effects,
                     **given,
+                    **(environment or {}),
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,

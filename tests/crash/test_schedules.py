@@ -1,18 +1,23 @@
-"""Schedules when leaders die or freeze: each tick once, and none left out beyond the hand-over."""
+"""Schedules when leaders die, freeze or misread the time: each tick once, none lost but by a hand-over."""
 
 from __future__ import annotations
 
+import os
 import signal
-from datetime import timedelta
+import time
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 import asyncpg
 
 from tests.support.eventually import eventually
-from tests.support.worker_process import WorkerProcess, workers
+from tests.support.worker_process import ROOT, WorkerProcess, workers
 
 ADD = """SELECT openqueue.add_schedule('k', 'crash.quick', '{"number": 1}', cron => '* * * * * *')"""
+BEGAN = """SELECT started_at, meta -> 'openqueue.tick' ->> 'at' AS at FROM openqueue.runs
+WHERE started_at IS NOT NULL"""
 LEASE = 10.0
 
 
@@ -28,7 +33,9 @@ async def leader_of(every: list[WorkerProcess], db: asyncpg.Connection) -> Worke
 
 
 async def ticks(db: asyncpg.Connection) -> list[Any]:
-    return await db.fetch("SELECT at, run_id, skipped, missed FROM openqueue.schedule_ticks ORDER BY at")
+    return await db.fetch(
+        "SELECT at, fired_at, run_id, skipped, missed FROM openqueue.schedule_ticks ORDER BY at"
+    )
 
 
 async def fired_on(db: asyncpg.Connection, count: int) -> None:
@@ -100,3 +107,41 @@ async def test_a_frozen_leader_that_goes_on_fires_nothing_twice(dsn: str, db: as
         await leader.wait_for("LeaderLost", timeout=90)
         await fired_on(db, 3)
         await each_once(db)
+
+
+class WrongClock(WorkerProcess):
+    """A worker whose clock is `shift` seconds off, and `speed` times as fast; it waits `pace` times so."""
+
+    def __init__(self, dsn: str, shift: float, speed: float, pace: float, **settings: Any) -> None:
+        super().__init__(dsn, **settings)
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support" / "skewed")])
+        skew = {"SKEW": shift, "SKEW_SPEED": speed, "SKEW_MONOTONIC": pace}
+        self._environment |= {"PYTHONPATH": path} | {name: str(value) for name, value in skew.items()}
+        self.shift = shift
+
+
+async def test_whoever_leads_and_whatever_its_clock_says_each_tick_fires_once_and_not_early(
+    dsn: str, db: asyncpg.Connection
+) -> None:
+    """An hour ahead, an hour behind, and half as fast again: each of them leads once."""
+    hour = 3600.0
+    clocks = [(hour, 1.0, 1.0), (-hour, 1.0, 0.999), (hour / 2, 1.5, 1.001)]
+    async with AsyncExitStack() as stack:
+        every = [
+            await stack.enter_async_context(WrongClock(dsn, *clock, name=f"worker-{number}"))
+            for number, clock in enumerate(clocks)
+        ]
+        for one in every:
+            await one.started()
+            assert abs(one.heard("clock")[0]["says"] - time.time() - one.shift) < hour / 4
+        await db.execute(ADD.replace("cron =>", "catch_up => 1000, cron =>"))
+        for _ in clocks:
+            leader = await leader_of([one for one in every if one.alive], db)
+            await fired_on(db, 2)
+            assert await leader.stop() == 0
+        rows = await each_once(db)
+    assert all(row["skipped"] is None for row in rows), "what no leader was there for was caught up with"
+    assert all(timedelta() <= row["fired_at"] - row["at"] < timedelta(minutes=15) for row in rows)
+    began = await db.fetch(BEGAN)
+    assert began
+    assert all(run["started_at"] >= datetime.fromisoformat(run["at"]) for run in began)

@@ -165,7 +165,7 @@ async def test_workers_that_nobody_leads_are_worse_where_there_are_schedules(
     ("column", "value", "severity", "said"),
     [
         ("invalid", "'no such zone: Mars'", Severity.CRITICAL, "cannot be computed: no such zone: Mars"),
-        ("next_at", "now() - interval '5 minutes'", Severity.WARNING, "is 5m late"),
+        ("next_at", "now() - interval '5 hours'", Severity.WARNING, "is 5h"),
         (
             "(last_error, failed_at)",
             "('input: too large', now() - interval '2 hours')",
@@ -192,6 +192,13 @@ async def test_a_schedule_that_does_not_fire_is_told_with_the_reason(
     assert finding.severity is severity
     assert finding.what.startswith("Schedule nightly ")
     assert said in finding.what
+
+
+async def test_a_schedule_that_cannot_be_computed_is_told_before_a_leader_has_seen_it(
+    dsn: str, db: asyncpg.Connection
+) -> None:
+    await db.execute("SELECT openqueue.add_schedule('nightly', 'mail.send', cron => '0 0 31 2 *')")
+    assert "cannot be computed: cron: '0 0 31 2 *' never fires" in (await found(dsn, "schedules")).what
 
 
 async def test_a_schedule_of_a_task_that_nobody_has_is_told(dsn: str, db: asyncpg.Connection) -> None:

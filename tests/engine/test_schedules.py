@@ -68,6 +68,7 @@ async def test_giving_one_of_cron_and_every_takes_the_other_away(engine: Engine)
         ("'k', 't', every => '10 milliseconds'", "every"),
         ("'k', 't', cron => '@daily', timezone => 'Mars/Olympus'", "timezone"),
         ("'k', 't', cron => '@daily', start_at => '2030-01-02', end_at => '2030-01-01'", "end_at"),
+        ("'k', 't', every => '2000000000 days'", "every"),
         ("'k', 't', cron => '@daily', start_at => 'infinity'", "start_at"),
         ("'k', 't', cron => '@daily', max_runs => 0", "max_runs"),
         ("'k', 't', cron => '@daily', catch_up => -1", "catch_up"),

@@ -14,7 +14,7 @@ import pytest
 from tests.engine.calls import Engine, blocked
 from tests.engine.conftest import Another
 
-BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
+BEGIN = datetime(2025, 11, 1, tzinfo=UTC)
 
 
 def at(minute: int) -> datetime:

@@ -180,6 +180,28 @@ class EndOfTest(Exception):
     pass
 
 
+async def test_it_tries_at_once_when_somebody_else_has_an_answer() -> None:
+    class Stopped:
+        def __init__(self) -> None:
+            self.waits: asyncio.Queue[float] = asyncio.Queue()
+
+        def monotonic(self) -> float:
+            return 0.0
+
+        async def sleep(self, seconds: float) -> None:
+            self.waits.put_nowait(seconds)
+            if seconds:
+                await asyncio.Event().wait()
+
+    clock = Stopped()
+    listener = Listener("postgresql://me@127.0.0.1:1/shop", clock=clock)
+    async with running(listener):
+        assert await clock.waits.get() == 0
+        assert await clock.waits.get() > 0, "the pause that would not end"
+        listener.try_now()
+        assert await clock.waits.get() > 0, "it has tried again"
+
+
 async def test_a_subscriber_that_fails_is_reported_and_stops_nobody(
     make: Callable[..., Listener], other: asyncpg.Connection
 ) -> None:

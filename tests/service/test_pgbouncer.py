@@ -354,6 +354,8 @@ async def test_without_the_setting_the_first_error_names_what_to_set(bouncer: Bo
             for number in range(2 * SESSIONS):
                 await asyncio.gather(*(double.enqueue(number) for _ in range(4)))
 
+    async with every_session(bouncer):
+        pass  # from now on there are several, which take turns
     with pytest.raises(ConnectionFailed, match=HINT):
         await enqueue_on_several()
 

@@ -59,7 +59,7 @@ logfile = {directory}/log
 class Bouncer:
     """A PgBouncer as a child of this process, which never runs as root; `dsn` survives restarts."""
 
-    def __init__(self, behind: str, directory: Path, sessions: int, prepared: int) -> None:
+    def __init__(self, behind: str, directory: Path, sessions: int, prepared: int, more: str = "") -> None:
         parts = urlsplit(behind)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self._directory = directory
@@ -75,17 +75,21 @@ class Bouncer:
         (directory / "ini").write_text(
             CONFIGURATION.format(**reached, own_port=PORT, directory=directory, sessions=sessions)
             + (f"max_prepared_statements = {prepared}\n" if bouncer_version() >= PREPARES else "")
+            + more
         )
 
     @classmethod
     @contextmanager
-    def before(cls, behind: str, *, sessions: int = 4, prepared: int = 0) -> Iterator[Bouncer]:
+    def before(
+        cls, behind: str, *, sessions: int = 4, prepared: int = 0, more: str = ""
+    ) -> Iterator[Bouncer]:
         """Started before the database `behind`, which it uses with so many sessions.
 
         Of what clients prepare it keeps so many statements a session, if its version can.
+        `more`: lines of its configuration.
         """
         directory = Path(tempfile.mkdtemp(prefix="oq-pgb-", dir="/tmp"))
-        bouncer = cls(behind, directory, sessions, prepared)
+        bouncer = cls(behind, directory, sessions, prepared, more)
         account = server_account()
         for path in (directory, *directory.iterdir()):
             os.chown(path, account.uid, account.gid)

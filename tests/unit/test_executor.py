@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from openqueue import task
+from openqueue.clock import DatabaseTime
 from openqueue.errors import ConnectionFailed
 from openqueue.runs.outcomes import RELEASED
 from openqueue.tasks.registry import Registry
@@ -23,16 +25,17 @@ NEAR, FAR = NOW + timedelta(seconds=5), NOW + timedelta(hours=1)
 
 def job(deadline: datetime | None, *, started: bool = False) -> Job:
     row = {"id": uuid4(), "task": "t", "queue": "q", "attempt": 1, "max_attempts": 1, "input": "{}"}
-    return Job({**row, "started": started, "suspect": False, "deadline": deadline}, 1)
+    return Job({**row, "started": started, "suspect": False, "deadline": deadline, "run_at": NOW}, 1)
 
 
 @pytest.mark.parametrize(
     ("deadline", "started", "asked"),
     [(None, False, 0), (FAR, False, 0), (NEAR, True, 0), (NEAR, False, 1), (NOW - timedelta(1), False, 1)],
 )
+@pytest.mark.parametrize("hours", [0, 1, -1], ids=lambda hours: f"the database's clock is {hours} h off ours")
 @pytest.mark.parametrize("answer", [True, False, ConnectionFailed("gone")])
 async def test_the_database_is_asked_where_the_deadline_may_pass(
-    deadline: datetime | None, started: bool, asked: int, answer: Any
+    deadline: datetime | None, started: bool, asked: int, hours: int, answer: Any
 ) -> None:
     ran: list[int] = []
     questions: list[Job] = []
@@ -47,8 +50,12 @@ async def test_the_database_is_asked_where_the_deadline_may_pass(
             raise answer
         return bool(answer)
 
-    one = job(deadline, started=started)
-    outcome = await Executor(Registry([run]), journal=RunJournal(), before=before).execute(one)
+    ours = timedelta(hours=hours)
+    one = job(deadline and deadline + ours, started=started)
+    clock = DatabaseTime()
+    clock.measured(NOW + ours, time.monotonic())
+    executor = Executor(Registry([run]), journal=RunJournal(), before=before, clock=clock)
+    outcome = await executor.execute(one)
     assert questions == [one] * asked
     begins = answer is True or not asked
     assert len(ran) == begins

@@ -51,7 +51,7 @@ def test_runs_are_counted_by_queue_task_and_outcome_with_how_long_they_took() ->
     bus, measures = Events(), Measures()
     measures.subscribe(bus)
     due = datetime.now(UTC) - timedelta(seconds=20)
-    bus.emit(RunStarted(RUN, "t", "q", 1, due))
+    bus.emit(RunStarted(RUN, "t", "q", 1, due, 20.0))
     for outcome in ("completed", "completed", "retry"):
         bus.emit(ended(outcome=outcome))
     samples = page(measures.tally)

@@ -22,7 +22,7 @@ def refused(**options: Any) -> InvalidOption:
 
 
 def test_a_rule_has_cron_or_an_interval_and_not_both() -> None:
-    assert "cron='0 2 * * *' or every='5m'" in str(refused())
+    assert "cron '0 2 * * *' or every '5m'" in str(refused())
     assert refused(cron="@daily", every="5m").option == "every"
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from openqueue.clock import DatabaseTime
 from openqueue.runs.outcomes import RELEASED, RETURNED_NOTHING, Outcome
 from openqueue.runs.statistics import quantile
 from openqueue.worker.job import Job
@@ -50,8 +52,9 @@ def test_what_ends_is_counted_by_queue_task_and_outcome() -> None:
 
 
 def test_how_long_it_waited_is_by_the_clock_of_the_database() -> None:
-    tally = Tally()
-    tally.ahead = -3600.0
+    clock = DatabaseTime()
+    clock.measured(datetime.now(UTC) - timedelta(hours=1), time.monotonic())
+    tally = Tally(clock)
     tally.count(ended(RETURNED_NOTHING, waited=3700.0))
     (cell,) = told(tally)
     assert quantile(cell["waited"], 1.0) == pytest.approx(100.0, rel=0.2)

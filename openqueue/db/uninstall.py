@@ -18,7 +18,7 @@ __all__ = ["Installed", "Removed", "installed", "refuse_live", "uninstall"]
 LOCK_TIMEOUT = "10s"
 """How long the tables may be in use by somebody: who waits for them waits behind us."""
 
-_MADE = re.compile(r"\bCREATE (?:TABLE|SEQUENCE|(?:OR REPLACE )?VIEW) :schema\.(\w+)")
+_MADE = re.compile(r"\bCREATE (?:TABLE(?: IF NOT EXISTS)?|SEQUENCE|(?:OR REPLACE )?VIEW) :schema\.(\w+)")
 
 
 @dataclass(frozen=True, slots=True)

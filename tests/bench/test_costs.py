@@ -49,7 +49,9 @@ async def spent(meter: Meter, before: Costs) -> Costs:
 
 
 async def test_bulk_enqueue(quiet_dsn: str, meter: Meter) -> None:
-    await fill(quiet_dsn, 4_000)  # the lane is there, and full are the first pages, which BRIN sums up as they fill
+    await fill(
+        quiet_dsn, 4_000
+    )  # the lane is there, and full are the first pages, which BRIN sums up as they fill
     await meter.alone()
     before = await meter.read()
     await fill(quiet_dsn)

@@ -68,9 +68,9 @@ bench: $(STAMP) ## the peers' benchmark; BENCH=path to it, SCENARIOS=S1,S3, ARGS
 	BENCH_ADAPTER_DIR=$(CURDIR)/tests/bench/peer BENCH_OUT=$${BENCH_OUT:-$(CURDIR)/build/bench} \
 		PYTHONPATH=$(CURDIR) $(BIN)/python $(BENCH)/bench.py --quick --scenarios $(SCENARIOS) $(or $(ARGS),--peers raw,openqueue)
 
-measure: $(STAMP) ## one of WHAT=memory|sleeping|queues|payloads|processes|history|costs|control|schedules; ARGS="--json"
-	@case "$(WHAT)" in memory|sleeping|queues|payloads|processes|history|costs|control|schedules) ;; \
-		*) echo "WHAT=$(WHAT): give one of memory, sleeping, queues, payloads, processes, history, costs, control, schedules"; exit 2;; esac
+measure: $(STAMP) ## one of WHAT=memory|sleeping|queues|payloads|processes|history|costs|control|schedules|finding; ARGS="--json"
+	@case "$(WHAT)" in memory|sleeping|queues|payloads|processes|history|costs|control|schedules|finding) ;; \
+		*) echo "WHAT=$(WHAT): give one of memory, sleeping, queues, payloads, processes, history, costs, control, schedules, finding"; exit 2;; esac
 	$(BIN)/python -m tests.bench.$(WHAT) $(ARGS)
 
 examples: $(STAMP) ## the large example, on this project's own files (the numbered ones are part of the suite)

@@ -36,7 +36,7 @@ def complete_task(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def complete_queue(ctx: typer.Context, incomplete: str) -> list[str]:
     """Queues of these tasks, and those that have unfinished runs."""
-    return _beginning(incomplete, (row["queue"] for row in _rows(ctx, "catalog", "queue_stats")))
+    return _beginning(incomplete, (row["queue"] for row in _rows(ctx, "catalog", "known_queues")))
 
 
 def complete_schedule(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import uuid4
 
 import typer
 
@@ -56,6 +57,14 @@ TARGETS: Final[dict[str, Any]] = {
     "prioritize": Annotated[str, typer.Option("--to", metavar="N", help="The priority, -32768 to 32767.")],
     "rerun": Annotated[str, typer.Option("--input", metavar="JSON", help="The input of the new runs.")],
 }
+ONCE: Final = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="A name of yours for this operation: by one name each run is run again at most once, however"
+        " often it is said.",
+    ),
+]
 
 
 def acting_commands(group: typer.Typer) -> None:
@@ -78,12 +87,12 @@ def _add(group: typer.Typer, action: Action) -> None:
         database_url: DatabaseUrl = None,
         schema: Schema = None,
         namespace: Namespace = None,
-        **more: str,
+        **more: str | None,
     ) -> None:
         ids = [read_run_id(one) for one in run_ids or ()]
         if bool(ids) == (chosen != RunFilter()):
             raise InvalidOption("ID: give ids, or options that choose runs.", option="ID")
-        how = _how(action, more.get("to"))
+        how = _how(action, more.get("to")) | ({"once": more["once"]} if action == "rerun" else {})
         how |= {"reason": reason, "actor": actor, "expected": read_words(expected or ()) or None}
         settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
         if ids:
@@ -99,7 +108,11 @@ def _add(group: typer.Typer, action: Action) -> None:
             f"openqueue runs {action} {EXAMPLE_ID}{line.get(action, '')}",
             f"openqueue runs {action}{line.get(action, '')} --task mail.send_mail --since 1h --yes",
         ),
-    )(filtered(also={} if target is None else {"to": target})(act))
+    )(
+        filtered(
+            also={} if target is None else {"to": target}, may={"once": ONCE} if action == "rerun" else {}
+        )(act)
+    )
 
 
 def _how(action: str, target: str | None) -> dict[str, Any]:
@@ -117,10 +130,17 @@ async def _act_on(
     answers: list[dict[str, Any]] = []
     async with client(settings) as opened:
         for run_id in ids:
-            with flags(queue="--to", priority="--to", input="--input", expected="--expect", actor="--as"):
+            with flags(
+                queue="--to",
+                priority="--to",
+                input="--input",
+                expected="--expect",
+                actor="--as",
+                once="--once",
+            ):
                 acted = await opened.acting.act(action, [run_id], **how)
             (answer,) = acted.answers
-            fine = acted.done or (action == "cancel" and answer == "finished")
+            fine = acted.done or answer == "repeated" or (action == "cancel" and answer == "finished")
             made = acted.made[0] if acted.made else None
             answers.append(
                 {
@@ -161,14 +181,17 @@ async def _act_on_all(
             print(f"{action}: {counted} runs")
             if counted.count:
                 await print_sample(opened, chosen)
-                say("Nothing was done. Say it again with --yes.")
+                name = f" --once {uuid4().hex[:8]}" if action == "rerun" and not how["once"] else ""
+                say(f"Nothing was done. Say it again with --yes{name}.")
             return
 
         def tell(acted: Acted) -> None:
             if sys.stderr.isatty():
                 print(f"\r{acted.done:,} done, {acted.seen:,} looked at", end="", file=sys.stderr, flush=True)
 
-        with flags(queue="--to", priority="--to", input="--input", expected="--expect", actor="--as"):
+        with flags(
+            queue="--to", priority="--to", input="--input", expected="--expect", actor="--as", once="--once"
+        ):
             acted = await opened.acting.act(action, chosen, progress=tell, **how)
     if sys.stderr.isatty() and acted.seen:
         print(file=sys.stderr)
@@ -179,6 +202,14 @@ async def _act_on_all(
     print(f"{action}: {acted.done:,} done{f' ({others})' if others else ''}")
 
 
+_FLAGS: Final = {
+    "queue": "--to",
+    "priority": "--to",
+    "input": "--input",
+    "expected": "--expect",
+    "actor": "--as",
+    "once": "--once",
+}
 _ANSWERS: Final = {
     "cancelled": "cancelled",
     "cancelling": "is running: its worker is told to cancel it",
@@ -187,6 +218,7 @@ _ANSWERS: Final = {
     "moved": "is moved",
     "added": "is run again as",
     "deleted": "deleted",
+    "repeated": "was run again already, as",
 }
 _FAULTS: Final = {
     "unknown": "There is no run {run_id}; it may have been pruned.",

@@ -89,11 +89,15 @@ _TIMES: Final = ("since", "until", "started_since", "started_until", "finished_s
 
 
 def filtered(
-    *, ordered: bool = False, also: Mapping[str, Any] | None = None
+    *,
+    ordered: bool = False,
+    also: Mapping[str, Any] | None = None,
+    may: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options; it gets what they choose as `chosen`.
 
-    `ordered`: and in which order. `also`: parameters that it takes besides, all of them required.
+    `ordered`: and in which order. `also`: parameters that it takes besides, all of them required; `may`:
+    those that may be left out.
     """
     options = {**FILTER, **(ORDER if ordered else {})}
 
@@ -113,7 +117,7 @@ def filtered(
         ]
         more = [
             Parameter(name, Parameter.KEYWORD_ONLY, default=False if kind is FLAG else None, annotation=kind)
-            for name, kind in options.items()
+            for name, kind in {**options, **(may or {})}.items()
         ]
         taken = signature(command).replace(parameters=[*more, *own])
         filtering.__signature__ = taken  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from openqueue.cli.output import say, show_json_line
 from openqueue.cli.pipes import end_if_nobody_reads
 from openqueue.cli.session import client
 from openqueue.cli.timeline import said
+from openqueue.redaction import printable
 
 if TYPE_CHECKING:
     from openqueue.runs.model import RunEvent
@@ -24,13 +25,16 @@ LOOK_EVERY = 0.25
 async def print_logs(settings: Settings, run_id: UUID, *, follow: bool, as_json: bool) -> None:
     """Print the lines of its log; with `follow` also those to come, until it has ended."""
     told = 0
+    last = None
     async with client(settings) as opened:
         while True:
             has_ended = (await opened.get(run_id)).finished
             lines = [event for event in await opened.events(run_id) if event.event == "log"]
+            if told and lines[told - 1].data != last:  # so many more were dropped
+                told -= 1
             for event in lines[told:]:
                 _print(event, as_json=as_json)
-            told = len(lines)
+            told, last = len(lines), lines[-1].data if lines else None
             if has_ended or not follow:
                 break
             end_if_nobody_reads()
@@ -44,3 +48,5 @@ def _print(event: RunEvent, *, as_json: bool) -> None:
         show_json_line({"at": event.at, "attempt": event.attempt, **event.data})
     else:
         print(f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}  {said(event)}", flush=True)
+        for line in str((event.data.get("fields") or {}).get("exception", "")).splitlines():
+            print(f"    {printable(line)}", flush=True)

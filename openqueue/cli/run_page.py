@@ -71,7 +71,10 @@ def _facts(run: RunInfo) -> Iterator[tuple[str, str]]:
     if not run.finished and run.status != "running":
         yield "due", when(run.run_at)
     if run.started_at:
-        yield "started", f"{when(run.started_at)} (waited {took(run.run_at, run.started_at)})"
+        waited = (
+            f"waited {took(run.run_at, run.started_at)}" if run.attempt <= 1 else f"attempt {run.attempt}"
+        )
+        yield "started", f"{when(run.started_at)} ({waited})"
     if run.finished_at:
         yield "finished", f"{when(run.finished_at)} (took {took(run.started_at, run.finished_at)})"
     if run.deadline:

@@ -176,12 +176,17 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> None:
         return
     page = console()
     page.print(name, style="bold")
-    page.print("  " + ", ".join(f"{number} {state}" for state, number in stats.items()))
+    page.print(f"  {'at least ' if stats['capped'] else ''}" + ", ".join(waiting(stats)))
     if any_ended(recent):
         page.print(f"  {in_the_last_minutes(recent)}")
     if held:
         print()
         show_controls(held, said)
+
+
+def waiting(stats: Any) -> Iterator[str]:
+    """How many unfinished runs of a task there are, by state."""
+    return (f"{number} {state}" for state, number in stats.items() if state != "capped")
 
 
 async def _catalog(settings: Settings) -> list[Entry]:

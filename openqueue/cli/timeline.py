@@ -34,7 +34,9 @@ def show_timeline(events: Sequence[RunEvent]) -> None:
     widest = max(map(len, since))
     for event, after in zip(events, since, strict=True):
         text = Text(f"  {after:<{widest}}  ", style="dim")
-        text.append(f"{event.event:<10}", style=STYLES.get(event.event, ""))
+        text.append(
+            f"{event.event:<10}", style=f"not dim {STYLES[event.event]}" if event.event in STYLES else ""
+        )
         text.append(f" {said(event)}".rstrip(), style="not dim")
         page.print(text, no_wrap=True, overflow="ellipsis", crop=True)
 
@@ -44,7 +46,7 @@ def said(event: RunEvent) -> str:
     data = event.data
     parts = [f"attempt {event.attempt}"] if event.attempt and event.event != "log" else []
     if event.event == "log":
-        parts += [f"{data.get('level', '')}: {data.get('message', '')}", _pairs(data.get("fields") or {})]
+        parts += [f"{data.get('level', '')}: {data.get('message', '')}", _pairs(_fields(data))]
     elif error := data.get("error"):
         parts += [error_line(error)]
     else:
@@ -83,6 +85,14 @@ async def following(client: Client, run_id: UUID) -> AsyncIterator[None]:
         with suppress(asyncio.CancelledError, OpenQueueError):
             await looking
         await look()
+
+
+def _fields(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a log line; of a traceback what it ends with."""
+    fields = dict(data.get("fields") or {})
+    if isinstance(fields.get("exception"), str):
+        fields["exception"] = fields["exception"].rstrip().rpartition("\n")[2]
+    return fields
 
 
 def _pairs(fields: Mapping[str, Any]) -> str:

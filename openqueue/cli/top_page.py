@@ -90,7 +90,7 @@ def _head(now: Snapshot, view: View, width: int) -> list[Text]:
     speed = Text("in ")
     for name, values in (("out ", view.rates.added), ("", view.rates.ended)):
         if line >= 4:
-            speed.append(f"{sparkline(values, line)} ", style="cyan" if name else "green")
+            speed.append(f"{sparkline(values, line).lstrip()} ", style="cyan" if name else "green")
         speed.append(f"{_rate(values)}/s   {name}")
     failed = f"{now.failed:,}{'+' if now.failed >= 1000 else ''} failed in the last minute"
     speed.append(failed, style="red" if now.failed else "dim")
@@ -209,6 +209,17 @@ def _age(seconds: float | None) -> str:
     return format_duration(timedelta(seconds=round(seconds / step) * step))
 
 
+def _per_minute(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 or not rate else f"{rate:.1f}"
+
+
+def _short(seconds: float | None) -> str:
+    """In two figures, which is what is known of it."""
+    if seconds is None:
+        return "-"
+    return "<1ms" if seconds < 0.001 else format_duration(timedelta(seconds=float(f"{seconds:.2g}")))
+
+
 def _queue_style(row: Row) -> str:
     if row["paused"] is not None:
         return "yellow"
@@ -229,13 +240,16 @@ def _remark(row: Row) -> str:
 
 _QUEUES = (
     Part("QUEUE", lambda row: row["queue"], 0, right=False),
-    Part("READY", lambda row: f"{row['ready']:,}", 9),
+    Part("READY", lambda row: f"{row['ready']:,}", 7),
     Part("OLDEST", lambda row: _age(row["oldest"]), 7, rank=1),
     Part("RUN", lambda row: f"{row['running']:,}", 6),
     Part("RETRY", lambda row: f"{row['retrying']:,}", 6, rank=3),
     Part("BLOCKED", lambda row: f"{row['blocked']:,}", 7, rank=4),
-    Part("LATER", lambda row: f"{row['scheduled']:,}", 7, rank=5),
-    Part("WORKERS", lambda row: str(row["workers"]), 7, rank=6),
+    Part("LATER", lambda row: f"{row['scheduled']:,}", 7, rank=6),
+    Part("WORKERS", lambda row: str(row["workers"]), 7, rank=9),
+    Part("DONE/MIN", lambda row: _per_minute(row["per_minute"]), 8, rank=5),
+    Part("FAILED/5M", lambda row: f"{row['failed']:,}", 9, rank=7),
+    Part("WAIT P95", lambda row: _short(row["waited_p95"]), 8, rank=8),
     Part("", _remark, 18, rank=2, right=False),
 )
 _WORKERS = (

@@ -1,4 +1,9 @@
-"""How fast runs come in and go out: worked out from two readings of what the server counts anyway."""
+"""How fast runs come in and go out: worked out from two readings of what the server counts anyway.
+
+The statistics that workers tell (`client.stats`, the view `queue_rates`) come every five seconds and know
+nothing of what comes in: the page shows them for each queue. This is for a line that moves each second, and
+reads one row for each table, so that it costs the same whatever lies in the history.
+"""
 
 from __future__ import annotations
 

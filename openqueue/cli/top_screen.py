@@ -53,6 +53,7 @@ class Screen:
         self._live = live
         self._asked: str | None = None
         self._said_at = 0.0
+        self._begun = self._shown = 0
 
     async def run(self, keys: asyncio.Queue[str], every: float) -> None:
         """Look, draw, obey, until told to leave."""
@@ -73,11 +74,15 @@ class Screen:
                 next_look = time.monotonic() + every
 
     async def _look(self) -> None:
+        self._begun = mine = self._begun + 1
         try:
             found = await read_snapshot(self._client, self._silence, self.view.filter)
         except OpenQueueError as error:
             self.view.fault = f"The database does not answer: {error}"
             return
+        if mine < self._shown:  # one that began later, as after a pause, has been quicker
+            return
+        self._shown = mine
         self.view.fault = ""
         self.view.rates.read(time.monotonic(), found.totals)
         self.now = found

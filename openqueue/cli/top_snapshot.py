@@ -22,7 +22,10 @@ FAILURES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Queues (with `paused`, None or a reason), workers, the newest failures, and totals for rates."""
+    """Queues (with `paused`, None or a reason), workers, the newest failures, and totals for rates.
+
+    What ended in each queue is of the last five minutes, from the statistics that are added up.
+    """
 
     at: datetime
     place: str
@@ -47,14 +50,15 @@ async def read_snapshot(client: Client, silence: float, name: str = "") -> Snaps
         row["alive"] = row["beat_age"] < silence
     leader = await database.fetchrow("doctor_leader", namespace)
     paused = {row["name"]: row for row in controls if row["kind"] == "queue" and row["paused"]}
-    failing = await database.fetchrow("top_failing")
+    failing = await database.fetchrow("top_failing", namespace)
+    recent = {row["queue"]: row for row in await database.fetch("top_recent", namespace)}
     totals = await database.fetchrow("top_totals")
     failures = await database.fetch("top_failures", namespace, None, FAILURES)
     return Snapshot(
         at=await database.fetchval("database_time"),
         place=str(database.place),
         namespace=namespace,
-        queues=[row for row in _queues(waiting, workers, paused) if name in row["queue"]],
+        queues=[row for row in _queues(waiting, workers, paused, recent) if name in row["queue"]],
         workers=workers,
         failures=[dict(row) for row in failures if name in row["queue"]],
         failed=failing["failed"] if failing else 0,
@@ -65,11 +69,13 @@ async def read_snapshot(client: Client, silence: float, name: str = "") -> Snaps
     )
 
 
-def _queues(waiting: Sequence[Any], workers: Sequence[Row], paused: Mapping[str, Any]) -> list[Row]:
-    """The queues with something in them, that are paused, or that workers name; those that wait first."""
+def _queues(
+    waiting: Sequence[Any], workers: Sequence[Row], paused: Mapping[str, Any], recent: Mapping[str, Any]
+) -> list[Row]:
+    """Queues with something in them, where something ended, that are paused, or that workers name."""
     named = {queue for row in workers for queue in row["queues"] or () if row["alive"]}
     found: dict[str, dict[str, Any]] = {}
-    for queue in (*(row["queue"] for row in waiting), *paused, *named):
+    for queue in (*(row["queue"] for row in waiting), *paused, *named, *recent):
         found.setdefault(queue, {"queue": queue, **dict.fromkeys(_COUNTS, 0), "jobs": 0, "oldest": None})
     for row in waiting:
         one = found[row["queue"]]
@@ -78,6 +84,8 @@ def _queues(waiting: Sequence[Any], workers: Sequence[Row], paused: Mapping[str,
         if row["oldest"] is not None:
             one["oldest"] = max(one["oldest"] or 0.0, row["oldest"])
     for queue, one in found.items():
+        ended = recent.get(queue, _NOTHING)
+        one |= {name: ended[name] for name in _NOTHING}
         held = paused.get(queue)
         one["scheduled"] = one["jobs"] - sum(one[count] for count in _COUNTS)
         one["paused"] = None if held is None else held["reason"] or "paused"
@@ -89,3 +97,4 @@ def _queues(waiting: Sequence[Any], workers: Sequence[Row], paused: Mapping[str,
 
 
 _COUNTS: Final = ("ready", "running", "blocked", "retrying")
+_NOTHING: Final[Row] = {"per_minute": 0.0, "failed": 0, "retried": 0, "waited_p95": None}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from openqueue.doctor.case import Case
 from openqueue.doctor.findings import Finding, Judgement, Row, Rows, Severity
 from openqueue.doctor.phrases import ago, count
+from openqueue.errors import InvalidOption
+from openqueue.scheduler.rules import Rule
 
 __all__ = ["judge_schedules"]
 
@@ -33,15 +35,25 @@ def _finding(row: Row, severity: Severity, what: str, why: str, *mend: str) -> F
 
 
 def _invalid(row: Row) -> Finding | None:
-    if row["invalid"] is None:
+    fault = row["invalid"] or (_fault(row) if row["late"] is None else None)
+    if fault is None:
         return None
     return _finding(
         row,
         Severity.CRITICAL,
-        f"cannot be computed: {row['invalid']}",
+        f"cannot be computed: {fault}",
         "It fires nothing until it is edited.",
         f"openqueue schedule update {row['key']} --cron '…'   # or --every, or --timezone",
     )
+
+
+def _fault(row: Row) -> str | None:
+    """Why nothing can be computed of one that no leader has computed yet."""
+    try:
+        Rule(row["cron"], row["every"], row["timezone"], row["start_at"], row["end_at"])
+    except InvalidOption as error:
+        return str(error)
+    return None
 
 
 def _unpublished(row: Row, published: set[str], aliases: str) -> Finding | None:

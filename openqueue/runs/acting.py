@@ -30,7 +30,7 @@ BATCH: Final = 200
 
 @dataclass(slots=True)
 class Acted:
-    """What was done. `answers` counts them; `made` are the runs that a rerun has made."""
+    """What was done. `answers` counts them; `made` are the runs that a rerun has made, now or before."""
 
     done: int = 0
     answers: Counter[str] = field(default_factory=Counter)
@@ -73,17 +73,19 @@ class Acting:
         queue: str | None = None,
         priority: int | None = None,
         input: Mapping[str, Any] | None = None,  # noqa: A002  as in RunInfo
+        once: str | None = None,
         progress: Callable[[Acted], None] | None = None,
     ) -> Acted:
         """Do it to these runs, or to all that the filter chooses (its `limit` is not looked at).
 
         In batches of 200, each a transaction; `progress` is called after each. If it is interrupted, the same
-        call goes on: what was done is not chosen any more, or doing it again changes nothing; but `rerun`
-        makes new runs once more. Only to runs that are in one of the `expected` statuses, if given. `queue`
-        is where to move, `priority` which to set, `input` that of the new run (rerun). `actor` is who is
-        said to do it, by default the database's user.
+        call goes on: what was done is not chosen any more, or doing it again changes nothing. A `rerun` makes
+        new runs each time, unless it has a name (`once`): by one name a run is run again once, and what it
+        made is not; the answer is 'repeated'. Only to runs that are in one of the `expected` statuses, if
+        given. `queue` is where to move, `priority` which to set, `input` that of the new run (rerun). `actor`
+        is who is said to do it, by default the database's user.
         """
-        options = _options(action, queue, priority, input)
+        options = _options(action, queue, priority, input, once)
         named = {"reason": reason, "actor": actor}
         for name, text in named.items():
             if text is not None:
@@ -131,7 +133,11 @@ class Acting:
 
 
 def _options(
-    action: str, queue: str | None, priority: int | None, given: Mapping[str, Any] | None
+    action: str,
+    queue: str | None,
+    priority: int | None,
+    given: Mapping[str, Any] | None,
+    once: str | None,
 ) -> dict[str, Any]:
     """What the action needs besides. Raises InvalidOption for what it lacks, or does not take."""
     if action not in ACTIONS:
@@ -142,10 +148,14 @@ def _options(
         if (value is None) == (name == needs):
             said = f"{action} needs it" if name == needs else f"{action} does not take it"
             raise InvalidOption(f"{name}: {said}.", option=name)
+    if once is not None:
+        check_text(once, "once")
+        if action != "rerun":
+            raise InvalidOption(f"once: {action} does not take it.", option="once")
     if queue is not None:
         check_text(queue, "queue")
     if priority is not None:
         check_whole(-32768, 32767)(priority, "priority")
     if given is not None:
         check_object(given, "input")
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in {**values, "once": once}.items() if value is not None}

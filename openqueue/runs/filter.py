@@ -132,10 +132,18 @@ class RunFilter:
             moment: datetime | None = getattr(self, name)
             if moment is not None and moment.tzinfo is None:
                 raise InvalidOption(f"{name}: the time {moment} has no time zone; give one.", option=name)
-        late = self.started_since or self.started_until
+        for low, high in zip(list(_TIMES)[::2], list(_TIMES)[1::2], strict=True):
+            first, last = getattr(self, low), getattr(self, high)
+            if first is not None and last is not None and first >= last:
+                raise InvalidOption(
+                    f"{high}: {last} is not after {low}, {first}: nothing lies between.", option=high
+                )
+        started = self.started_since or self.started_until
+        late = started or self.finished_since or self.finished_until
         if late and self.oldest_first and self.order == "created" and not self.since:
             raise InvalidOption(
-                "oldest_first: from how long before its start on a run may have been created cannot be known."
+                "oldest_first: how long before its"
+                f" {'start' if started else 'end'} a run was created cannot be known."
                 " Give since=, or sort='finished'.",
                 option="oldest_first",
             )

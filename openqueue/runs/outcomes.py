@@ -20,6 +20,7 @@ from openqueue.redaction import without_passwords
 from openqueue.tasks.control import Cancelled, Snooze
 from openqueue.tasks.options import TaskOptions
 from openqueue.tasks.retry import retry_delay
+from openqueue.tasks.tracebacks import from_the_task
 
 __all__ = ["LARGEST_ERROR", "RELEASED", "Outcome", "TimedOut", "completed", "decide", "describe_error"]
 
@@ -83,9 +84,12 @@ def decide(
 
 
 def describe_error(error: BaseException, *, retryable: bool) -> str:
-    """The error as it is stored: type, message, traceback without local variables, causes. At most 64 KiB."""
+    """The error as it is stored: type, message, traceback without local variables, causes. At most 64 KiB.
+
+    The traceback begins where the task does.
+    """
     room = LARGEST_ERROR // 4  # each of the four parts; a character may take several bytes once encoded
-    lines = "".join(traceback.format_exception(error))
+    lines = "".join(traceback.format_exception(type(error), error, from_the_task(error)))
     described = {
         "type": _name(error),
         "message": _cut(_message(error), room),

@@ -11,10 +11,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from traceback import StackSummary, TracebackException
+from types import TracebackType
 
 from openqueue.errors import OpenQueueError
 
-__all__ = ["tell_broken"]
+__all__ = ["from_the_task", "tell_broken"]
 
 _LIBRARY = str(Path(__file__).resolve().parents[1]) + os.sep
 _IMPORTING = (importlib.__file__, "<frozen ")
@@ -34,6 +35,14 @@ def tell_broken(what: str, error: BaseException) -> str:
     else:
         said, trace = f"{type(error).__name__}: {error}", "".join(shown.format())
     return f"{what} cannot be imported: {said}\n{trace.rstrip()}".rstrip()
+
+
+def from_the_task(error: BaseException) -> TracebackType | None:
+    """The error's traceback from the first line that is not the library's; all of it if there is none."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return trace or error.__traceback__
 
 
 def _parts(shown: TracebackException) -> Iterator[TracebackException]:

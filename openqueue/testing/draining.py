@@ -214,7 +214,7 @@ class Drain:
         job.started_at = time.monotonic()
         job.runner = asyncio.create_task(execute(), name=f"openqueue:{job.task}")
         try:
-            with hearing.open():
+            async with hearing.open():
                 await asyncio.wait([job.runner])
         except asyncio.CancelledError:
             job.interrupt()

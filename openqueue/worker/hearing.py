@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from logging import LogRecord
 
 from openqueue.tasks.captured import Capture, capturing, level_number, told
@@ -22,8 +22,8 @@ class Hearing:
         self._journal = journal
         self._capture_logs = capture_logs
 
-    @contextmanager
-    def open(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
         """Within the block it is told what is logged; nothing is installed where no task wants it."""
         levels = {task.defaults.capture_logs or self._capture_logs for task in self._registry}
         with capturing(wanted=levels != {"off"}):

@@ -155,7 +155,7 @@ class Worker:
                 self._present(),
                 running(self._heartbeat(), Watchdog(self._places.calls, self._bus.emit)),
                 self._completer.storing(),
-                self._heard(),
+                self._hearing.open(),
                 running(self._listener, self._starter, self._leases),
                 self._draining(),
                 running(*self._intake, *self._beside(self)),
@@ -194,12 +194,7 @@ class Worker:
             self._database, self.id, self._namespace, list(self._queues) if self._queues else None, bus.emit
         )
         self._places = Places(
-            self._database,
-            self.id,
-            self._registry,
-            self._executor,
-            self._completer,
-            self._doorbell,
+            *(self._database, self.id, self._registry, self._executor, self._completer, self._doorbell),
             self._ended,
             client=self._client,
             queues=self._queues,
@@ -257,11 +252,6 @@ class Worker:
         finally:
             await self._executor.close()
             self._bus.emit(WorkerStopped(self.id, self._member.released, self.unsaved))
-
-    @asynccontextmanager
-    async def _heard(self) -> AsyncIterator[None]:
-        with self._hearing.open():
-            yield
 
     @asynccontextmanager
     async def _draining(self) -> AsyncIterator[None]:

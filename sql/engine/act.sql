@@ -1,9 +1,20 @@
 -- Acting on runs, one or many, with who and why: cancel, retry, promote, move, prioritize, rerun, delete.
 
+-- Whether a run was run again by the operation of this name, or was made by it. Who asks at the same time waits.
+CREATE OR REPLACE FUNCTION :schema.is_rerun(run uuid, once text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE STRICT SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(format('%s rerun %s %s', :'schema', run, once), 0));
+    RETURN EXISTS (SELECT FROM :schema.run_log l WHERE l.run_id = run AND l.kind = 'event' AND l.data ->> 'event' = 'rerun' AND l.data ->> 'once' = once)
+        OR EXISTS (SELECT FROM :schema.run_requests r WHERE r.id = run AND r.meta ->> 'openqueue.rerun_once' = once);
+END $$;
+
 -- Do it to each of these runs, in the order of their ids; one row each. expected: only to those of these statuses, others answer
--- 'unexpected'. options: queue (move), priority (prioritize), input (rerun). What was done stands in audit, and in the timelines.
+-- 'unexpected'. options: queue (move), priority (prioritize), input (rerun), once (rerun: a name of the operation, which adds at most one
+-- run for each and none for those that it made, however often it is said). What was done stands in audit, and in the timelines.
 --   outcome   done: cancelled | cancelling | ready | moved | added (made: the new run) | deleted
---             not:  finished | running | waiting | unknown | unexpected
+--             not:  finished | running | waiting | unknown | unexpected | repeated (rerun by this operation before: made is that one)
 CREATE OR REPLACE FUNCTION :schema.act_on_runs(
     action text, ids uuid[], reason text DEFAULT NULL, actor text DEFAULT NULL, expected text[] DEFAULT NULL, options jsonb DEFAULT '{}',
     namespace text DEFAULT 'default'
@@ -14,6 +25,7 @@ DECLARE
     one    uuid;
     place  text;
     last   integer;
+    once   text := options ->> 'once';
     done   uuid[] := '{}';
     who    text := COALESCE(actor, session_user);
 BEGIN
@@ -23,6 +35,8 @@ BEGIN
         PERFORM :schema.refuse_call('ids', 'is null or longer than 10000', 'act on parts', 'act_on_runs');
     ELSIF ($1 = 'move') <> (options ? 'queue') OR ($1 = 'prioritize') <> (options ? 'priority') OR ($1 = 'rerun') <> (options ? 'input') THEN
         PERFORM :schema.refuse_call('options', format('does not fit %s', $1), 'give queue to move, priority to prioritize, input to rerun', 'act_on_runs');
+    ELSIF options ? 'once' AND ($1 <> 'rerun' OR COALESCE(length(once) NOT BETWEEN 1 AND 200, true)) THEN
+        PERFORM :schema.refuse_call('options', 'has a once that does not fit', 'give it to rerun, as a text of 1 to 200 characters', 'act_on_runs');
     END IF;
     FOREACH one IN ARRAY ARRAY(SELECT DISTINCT u.i FROM unnest(ids) u (i) WHERE u.i IS NOT NULL ORDER BY 1) LOOP
         id := one;
@@ -39,9 +53,14 @@ BEGIN
             outcome := :schema.retry_run(one);
         ELSIF $1 = 'promote' THEN
             outcome := :schema.promote_run(one);
+        ELSIF $1 = 'rerun' AND :schema.is_rerun(one, once) THEN
+            outcome := 'repeated';
+            made := (SELECT (l.data ->> 'made')::uuid FROM :schema.run_log l
+                     WHERE l.run_id = one AND l.kind = 'event' AND l.data ->> 'event' = 'rerun' AND l.data ->> 'once' = once LIMIT 1);
         ELSIF $1 = 'rerun' THEN
             SELECT 'added', :schema.add_job(r.task, options -> 'input', r.queue, priority => r.priority::integer,
-                max_attempts => r.max_attempts::integer, meta => (r.meta - 'openqueue.tick') || jsonb_build_object('openqueue.rerun_of', one),
+                max_attempts => r.max_attempts::integer, meta => (r.meta - ARRAY['openqueue.tick', 'openqueue.rerun_once']) || jsonb_strip_nulls(jsonb_build_object(
+                    'openqueue.rerun_of', one, 'openqueue.rerun_once', once)),
                 tags => r.tags, namespace => r.namespace)
             INTO outcome, made FROM :schema.find_run(one) r;
         ELSIF $1 = 'delete' AND place = 'live' THEN
@@ -62,7 +81,7 @@ BEGIN
             IF $1 <> 'delete' AND NOT ($1 = 'retry' AND FOUND) THEN
                 INSERT INTO :schema.run_log (run_id, at, attempt, kind, data)
                 VALUES (one, statement_timestamp(), COALESCE(last, 0), 'event', jsonb_strip_nulls(jsonb_build_object(
-                    'event', $1, 'by', who, 'reason', reason, 'to', COALESCE(options -> 'queue', options -> 'priority'), 'made', made)));
+                    'event', $1, 'by', who, 'reason', reason, 'to', COALESCE(options -> 'queue', options -> 'priority'), 'made', made, 'once', once)));
             END IF;
         END IF;
         RETURN NEXT;
@@ -73,4 +92,4 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION :schema.act_on_runs(text, uuid[], text, text, text[], jsonb, text) IS
-    'cancel, retry, promote, move (options queue), prioritize (priority), rerun (input: as a new run) or delete runs, noting who and why. One row each: cancelled | cancelling | ready | moved | added | deleted, or not done: finished | running | waiting | unknown | unexpected. Example: SELECT * FROM act_on_runs(''retry'', ARRAY(SELECT id FROM find_runs(status => ''{failed}'')), ''the host is back'')';
+    'cancel, retry, promote, move (options queue), prioritize (priority), rerun (input: as a new run; once: a name, by which to say it again adds nothing) or delete runs, noting who and why. One row each: cancelled | cancelling | ready | moved | added | deleted, or not done: finished | running | waiting | unknown | unexpected | repeated. Example: SELECT * FROM act_on_runs(''retry'', ARRAY(SELECT id FROM find_runs(status => ''{failed}'')), ''the host is back'')';

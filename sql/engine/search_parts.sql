@@ -81,6 +81,9 @@ BEGIN
                                                            namespace, filter ->> 'schedule'));
     ELSIF filter ? 'error_type' THEN
         sources := format(walk, 'a.run_id', 'true', unhappy || format(' AND a.error ->> ''type'' = %L', filter ->> 'error_type'));
+    ELSIF live IS NULL AND 'completed' = ANY (ended) THEN
+        knows_status := true;
+        sources := format(walk, 'a.run_id', format('a.final AND a.outcome = ANY (%L)', ended), 'attempts a WHERE true');
     ELSIF (ended IS NULL AND live IS NULL) OR 'completed' = ANY (ended) THEN
         knows_request := true;
         sources := format(walk, 'r.id', :schema.search_requests(namespace, filter), 'run_requests r WHERE true');
@@ -91,6 +94,41 @@ BEGIN
             CASE WHEN live IS NOT NULL THEN format(walk, 'j.id', unfinished, 'jobs j WHERE true') END);
     END IF;
 END $$;
+
+-- What must hold of the request of runs that may be rare by it, and that an index can find then; null: nothing. A queue cannot: a run that
+-- was moved has it in jobs alone.
+CREATE OR REPLACE FUNCTION :schema.search_rare(namespace text, filter jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN $2 ?| ARRAY['task', 'meta', 'tags'] AND NOT $2 ?| ARRAY['key', 'schedule', 'error_type', 'worker'] THEN :schema.search_requests($1, $2) END
+$$;
+
+-- Whether meta and tags are frequent somewhere: in more than one in 300 of what lies at eight places between two ids. All that their
+-- indexes have of a month is read before the first is looked at, so what is frequent is better walked to.
+CREATE OR REPLACE FUNCTION :schema.search_often(namespace text, filter jsonb, low uuid, high uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    first  timestamptz := :schema.id_time(low);
+    apart  interval := (:schema.id_time(high) - first) / 8;
+    found_some boolean;
+BEGIN
+    IF NOT filter ?| ARRAY['meta', 'tags'] THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('SELECT count(*) FILTER (WHERE %s) * 300 > count(*) FROM unnest($1) p (id)'
+        ' CROSS JOIN LATERAL (SELECT r.* FROM %I.run_requests r WHERE r.id >= p.id ORDER BY r.id LIMIT 250) r',
+        concat_ws(' AND ', :schema.search_said('r.meta @> %L::jsonb', (filter -> 'meta')::text),
+                           :schema.search_said('r.tags && %L::text[]', :schema.search_words(filter, 'tags'))), :'schema')
+    INTO found_some USING ARRAY(SELECT :schema.id_floor(first + n * apart) FROM generate_series(0, 7) n);
+    RETURN found_some;
+END $$;
+
+-- How fast a search gets on: seconds of the history in a second.
+CREATE OR REPLACE FUNCTION :schema.search_speed(from_id uuid, to_id uuid, seconds double precision) RETURNS double precision
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT abs(extract(epoch FROM :schema.id_time($1) - :schema.id_time($2)))::double precision / GREATEST($3, 0.0001)
+$$;
 
 -- A set in which all that is looked for must be, if it turns out to be small (5,000); null: there is none. It needs no order.
 CREATE OR REPLACE FUNCTION :schema.search_set(namespace text, filter jsonb, ended text[], live text[], workers uuid[]) RETURNS text
@@ -110,10 +148,6 @@ BEGIN
         RETURN format('SELECT a.run_id FROM attempts a WHERE a.final AND (%s) UNION ALL ',
                       COALESCE((SELECT string_agg(format('a.worker = %L', w), ' OR ') FROM unnest(workers) w), 'false'))
             || held || format('c.worker = ANY (%L)', workers);
-    ELSIF filter ? 'meta' OR filter ? 'tags' THEN
-        RETURN concat_ws(' AND ', 'SELECT r.id FROM run_requests r WHERE true',
-            :schema.search_said('r.meta @> %L::jsonb', (filter -> 'meta')::text),
-            :schema.search_said('r.tags && %L::text[]', :schema.search_words(filter, 'tags')));
     ELSIF live IS NOT NULL AND ended IS NULL THEN
         RETURN concat_ws(' UNION ALL ',
             CASE WHEN 'r' = ANY (live) THEN held || format('c.namespace = %L', namespace) END,

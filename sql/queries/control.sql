@@ -32,9 +32,10 @@ SELECT c.source, c.concurrency, c.rate, extract(epoch FROM c.period)::float8 AS 
 FROM :schema.controls c WHERE c.namespace = $1::text AND c.kind = $2::text AND c.name = $3::text ORDER BY c.source;
 
 -- name: known_queues
--- Queues of tasks that workers have published, and those that have unfinished runs.
+-- Queues of tasks that workers have published, those that have lanes, and those of the runs that come next; however many wait.
 SELECT q.name AS queue FROM :schema.queues q WHERE q.namespace = $1::text
-UNION SELECT s.queue FROM :schema.queue_stats s WHERE s.namespace = $1::text;
+UNION SELECT l.queue FROM :schema.lanes l WHERE l.namespace = $1::text
+UNION SELECT d.queue FROM :schema.queue_depths($1::text, 1000) d ORDER BY queue;
 
 -- name: known_keys
 -- Concurrency keys of namespace $1 that hold slots, at whose gate runs wait, or of which something is said at run time.
@@ -49,8 +50,8 @@ FROM (SELECT substr(s.scope, 5) AS key FROM :schema.slots s WHERE s.namespace = 
 ORDER BY k.key;
 
 -- name: task_stats
--- Unfinished runs of task $2 in namespace $1, by state.
-SELECT count(*) FILTER (WHERE j.state IN ('q', 'c')) AS queued, count(*) FILTER (WHERE j.state = 'b') AS blocked,
-    count(*) FILTER (WHERE j.state = 'r') AS running, count(*) FILTER (WHERE j.state = 't') AS retrying,
-    count(*) FILTER (WHERE j.state = 's') AS scheduled
-FROM :schema.jobs j WHERE j.namespace = $1::text AND j.task = $2::text;
+-- Unfinished runs of task $2 in namespace $1, by state, among 200,000 (capped: there are more).
+SELECT count(*) FILTER (WHERE j.mine AND j.state IN ('q', 'c')) AS queued, count(*) FILTER (WHERE j.mine AND j.state = 'b') AS blocked,
+    count(*) FILTER (WHERE j.mine AND j.state = 'r') AS running, count(*) FILTER (WHERE j.mine AND j.state = 't') AS retrying,
+    count(*) FILTER (WHERE j.mine AND j.state = 's') AS scheduled, count(*) > 200000 AS capped
+FROM (SELECT j.state, j.task = $2::text AS mine FROM :schema.jobs j WHERE j.namespace = $1::text LIMIT 200001) j;

@@ -1,8 +1,9 @@
-"""A schedule fires every second, whoever leads: its leader is killed and frozen, its server restarted."""
+"""A schedule fires every second, whoever leads: killed, frozen, wrong about time, and without its server."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from random import Random
@@ -11,7 +12,7 @@ from typing import ClassVar
 from tests.chaos.attack import Attack
 from tests.chaos.load import Load
 from tests.chaos.site import Site
-from tests.chaos.worker import Worker
+from tests.chaos.worker import ROOT, Worker
 from tests.support.eventually import eventually
 
 __all__ = ["ON_SCHEDULES"]
@@ -69,6 +70,36 @@ class TickRestart(Attack):
             await fires(site)
 
 
+class WrongClocks(Attack):
+    """Only workers whose clocks are an hour ahead, an hour behind, half as fast again; leaders are killed."""
+
+    name = "schedule: clocks wrong"
+
+    async def run(self, site: Site, load: Load, random: Random) -> None:
+        right = [*site.workers]
+        for shift, speed, pace in ((3600, 1, 1), (-3600, 1, 0.999), (1800, 1.5, 1.001)):
+            path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support" / "skewed")])
+            skew = (f"SKEW={shift}", f"SKEW_SPEED={speed}", f"SKEW_MONOTONIC={pace}")
+            await site.start(within=("env", f"PYTHONPATH={path}", *skew))
+        for worker in right:
+            site.dismiss(worker)
+            code = await worker.stop()
+            assert code == 0, f"{worker.name} stopped with {code}"
+        for _ in range(2):
+            leader = await leading(site)
+            await next_tick(random)
+            with site.blow(self.name):
+                leader.kill()
+                await leader.ended()
+                site.dismiss(leader)
+            await fires(site)
+        rows = await site.patiently(
+            "SELECT at, fired_at FROM openqueue.schedule_ticks WHERE run_id IS NOT NULL"
+        )
+        early = [row["at"] for row in rows if row["fired_at"] < row["at"]]
+        assert not early, f"fired before their time: {early}"
+
+
 async def leading(site: Site) -> Worker:
     """The worker that leads."""
 
@@ -102,4 +133,4 @@ async def fires(site: Site) -> None:
     await eventually(look, every=0.1, what="three more ticks")
 
 
-ON_SCHEDULES: list[type[Attack]] = [LeaderKilled, LeaderFrozen, TickRestart]
+ON_SCHEDULES: list[type[Attack]] = [LeaderKilled, LeaderFrozen, TickRestart, WrongClocks]

@@ -194,6 +194,13 @@ async def test_a_schedule_that_does_not_fire_is_told_with_the_reason(
     assert said in finding.what
 
 
+async def test_a_schedule_that_cannot_be_computed_is_told_before_a_leader_has_seen_it(
+    dsn: str, db: asyncpg.Connection
+) -> None:
+    await db.execute("SELECT openqueue.add_schedule('nightly', 'mail.send', cron => '0 0 31 2 *')")
+    assert "cannot be computed: cron: '0 0 31 2 *' never fires" in (await found(dsn, "schedules")).what
+
+
 async def test_a_schedule_of_a_task_that_nobody_has_is_told(dsn: str, db: asyncpg.Connection) -> None:
     await db.execute("SELECT openqueue.add_schedule('nightly', 'mail.gone', cron => '0 2 * * *')")
     assert "runs task mail.gone, which no worker has ever published" in (await found(dsn, "schedules")).what

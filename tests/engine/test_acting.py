@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +13,8 @@ import pytest
 from openqueue.errors import InvalidOption
 from openqueue.runs.acting import Acting
 from openqueue.runs.filter import RunFilter
-from tests.engine.calls import Engine
+from tests.engine.calls import Engine, blocked
+from tests.engine.conftest import Another
 from tests.engine.test_control import in_state
 
 
@@ -78,6 +80,34 @@ async def test_a_rerun_is_a_new_run_of_the_same_kind(engine: Engine) -> None:
     assert again["status"] == "queued"
 
 
+async def test_a_rerun_that_has_a_name_makes_each_run_once_however_often_it_is_said(
+    engine: Engine, another: Another
+) -> None:
+    runs = [await in_state(engine, "completed"), await in_state(engine, "failed")]
+    options = {"input": {"a": 5}, "once": "repair 7"}
+    other = await another()
+    async with other.db.transaction():  # of two at the same time the other one waits, and repeats
+        assert set((await act(other, "rerun", runs[1], options=options)).values()) == {"added"}
+        second = asyncio.create_task(act(engine, "rerun", *runs, options=options))
+        await blocked(other.db, engine.db.get_server_pid())
+    assert await second == {runs[0]: "added", runs[1]: "repeated"}
+    rows = await engine.sql("SELECT id, meta ->> 'openqueue.rerun_of' AS origin FROM runs WHERE meta <> '{}'")
+    made = {UUID(row["origin"]): row["id"] for row in rows}
+    assert set(made) == set(runs)
+    again = await engine.sql(
+        "SELECT * FROM act_on_runs('rerun', $1, options => $2::text::jsonb)",
+        [*runs, *made.values()],
+        json.dumps(options),
+    )
+    assert {row["id"]: (row["outcome"], row["made"]) for row in again} == {
+        **{run: ("repeated", made[run]) for run in runs},
+        **dict.fromkeys(made.values(), ("repeated", None)),
+    }
+    assert await engine.sql("SELECT count(*) AS n FROM run_requests") == [(4,)]
+    options["once"] = "repair 8"
+    assert await act(engine, "rerun", made[runs[0]], options=options) == {made[runs[0]]: "added"}
+
+
 async def test_only_what_is_in_the_expected_state_is_acted_on(engine: Engine) -> None:
     failed = await in_state(engine, "failed")
     assert await act(engine, "retry", failed, expected=["cancelled"]) == {failed: "unexpected"}
@@ -101,6 +131,8 @@ async def test_a_move_changes_the_queue_and_who_acts_is_the_user_unless_said(eng
         ("'retry', NULL", "ids is null"),
         ("'move', '{}'", "options does not fit move"),
         ("'retry', '{}', options => '{\"queue\": \"x\"}'", "options does not fit retry"),
+        ("'cancel', '{}', options => '{\"once\": \"x\"}'", "options has a once"),
+        ("'rerun', '{}', options => '{\"input\": {}, \"once\": \"\"}'", "options has a once"),
     ],
 )
 async def test_what_cannot_be_done_is_refused_by_its_name(engine: Engine, call: str, fault: str) -> None:

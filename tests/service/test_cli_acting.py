@@ -39,6 +39,20 @@ def test_a_filter_is_counted_first_and_acted_on_when_asked(oq: Command) -> None:
     assert "move" in oq("runs", "show", other).out
 
 
+def test_a_rerun_of_all_that_a_filter_chooses_is_given_a_name_by_which_to_repeat_it(oq: Command) -> None:
+    oq.work()
+    run = oq("enqueue", "post.send", '{"to": "x"}', "--delay", "1h", "--json").json["id"]
+    line = ("runs", "rerun", "--task", "post.send", "--input", '{"to": "y"}')
+    asked = oq(*line)
+    name = asked.err.partition("--yes --once ")[2].strip().rstrip(".")
+    assert len(name) == 8, asked.err
+    assert oq(*line, "--yes", "--once", name).out == "rerun: 1 done (1 added)\n"
+    assert oq(*line, "--yes", "--once", name).out == "rerun: 0 done (2 repeated)\n"
+    again = oq("runs", "rerun", run, "--input", '{"to": "y"}', "--once", name)
+    assert (again.code, again.out.partition("  ")[2].rpartition(" ")[0]) == (0, "was run again already, as")
+    assert oq("runs", "count", "--task", "post.send").out == "2\n"
+
+
 def test_neither_ids_nor_a_filter_is_refused_and_both_are(oq: Command) -> None:
     for line in ((), ("01981f00-5a5e-7c6e-9f0a-0123456789ab", "--task", "x")):
         answer = oq("runs", "retry", *line)

@@ -29,6 +29,10 @@ RECENT = (
     "completed failed retried snoozed cancelled released per_minute waited_p50 waited_p95 waited_p99"
     " ran_p50 ran_p95 ran_p99"
 )
+CONTROL = (
+    "kind name queue concurrency used rate burst fairness ageing weight paused paused_until reason"
+    " concurrency_from rate_from fairness_from ageing_from weight_from"
+)
 SHAPES = {
     "runs list": RUN,
     "runs count": "count exact searched_to",
@@ -43,6 +47,10 @@ SHAPES = {
     f" {RECENT}",
     "workers": "id namespace name host pid version state queues concurrency running"
     " started_at beat_at beat_age rss cpu runs",
+    "keys": "key used blocked control",
+    "keys show": "key used blocked control",
+    "keys limit": CONTROL,
+    "audit": "id at action actor reason runs details",
     "metrics": "name kind labels help",
     "config": "key value source place",
     "top": "at place namespace queues workers failures failed totals leader paused capped",
@@ -83,6 +91,9 @@ def test_every_document_has_exactly_the_keys_that_are_promised(oq: Command) -> N
         name: [*lines[name], run["id"]] for name in ("runs show", "runs watch", "runs retry", "runs cancel")
     }
     lines["enqueue"] += ["post.send", '{"to": "a@b.c"}']
+    lines["keys show"] += ["account 7"]
+    lines["keys limit"] += ["account 7", "--concurrency", "2"]
+    oq(*lines["keys limit"])
     for name, line in lines.items():
         answer = oq(*line, "--json")
         documents = list(map(json.loads, answer.out.splitlines())) if name == "runs watch" else answer.json

@@ -48,6 +48,10 @@ def test_a_pipe_gets_one_page_and_programs_all_of_it(oq: Command) -> None:
     assert [(one["queue"], one["ready"], one["workers"]) for one in document["queues"]] == [("mail", 1, 0)]
     assert [one["task"] for one in document["failures"]] == ["post.fail"] * 2
     assert document["failed"] == 2
+    (mail,) = document["queues"]
+    assert (mail["failed"], mail["retried"]) == (2, 0)
+    assert mail["per_minute"] > 0
+    assert oq("top", "--json", "--namespace", "other").json["failed"] == 0
     assert document["totals"]["added"] >= 0
     assert oq("top", "--queue", "nothing", "--json").json["queues"] == []
 

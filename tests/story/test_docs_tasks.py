@@ -25,7 +25,7 @@ def test_the_programs_print_what_is_shown(tmp_path: Path, dsn: str) -> None:
         if block.language == "python":
             story.write(block)
     commands = [one for block in blocks(PAGE) if block.language == "console" for one in block.commands]
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command, answer in commands:
         story.run(f"{command} 2>/dev/null", answer)
 

@@ -106,6 +106,37 @@ PRINTED = {
         sales report of 2026-03-09 06:30 UTC, later
         paused
         """,
+    "19_history.py": """
+        failed: {'a': 12, 'b': 0} ZeroDivisionError
+        failed: {'a': 12, 'b': 0} ZeroDivisionError
+        completed: 4
+        of line 3: {'a': 12, 'b': 0}
+        again with another input: {'quotient': 2, 'remainder': 2}
+        ann did: rerun, because of a typo
+        """,
+    "20_monitoring.sh": """
+        ! warning  pauses
+        Queue parcels is paused until it is resumed (the year ends), and 1 job waits for that.
+        Somebody meant it to be so. It is told in case nobody remembers.
+        $ openqueue queues resume parcels
+
+        1 check: 1 warning
+        exit code 9
+        parcels ready: 1
+        1 check: all is well
+        exit code 0
+        openqueue_queue_jobs gauge
+        """,
+    "21_logs.py": """
+        a run, with the logger's name and what `extra=` gave:
+        info: charging Ada {'cents': 250000, 'logger': 'tasks.billing'}
+        warning: a large sum {'cents': 250000, 'logger': 'tasks.billing'}
+        info: charged {'receipt': 'Ada-250000'}
+        one that failed; its traceback is kept, the token is not:
+        info: charging nobody {'cents': 100, 'logger': 'tasks.billing'}
+        error: not charged {'logger': 'tasks.billing'} LookupError: there is no such customer, token=***
+        a task that keeps warnings only:
+        """,
 }
 
 

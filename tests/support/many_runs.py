@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from tests.support.history import add_month
 
@@ -45,7 +46,7 @@ WITH made AS (
     FROM made ORDER BY id
 ), ticks AS (
     INSERT INTO openqueue.schedule_ticks (namespace, schedule, at, fired_at, run_id)
-    SELECT 'default', CASE WHEN n % 70000 = 0 THEN 'nightly' ELSE 'minutely' END, at, at, id FROM made WHERE n % 50 = 0
+    SELECT 'default', CASE WHEN n % 70000 = 1 THEN 'nightly' ELSE 'minutely' END, at, at, id FROM made WHERE n % 50 = 1
     ON CONFLICT DO NOTHING
 )
 INSERT INTO pending SELECT id, n, started, started + interval '10 ms' + random() ^ 6 * interval '5 minutes', n % 33 = 0,
@@ -108,4 +109,5 @@ async def fill_history(db: Any, count: int, *, until: datetime, days: int = 150,
 def worker_of(day: datetime, number: int) -> str:
     """The id of one of the twenty workers of a day."""
     midnight = int(day.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp())
-    return hashlib.md5(f"{midnight}-{number}".encode(), usedforsecurity=False).hexdigest()
+    made = hashlib.md5(f"{midnight}-{number}".encode(), usedforsecurity=False)
+    return str(UUID(made.hexdigest()))

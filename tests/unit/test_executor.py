@@ -1,7 +1,8 @@
-"""An attempt whose deadline is near begins only if the database says that it may."""
+"""An attempt whose deadline is near begins only if the database says so; what is kept of its error."""
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -59,3 +60,15 @@ async def test_the_database_is_asked_where_the_deadline_may_pass(
     begins = answer is True or not asked
     assert len(ran) == begins
     assert (outcome.kind == "completed") if begins else (outcome is RELEASED)
+
+
+async def test_a_stored_traceback_begins_in_the_task() -> None:
+    @task(name="t", max_attempts=1)
+    async def fails() -> None:
+        raise ValueError("bad luck")
+
+    outcome = await Executor(Registry([fails]), journal=RunJournal()).execute(job(None))
+    lines = json.loads(outcome.error or "")["traceback"].splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert __file__ in lines[1]
+    assert lines[-1] == "ValueError: bad luck"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections import deque
 from datetime import UTC, datetime
 from typing import Any
@@ -9,17 +11,20 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
+from openqueue.cli import top_screen
 from openqueue.cli.top_page import KEYS, View, page
 from openqueue.cli.top_rates import Rates, sparkline
-from openqueue.cli.top_screen import keys_of
+from openqueue.cli.top_screen import Screen, keys_of
 from openqueue.cli.top_snapshot import Snapshot
+from openqueue.settings import load_settings
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
 def queue(name: str, **more: Any) -> dict[str, Any]:
     counts = dict.fromkeys(("ready", "running", "blocked", "retrying", "scheduled"), 0)
-    return {"queue": name, **counts, "jobs": 0, "oldest": None, "paused": None, "workers": 1, **more}
+    ended = {"per_minute": 7.25, "failed": 1, "retried": 2, "waited_p95": 0.0123}
+    return {"queue": name, **counts, **ended, "jobs": 0, "oldest": None, "paused": None, "workers": 1, **more}
 
 
 def worker(name: str, **more: Any) -> dict[str, Any]:
@@ -129,3 +134,39 @@ def test_a_sparkline_is_as_wide_as_there_is_room() -> None:
 
 def test_arrows_are_one_key_each_and_escape_is_itself() -> None:
     assert keys_of("\x1b[A\x1b[Bjp\x1bq") == ["up", "down", "j", "p", "\x1b", "q"]
+
+
+def test_a_queue_without_a_worker_says_so_in_a_narrow_terminal_too() -> None:
+    (line,) = [one for one in shown(snapshot(), width=60) if one.startswith("reports")]
+    assert line.endswith("no worker")
+
+
+def test_what_ended_in_a_queue_is_beside_what_waits() -> None:
+    text = "\n".join(shown(snapshot(), width=120))
+    assert "DONE/MIN  FAILED/5M  WAIT P95" in text
+    assert re.search(r"mail .* 7\.2 +1 +12ms", text)
+
+
+async def test_a_look_that_began_before_another_one_does_not_replace_what_that_has_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = asyncio.Event()
+    before, after = snapshot(), snapshot(queues=[queue("mail", paused="by hand")])
+
+    async def read(*_: object) -> Snapshot:
+        if looking.done():
+            return after
+        await held.wait()
+        return before
+
+    monkeypatch.setattr(top_screen, "read_snapshot", read)
+    nothing: Any = None
+    screen = Screen(nothing, load_settings(), "", nothing)
+    looking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    slow = asyncio.create_task(screen._look())
+    await asyncio.sleep(0)
+    looking.set_result(None)
+    await screen._look()
+    held.set()
+    await slow
+    assert screen.now is after

@@ -176,6 +176,8 @@ class Database:
             try:
                 return await getattr(connection, method)(text, *args, timeout=seconds)
             except Exception as error:
+                if isinstance(error, TimeoutError):
+                    self.cut_off_idle()
                 if attempt == TRIES or not is_conflict(error):
                     raise await self._mapped(error, doing, seconds) from error
                 self._emit(StatementRetried(statement, attempt, str(error)))
@@ -206,6 +208,13 @@ class Database:
         if self._pool is not None:
             with suppress(Exception):  # it was thrown away then, and the next one to ask gets a new one
                 await self._pool.release(connection, timeout=RELEASE)
+
+    def cut_off_idle(self) -> None:
+        """An answer did not come: what is idle may lead nowhere, too, and would cost as long again."""
+        pool: Any = self._pool
+        for holder in pool._holders if pool is not None else ():
+            if holder.is_idle() and holder.is_connected():
+                holder._con.terminate()
 
     async def _mapped(self, error: Exception, doing: str = "", seconds: float | None = None) -> Exception:
         if sqlstate(error) == "25006" and self._pool is not None:

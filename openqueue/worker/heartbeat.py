@@ -159,11 +159,11 @@ class Heartbeat:
         assert self._stop is not None
         while not self._stop.is_set():
             self._awake.clear()
-            before = self._session
+            before, earlier = self._session, self._pulse.beaten
             try:
                 await self._once(await self._connected())
                 self._stumbling.recover()
-                if self._session is not before:
+                if self._session is not before and earlier:
                     self._call(self._back)
                 pause = self._every if self._locked else min(self._every, WITHOUT_LOCK)
             except Exception as error:  # noqa: BLE001  a beat that failed is followed by the next one, whatever it was

@@ -177,7 +177,6 @@ class Worker:
             next_claim=lambda: None if self.pulse.draining else self._places.next_claim(),
         )
         self._starter = Starter(self._database, self.id, self._running, self._lose, bus.emit)
-        self._leases = Leases(self._database, self.id, self._held, self._lose, bus.emit)
         self._hearing = Hearing(self._registry, journal, self._surroundings.capture_logs)
         self._executor = Executor(
             self._registry,
@@ -204,6 +203,7 @@ class Worker:
             emit=bus.emit,
             hear=self._hearing.hear,
         )
+        self._leases = Leases(self._database, self.id, self._places.held, self._lose, bus.emit)
         self._producers, self._watches = self._places.producers, self._places.watches
         self._control = Control(self.id, self._places.everywhere, self._completer, bus.emit)
         self.pulse = Pulse(claims=self._claims_in_flight, running=self._places.count)
@@ -273,9 +273,6 @@ class Worker:
     def _running(self) -> list[Job]:
         return self._places.running()
 
-    def _held(self) -> list[Job]:
-        return self._places.held()
-
     def _claims_in_flight(self) -> list[int]:
         return [*self._places.claims.pending.copy(), *self._completer.claims()]
 
@@ -283,7 +280,7 @@ class Worker:
         self._control.lose(job)
 
     def _back(self) -> None:
-        """The heartbeat, which tries most often, has an answer: whoever waits for the database tries now."""
+        self._database.cut_off_idle()
         self._database.outage.over()
         self._listener.try_now()
 

@@ -227,6 +227,30 @@ async def test_a_network_that_swallows_everything_costs_bounded_time_and_one_con
     await other.close()
 
 
+async def test_after_an_answer_that_did_not_come_no_connection_of_before_is_used_again(
+    empty_dsn: str,
+) -> None:
+    other = await asyncpg.connect(empty_dsn)
+    async with Wire(other).laid() as wire, Database(wire.dsn, max_size=3, timeout=60) as database:
+
+        async def three_at_once() -> None:
+            async with database.connection(), database.connection(), database.connection():
+                pass
+
+        await three_at_once()
+        assert wire.opened == 3
+        wire.cut = True
+        with pytest.raises(ConnectionFailed, match="No answer"):
+            await database.fetchval("SELECT 1 + 1", timeout=0.5)
+        wire.cut = False
+        before = wire.opened
+        await three_at_once()
+        assert wire.opened == before + 3, (
+            "what is idle may lead nowhere, too: each would cost a whole timeout"
+        )
+    await other.close()
+
+
 async def refused(dsn: str) -> str:
     """What is said when the database cannot be opened."""
     with pytest.raises(ConnectionFailed) as caught:

@@ -149,7 +149,7 @@ async def working(dsn: str, *tasks: Any, **more: Any) -> AsyncIterator[Worker]:
 
 def held_by(worker: Worker) -> list[Job]:
     assert worker._running is not None
-    return worker._running._held()
+    return worker._running._places.held()
 
 
 async def results(runs: list[Run[Any]]) -> list[Any]:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from openqueue.db.outage import Outage
 from openqueue.events import Event
 from openqueue.worker.doorbell import Doorbell, wants_bell
 from openqueue.worker.events import BellChanged
@@ -18,6 +19,7 @@ class Calls:
     """Stands for the database: remembers which queues the bells were set for."""
 
     def __init__(self) -> None:
+        self.outage = Outage()
         self.bells: list[list[str]] = []
 
     async def fetchval(self, name: str, worker: object, namespace: str, queues: list[str]) -> int:

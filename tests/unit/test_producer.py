@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from openqueue.db.outage import Outage
 from openqueue.errors import ConnectionFailed
 from openqueue.events import Event
 from openqueue.worker.claims import Claims
@@ -22,6 +23,7 @@ class Claimed:
     """Stands for the database: one lane, no jobs unless given, and `due` as set."""
 
     def __init__(self) -> None:
+        self.outage = Outage()
         self.calls: list[dict[str, Any]] = []
         self.put_back: list[tuple[Any, ...]] = []
         self.rows: list[dict[str, Any]] = []

@@ -12,12 +12,12 @@ class Adapter(dbos.Adapter):
     note = "1,000 partitions, partition_concurrency=2, polling each 0.1 s"
     configs = ([None, 0.1],)
     N = {"drain": 5_000}
-    each = 2
+    said = {"partition_concurrency": 2}
 
     async def setup(self) -> None:
         def go() -> None:
             app = self.launch()
-            app.register_queue("q", partition_concurrency=self.each)
+            app.register_queue("q", **self.said)
             app.destroy()
 
         await asyncio.to_thread(go)
@@ -37,10 +37,10 @@ class Adapter(dbos.Adapter):
         await asyncio.to_thread(
             self.client.register_queue,
             "q",
-            partition_concurrency=self.each,
             polling_interval_sec=config[1],
             on_conflict="always_update",
             application_name="bench",
+            **self.said,
         )
         await self.close()
         await asyncio.to_thread(self.launch)

@@ -5,4 +5,4 @@ from adapters import load
 
 class Adapter(type(load("dbos_pairs"))):
     note = "1,000 partitions, partition_concurrency=1, polling each 0.1 s"
-    each = 1
+    said = {"partition_concurrency": 1}

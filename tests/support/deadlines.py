@@ -6,6 +6,9 @@ from typing import Any
 
 __all__ = ["deadlines_pass"]
 
+PASS = "UPDATE openqueue.jobs SET deadline = now() WHERE deadline > now() AND deadline < 'infinity'"
+"""What has passed stays so, where several ask at once."""
+
 
 def deadlines_pass(worker: Any) -> None:
     """To be given to a worker before it runs (`prepare=`)."""
@@ -26,7 +29,5 @@ class _DeadlinesPass:
         *_, begun = args
         if statement == "start_jobs" and not begun:
             await self._starter.once()
-            await self._database.execute(
-                "UPDATE openqueue.jobs SET deadline = now() WHERE deadline IS NOT NULL"
-            )
+            await self._database.execute(PASS)
         return await self._database.fetchval(statement, *args)

@@ -3,8 +3,7 @@
 Each step (a migration file, or the engine as a set) is one transaction that first takes an advisory lock,
 if it is free, and then looks again at what is still to be done: so ten migrators share the work, a killed
 one leaves nothing half-done, and nobody ever waits *inside* the database, where CREATE INDEX CONCURRENTLY
-would wait for the waiting one. Locks on tables are asked for under a short lock_timeout, again and again,
-so that a migration queueing behind a long report does not stop all work behind itself.
+would wait for the waiting one. Locks on tables are asked for briefly, again and again: work stands behind.
 """
 
 from __future__ import annotations
@@ -243,8 +242,9 @@ class Migrator:
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try until neither another migrator nor a lock is in the way, with jittered, growing pauses."""
-        started, told, pause = time.monotonic(), -inf, 0.05
+        waited, told, pause = 0.0, -inf, 0.05
         while True:
+            began = time.monotonic()
             try:
                 return await attempt()
             except _Busy:
@@ -253,14 +253,14 @@ class Migrator:
                 if sqlstate(error) not in _LOCKED:
                     raise
                 why = f"a lock is held by another transaction ({error.args[0]}; see pg_locks)"
-            waited = time.monotonic() - started
+            waited += min(time.monotonic() - began, 1.0)  # in more time it has got on: built an index
             if waited > self.patience:
                 raise SchemaError(f"Schema {self.schema!r} was not migrated in {waited:.0f} s: {why}.")
             if waited - told >= 10:
                 told = waited
                 self._emit(MigrationWaiting(self.schema, why, waited))
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(2 * pause, 1.0)
+            await asyncio.sleep(rest := pause * random.uniform(0.5, 1.5))
+            waited, pause = waited + rest, min(2 * pause, 1.0)
 
     def _tell(self, step: Step, seconds: float) -> None:
         if step.name == "engine":

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
 
 from openqueue.db.faults import FROM_ASYNCPG
 from openqueue.db.statements import Statements
-from openqueue.db.steps import Part, Step
+from openqueue.db.steps import Part, Step, lock_timeout_of
 from openqueue.db.target import Connection
+from openqueue.errors import SchemaError
 
 __all__ = ["run_outside"]
-
-_CONCURRENTLY: Final = re.compile(r"(CREATE (UNIQUE )?INDEX|DROP INDEX) CONCURRENTLY\b")
 
 
 async def run_outside(
@@ -41,8 +38,13 @@ async def run_outside(
             for row in await connection.fetch(own["migrator_invalid_indexes"], part.text):
                 await _set(connection, own, "0")
                 await run(Part(row["text"], part.name))
-            await _set(connection, own, "0" if _CONCURRENTLY.search(part.text) else lock_timeout)
-            await run(part)
+            await _set(connection, own, lock_timeout_of(part, lock_timeout))
+            try:
+                await run(part)
+            except SchemaError:
+                if part.partition and await look() != step:
+                    return False  # retention has dropped the partition meanwhile
+                raise
         again = await look()
         if again is None or any(part.partition for part in again.parts):
             return False  # a partition was made before the index of its table was there to be taken over

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from openqueue.db.ledger import Applied, Engine, Ledger, Migration, Status
 from openqueue.db.partitioned import for_partitions
 from openqueue.db.statements import Statements, inline, render, split
 
-__all__ = ["Part", "Step", "partitions", "rights", "roles", "script", "steps"]
+__all__ = ["Part", "Step", "lock_timeout_of", "partitions", "rights", "roles", "script", "steps"]
+
+_CONCURRENTLY: Final = re.compile(r"(CREATE (UNIQUE )?INDEX|DROP INDEX) CONCURRENTLY\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +100,20 @@ def _engine(own: Statements, engine: Engine) -> Step:
     return Step("engine", (remember, *end), second=(remember, clear, *end))
 
 
+def lock_timeout_of(part: Part, usual: str) -> str:
+    """How long a part outside a transaction waits for locks: as long as it must if it is in nobody's way."""
+    return "0" if _CONCURRENTLY.search(part.text) else usual
+
+
 def _printed(own: Statements, step: Step, lock_timeout: str) -> str:
     texts = [part.text for part in step.parts]
     if step.transactional:
         settings = inline(own["migrator_settings"], lock_timeout)
         texts = [own["migrator_begin"], settings, *texts, own["migrator_commit"]]
+    else:
+        waits = [lock_timeout_of(part, lock_timeout) for part in step.parts]
+        before = [inline(own["migrator_set_timeouts"], wait, "0") for wait in waits]
+        texts = [text for pair in zip(before, texts, strict=True) for text in pair]
     return f"-- {step.name}\n" + "\n".join(map(_ended, texts))
 
 

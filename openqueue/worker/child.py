@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, Final
 from uuid import UUID
 
-from openqueue.codec import decode, encode
+from openqueue.codec import decode
 from openqueue.errors import ConfigError
 from openqueue.tasks.cancellation import Cancellation
 from openqueue.tasks.captured import capture_for_good, level_number, told
@@ -35,9 +35,10 @@ from openqueue.tasks.places import place
 from openqueue.tasks.runlog import EmitLog, Lines, RunLog
 from openqueue.tasks.surrounding import wrapped
 from openqueue.tasks.task import Task
-from openqueue.worker.frames import Kind, packed, read_sync
+from openqueue.worker.frames import Kind, read_sync
 from openqueue.worker.orders import Order, Place, context_of, find_task, loading
 from openqueue.worker.remote import pack_error
+from openqueue.worker.saying import Saying, Voice
 
 __all__ = ["main"]
 
@@ -58,7 +59,7 @@ class Child:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._stream = connection.makefile("rb")
-        self._sending = threading.Lock()
+        self._saying = Saying(connection)
         self._work: SimpleQueue[tuple[int, bytes] | None] = SimpleQueue()
         self._tasks: dict[str, Task[..., Any]] = {}  # by file and line
         self._cancelled = Cancellation()
@@ -120,7 +121,7 @@ class Child:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-        self._send(*answer)
+        self._saying.send(*answer)
 
     def _load(self, order: Place) -> str:
         with loading():
@@ -130,17 +131,19 @@ class Child:
     def _attempt(self, order: Order) -> str:
         task = self._tasks[order["place"]]
         arguments = task.arguments.parse(order["input"])
-        lines = Lines(self._emit_log)
+        voice = Voice(self._saying)
+        lines = Lines(voice.log)
         if task.arguments.context_parameter is not None:
-            arguments[task.arguments.context_parameter] = self._context(order, lines)
+            arguments[task.arguments.context_parameter] = self._context(order, lines, voice)
         attempt = copy_context()
         if order["capture_logs"] != "off":
             capture_for_good()
-            attempt.run(place.set, InProcess(lines, self._emit_log, level_number(order["capture_logs"])))
+            attempt.run(place.set, InProcess(lines, voice.log, level_number(order["capture_logs"])))
         try:
             value = attempt.run(self._call, partial(task.function, **arguments))
         finally:
             lines.close()
+            voice.end()
         return task.arguments.dump_output(value, max_bytes=order["largest_output"])
 
     def _call(self, function: Any) -> Any:
@@ -150,21 +153,14 @@ class Child:
         finally:
             self._busy = False
 
-    def _emit_log(self, level: str, message: str, fields: dict[str, Any]) -> None:
-        self._send(Kind.LOG, encode([level, message, fields]))
-
-    def _context(self, order: Order, lines: Lines) -> Context:
+    def _context(self, order: Order, lines: Lines, voice: Voice) -> Context:
         return Context(
             **context_of(order),
-            open_log=lambda: RunLog(self._emit_log, admit=lines.admit),
-            emit_progress=lambda patch: self._send(Kind.PROGRESS, encode(patch, what="progress")),
+            open_log=lambda: RunLog(voice.log, admit=lines.admit),
+            emit_progress=voice.progress,
             cancelled=self._cancelled,
             sync=sync_enqueuer(),
         )
-
-    def _send(self, kind: Kind, data: str = "") -> None:
-        with self._sending:
-            self._connection.sendall(packed(kind, data))
 
 
 class InProcess:

@@ -29,7 +29,7 @@ BEGIN
               AND c.queue = '' AND c.fairness <> 'strict' LIMIT 1) IS NOT NULL AS arrives
         FROM unnest(scopes, held) WITH ORDINALITY AS k (scope, used, i)
         CROSS JOIN LATERAL (
-            SELECT j.key_limit - k.used AS room, j.key_limit = 1 AS serial FROM :schema.jobs j
+            SELECT COALESCE(j.key_limit, 1) - k.used AS room, COALESCE(j.key_limit, 1) = 1 AS serial FROM :schema.jobs j
             WHERE j.namespace = open_keys.namespace AND j.gate = k.scope ORDER BY j.priority, j.place LIMIT 1) first
         CROSS JOIN LATERAL (
             SELECT j.id, j.queue, j.place FROM (
@@ -59,7 +59,7 @@ BEGIN
         SELECT u.scope, clock_timestamp() + CASE WHEN first.key_limit <= u.used THEN '1 minute'
             WHEN COALESCE(cardinality(queues), 0) < most THEN '100 milliseconds' ELSE '0' END::interval AS at
         FROM unnest(scopes, held) AS u (scope, used) CROSS JOIN LATERAL (
-            SELECT j.key_limit FROM :schema.jobs j WHERE j.namespace = open_keys.namespace AND j.gate = u.scope
+            SELECT COALESCE(j.key_limit, 1) AS key_limit FROM :schema.jobs j WHERE j.namespace = open_keys.namespace AND j.gate = u.scope
             ORDER BY j.priority, j.place LIMIT 1) first) w
     WHERE (SELECT true FROM :schema.openings o WHERE o.namespace = open_keys.namespace AND o.scope = w.scope
            AND o.at <= GREATEST(w.at, clock_timestamp()) LIMIT 1) IS NULL;

@@ -153,7 +153,7 @@ BEGIN
             ELSE
                 stretch := :schema.search_gather(rare, high_id, low_id, true, '1 day', few + 1, few + 1, patience / 2);
                 small := stretch.found_ids;
-                is_set := stretch.ended;
+                is_set := stretch.ended AND cardinality(small) <= few;
             END IF;
             IF gathers OR is_set THEN
                 is_set := true;

@@ -64,6 +64,17 @@ async def test_all_that_is_rare_is_found_in_order(engine: Engine, how: dict[str,
         assert await touched(engine, search) < 12_000
 
 
+async def test_more_of_them_than_fit_into_a_set_are_walked_by_their_end(engine: Engine) -> None:
+    """One stretch more, and there may be twice as many as are sorted at once."""
+    await fill(engine, timedelta(seconds=8), 4_751, 11_150)
+    wanted = await engine.sql(
+        "SELECT id FROM runs WHERE namespace = 'default' AND task = 'rare' AND status = 'failed'"
+        " ORDER BY finished_at DESC, id DESC"
+    )
+    chosen = RunFilter(task="rare", status=("failed",), sort="finished")
+    assert await searched(engine, chosen, 1_000) == [row["id"] for row in wanted]
+
+
 async def test_thousands_of_one_moment_are_walked_like_any_others(engine: Engine) -> None:
     """They are too many for a stretch, however short it is."""
     await fill(engine, timedelta(microseconds=50), 5_000, 12_000)

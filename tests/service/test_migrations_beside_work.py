@@ -16,7 +16,10 @@ from tests.engine.calls import Engine
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.history import add_month, add_runs, month_ago
 
-NAMES = ("attempts_times", "attempts_ended", "attempts_finished", "attempts_error", "run_requests_key")
+NAMES = (
+    *("attempts_times", "attempts_ended", "attempts_finished", "attempts_error"),
+    *("run_requests_tasks", "run_requests_key"),
+)
 BEFORE = "; ".join(
     [
         *(f"DROP INDEX openqueue.{name}" for name in NAMES),

@@ -347,3 +347,13 @@ def test_the_collector_may_let_somebody_speak_while_a_line_is_kept() -> None:
         job: Any = type("Said", (), {"finished_at": 0.0, "lost": False, "lines": None})()
         journal.open_log(job).info("from __del__")
     assert len(journal) == 1
+
+
+async def test_what_a_run_has_left_behind_in_a_process_speaks_for_no_other(dsn: str) -> None:
+    async with working(dsn, process_tasks.leave_behind, process_tasks.next_one) as worker:
+        run = await process_tasks.leave_behind.enqueue()
+        await run.result("120s")
+        other = await process_tasks.next_one.enqueue()
+        assert await other.result("120s")  # it was said while the other ran
+        assert await messages(worker, other) == []
+        assert await messages(worker, run) == []

@@ -8,8 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,29 @@ def log_by_hand(too_many: int) -> None:
             logging.getLogger("process").info("said", extra={"n": number})
         else:
             logging.getLogger("process").warning("said", extra={"n": number})
+
+
+NEXT, SAID = threading.Event(), threading.Event()
+
+
+@task(name="process.leave_behind", executor="process")
+def leave_behind() -> None:
+    """Leaves a thread that speaks in its context when the next run of this process has begun."""
+    context = copy_context()
+
+    def later() -> None:
+        NEXT.wait(120)
+        logging.getLogger("process").warning("said by the one before")
+        SAID.set()
+
+    threading.Thread(target=context.run, args=(later,), daemon=True).start()
+
+
+@task(name="process.next_one", executor="process")
+def next_one() -> bool:
+    """Whether the one before has spoken meanwhile."""
+    NEXT.set()
+    return SAID.wait(120)
 
 
 @task(name="process.log_quietly", executor="process", capture_logs="off")

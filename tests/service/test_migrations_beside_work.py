@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
 import pytest
 
-from openqueue.db.migrations import migrate, plan_sql
+from openqueue.db.migrations import Migrator, migrate, plan_sql
 from openqueue.errors import OpenQueueError
 from tests.engine.calls import Engine
 from tests.support.eventually import PATIENCE, eventually
@@ -102,3 +104,49 @@ async def test_one_that_is_killed_is_followed_by_others_also_to_a_month_made_mea
     assert [name for report in reports for name in report.applied] == ["0008_finding.sql"]
     assert await indexes(db) == fresh
     assert await db.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
+
+
+async def test_a_month_that_retention_drops_meanwhile_is_left_out(db: asyncpg.Connection, dsn: str) -> None:
+    await add_month(db, month_ago(0))
+    fresh = await indexes(db)
+    old = month_ago(2)
+    await add_month(db, old)
+    await db.execute(BEFORE)
+    async with held_back(db, dsn) as (_, migration):
+        for table in ("run_requests", "attempts", "run_log"):
+            await db.execute(
+                f"ALTER TABLE openqueue.{table} DETACH PARTITION openqueue.{table}_{old:%Y%m};"
+                f"DROP TABLE openqueue.{table}_{old:%Y%m}"
+            )
+    assert (await migration).applied == ("0008_finding.sql",)
+    assert await indexes(db) == fresh
+
+
+async def test_what_is_printed_waits_for_locks_no_longer_than_what_is_run(
+    db: asyncpg.Connection, dsn: str
+) -> None:
+    await add_month(db, month_ago(2))
+    await db.execute(BEFORE)
+    printed = (await plan_sql(dsn)).split("-- 0008_finding.sql")[1].split("-- engine")[0]
+    waits = re.findall(r"set_config\('lock_timeout', '(\w+)'", printed)
+    texts = re.split(r"SELECT pg_catalog.set_config\('lock_timeout'.*\n", printed)[1:]
+    assert len(waits) == len(texts) > 20
+    for wait, text in zip(waits, texts, strict=True):
+        assert wait == ("0" if "CONCURRENTLY" in text.split("ON ")[0] else "100ms"), text
+
+
+async def test_a_lock_is_waited_for_anew_after_an_index_that_took_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, tries = [0.0], []
+    monkeypatch.setattr("openqueue.db.migrator.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    async def attempt() -> str:
+        tries.append(now[0])
+        if len(tries) == 1:
+            now[0] += 7200
+            raise asyncpg.LockNotAvailableError("canceling statement due to lock timeout")
+        return "done"
+
+    assert await Migrator(patience=300)._patiently(attempt) == "done"
+    assert tries == [0.0, 7200.0]

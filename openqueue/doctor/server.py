@@ -185,15 +185,15 @@ def _limits(found: dict[str, Row]) -> list[Finding]:
     for name, (least, why) in _TIMEOUTS.items():
         milliseconds = int(found[name]["setting"]) if name in found else 0
         if 0 < milliseconds < least * 1000:
-            here = ""
+            whose = "CURRENT_USER SET"
             if found[name]["source"] == "database user":  # which is stronger than what is said of the user
-                here = f' IN DATABASE "{found[name]["database"]}"'
+                whose = f'CURRENT_USER IN DATABASE "{found[name]["database"]}" SET'
             findings.append(
                 Finding(
                     Severity.WARNING,
                     f"{name} is {ago(milliseconds / 1000)} for this user ({found[name]['source']}).",
                     why,
-                    (f"psql -c 'ALTER ROLE CURRENT_USER{here} SET {name} = 0'   # the client has its own",),
+                    (f"psql -c 'ALTER ROLE {whose} {name} = 0'   # the client has its own",),
                     {"milliseconds": milliseconds},
                 )
             )

@@ -21,7 +21,7 @@ THRESHOLDS: Final = (10_000, 20, 10)
 def collect_seldom() -> None:
     """Leave what is there by now, modules above all, out of every look, and look after 10,000 new objects.
 
-    For a process that is a worker's own, once its tasks are imported. What a task module has set itself stays:
+    For a process that is a worker's own, its tasks imported. What a task module has set itself stays:
     higher thresholds, or none (0). See `gc.freeze` in Python's manual.
     """
     gc.collect()

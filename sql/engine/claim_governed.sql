@@ -3,19 +3,37 @@
 
 -- What a claim must look at more closely. wanted: something is said of what is ready, or it came back to a place that reading has passed;
 -- else queues: those to leave alone, as something is said of them, and ends: how far their lanes are read, in which nothing was ready then.
--- What comes after this look is behind nobody's cursor. Takes in the openings that are due first: they bring jobs back.
+-- What comes after this look is behind nobody's cursor. Takes in the openings that are due first: they bring jobs back (opened), and some of
+-- those are claimed at once (taken).
 CREATE OR REPLACE FUNCTION :schema.lanes_apart(
     namespace text, tasks text[], queues text[], lane_queues text[], lane_priorities smallint[], lane_cursors bigint[], lane_uptos bigint[],
-    OUT wanted boolean, OUT apart text[], OUT ends json, OUT next_at timestamptz, OUT opened integer
+    worker uuid, claim bigint, n integer, starting integer, last_queue text, bytes bigint,
+    OUT wanted boolean, OUT apart text[], OUT ends json, OUT next_at timestamptz, OUT opened integer, OUT taken :schema.jobs[]
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+    ready record;
 BEGIN
     opened := 0;
     next_at := (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1);
     IF next_at <= clock_timestamp() THEN
-        opened := :schema.open_gates(namespace);
+        IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = lanes_apart.namespace AND c.kind = 'all' AND c.paused_until > statement_timestamp()) THEN
+            n := 0;
+        END IF;
+        SELECT l.priority, CASE WHEN min(l.queue) = max(l.queue) THEN min(l.queue) END AS queue INTO ready
+        FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) l
+        WHERE n > 0 AND (queues IS NULL OR l.queue = ANY (queues)) AND ((SELECT true FROM :schema.jobs j
+                WHERE j.namespace = lanes_apart.namespace AND j.queue = l.queue AND j.priority = l.priority AND j.seq > l.cursor AND j.seq <= l.upto
+                  AND j.worker = :schema.nobody() AND (lanes_apart.tasks IS NULL OR j.task = ANY (lanes_apart.tasks))
+                  AND j.deadline > statement_timestamp() ORDER BY j.seq LIMIT 1)
+            OR (SELECT true FROM :schema.jobs j WHERE j.namespace = lanes_apart.namespace AND j.gate = 'back ' || l.queue AND j.priority = l.priority
+                ORDER BY j.place LIMIT 1))
+        GROUP BY l.priority ORDER BY l.priority LIMIT 1;
+        SELECT g.opened, g.taken INTO opened, taken FROM :schema.open_gates(namespace, 1000, worker, claim, n, starting, tasks, queues, last_queue,
+            bytes, ready.priority, ready.queue) g;
+        opened := opened - COALESCE(cardinality(taken), 0);
         next_at := (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1);
     END IF;
     SELECT bool_or(c.kind IN ('task', 'group') OR c.kind = 'all' AND c.paused_until > statement_timestamp()),

@@ -101,7 +101,6 @@ DECLARE
     governed  boolean;
     apart     text[];
     ends      json;
-    next_at   timestamptz;
     opened    integer;
     closer    boolean;
     taken     :schema.jobs[];
@@ -113,8 +112,16 @@ BEGIN
         PERFORM :schema.promote_due(namespace, due_from), :schema.expire_due(namespace);
     END IF;
     governed := :schema.governed(namespace);
-    IF governed THEN
-        SELECT l.wanted, l.apart, l.ends, l.next_at, l.opened, l.taken INTO closer, apart, ends, next_at, opened, taken
+    IF governed THEN  -- mostly by what does not concern this claim: queues of which something is said and that have no lane
+        SELECT array_agg(c.name) FILTER (WHERE c.kind = 'queue'), COALESCE(bool_or(c.kind <> 'queue' OR (
+                SELECT true FROM :schema.lanes l WHERE l.namespace = claim_jobs.namespace AND l.queue = c.name LIMIT 1)), false)
+            OR COALESCE((SELECT o.at <= clock_timestamp() FROM :schema.openings o WHERE o.namespace = claim_jobs.namespace ORDER BY o.at LIMIT 1), false)
+            OR EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = claim_jobs.namespace AND l.back)
+        INTO apart, closer FROM :schema.controls c WHERE c.namespace = claim_jobs.namespace AND c.kind <> 'key'
+          AND (c.kind <> 'queue' OR queues IS NULL OR c.name = ANY (queues));
+    END IF;
+    IF closer THEN
+        SELECT l.wanted, l.apart, l.ends, l.opened, l.taken INTO closer, apart, ends, opened, taken
         FROM :schema.lanes_apart(namespace, tasks, queues, lane_queues, lane_priorities, lane_cursors, lane_uptos, worker, claim,
             CASE WHEN limited THEN 0 ELSE n END, starting, last_queue, bytes) l;
         IF taken IS NOT NULL THEN
@@ -222,7 +229,9 @@ BEGIN
         'governed', governed,
         'due', extract(epoch FROM LEAST((SELECT j.run_at FROM :schema.jobs j
                 WHERE j.namespace = claim_jobs.namespace AND j.seq IS NULL AND j.gate IS NULL AND j.run_at >= COALESCE(due_from, '-infinity')
-                ORDER BY j.run_at LIMIT 1), CASE WHEN next_at IS NOT NULL THEN GREATEST(next_at, clock_timestamp() + interval '5 milliseconds') END) - clock_timestamp()),
+                ORDER BY j.run_at LIMIT 1), (
+                SELECT GREATEST(o.at, clock_timestamp() + interval '5 milliseconds') FROM :schema.openings o
+                WHERE governed AND o.namespace = claim_jobs.namespace ORDER BY o.at LIMIT 1)) - clock_timestamp()),
         'lanes', (SELECT json_agg(l) FROM (
             SELECT json_build_array(e.queue, e.priority, e.returns, e.ended) AS l FROM ended e UNION ALL SELECT json_array_elements(ends)) l))::text,
         NULL, NULL, NULL;

@@ -8,7 +8,7 @@
 CREATE OR REPLACE FUNCTION :schema.lanes_apart(
     namespace text, tasks text[], queues text[], lane_queues text[], lane_priorities smallint[], lane_cursors bigint[], lane_uptos bigint[],
     worker uuid, claim bigint, n integer, starting integer, last_queue text, bytes bigint,
-    OUT wanted boolean, OUT apart text[], OUT ends json, OUT next_at timestamptz, OUT opened integer, OUT taken :schema.jobs[]
+    OUT wanted boolean, OUT apart text[], OUT ends json, OUT opened integer, OUT taken :schema.jobs[]
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
@@ -17,8 +17,7 @@ DECLARE
     ready record;
 BEGIN
     opened := 0;
-    next_at := (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1);
-    IF next_at <= clock_timestamp() THEN
+    IF (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1) <= clock_timestamp() THEN
         IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = lanes_apart.namespace AND c.kind = 'all' AND c.paused_until > statement_timestamp()) THEN
             n := 0;
         END IF;
@@ -34,7 +33,6 @@ BEGIN
         SELECT g.opened, g.taken INTO opened, taken FROM :schema.open_gates(namespace, 1000, worker, claim, n, starting, tasks, queues, last_queue,
             bytes, ready.priority, ready.queue) g;
         opened := opened - COALESCE(cardinality(taken), 0);
-        next_at := (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1);
     END IF;
     SELECT bool_or(c.kind IN ('task', 'group') OR c.kind = 'all' AND c.paused_until > statement_timestamp()),
         array_agg(c.name) FILTER (WHERE c.kind = 'queue')

@@ -97,13 +97,13 @@ SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp A
 #variable_conflict use_column
 DECLARE
     limited   boolean := COALESCE(cardinality(array_remove(limits, NULL)) > 0, false);
-    all_start boolean := COALESCE(starting, n) >= n;
+    all_start boolean;
     governed  boolean;
     apart     text[];
     ends      json;
-    next_at   timestamptz;
     opened    integer;
     closer    boolean;
+    taken     :schema.jobs[];
 BEGIN
     IF cardinality(array_remove(lane_uptos, NULL)) > 0 THEN
         PERFORM pg_current_xact_id();  -- a sweep has one even if it finds nothing: floors could not rise otherwise
@@ -112,15 +112,38 @@ BEGIN
         PERFORM :schema.promote_due(namespace, due_from), :schema.expire_due(namespace);
     END IF;
     governed := :schema.governed(namespace);
-    IF governed THEN
-        SELECT l.wanted, l.apart, l.ends, l.next_at, l.opened INTO closer, apart, ends, next_at, opened
-        FROM :schema.lanes_apart(namespace, tasks, queues, lane_queues, lane_priorities, lane_cursors, lane_uptos) l;
+    IF governed THEN  -- mostly by what does not concern this claim: queues of which something is said and that have no lane
+        SELECT array_agg(c.name) FILTER (WHERE c.kind = 'queue'), COALESCE(bool_or(c.kind <> 'queue' OR (
+                SELECT true FROM :schema.lanes l WHERE l.namespace = claim_jobs.namespace AND l.queue = c.name LIMIT 1)), false)
+            OR COALESCE((SELECT o.at <= clock_timestamp() FROM :schema.openings o WHERE o.namespace = claim_jobs.namespace ORDER BY o.at LIMIT 1), false)
+            OR EXISTS (SELECT FROM :schema.lanes l WHERE l.namespace = claim_jobs.namespace AND l.back)
+        INTO apart, closer FROM :schema.controls c WHERE c.namespace = claim_jobs.namespace AND c.kind <> 'key'
+          AND (c.kind <> 'queue' OR queues IS NULL OR c.name = ANY (queues));
+    END IF;
+    IF closer THEN
+        SELECT l.wanted, l.apart, l.ends, l.opened, l.taken INTO closer, apart, ends, opened, taken
+        FROM :schema.lanes_apart(namespace, tasks, queues, lane_queues, lane_priorities, lane_cursors, lane_uptos, worker, claim,
+            CASE WHEN limited THEN 0 ELSE n END, starting, last_queue, bytes) l;
+        IF taken IS NOT NULL THEN
+            RETURN QUERY
+            SELECT j.id, j.task, j.queue, j.priority, j.seq, j.attempt - j.uncounted, j.max_attempts, j.state = 'r', j.suspect, j.run_at,
+                NULLIF(j.deadline, 'infinity'), r.input::text, r.meta::text, r.tags, true
+            FROM unnest(taken) WITH ORDINALITY j
+            LEFT JOIN LATERAL (SELECT r.input, r.meta, r.tags FROM :schema.run_requests r WHERE r.id = j.id OFFSET 0) r ON true ORDER BY j.ordinality;
+            starting := GREATEST(0, COALESCE(starting, n) - cardinality(taken));
+            n := n - cardinality(taken);
+            bytes := bytes - (SELECT sum(j.size) FROM unnest(taken) j);
+        END IF;
     END IF;
     IF closer THEN
         RETURN QUERY SELECT g.* FROM :schema.claim_governed(worker, claim, n, starting, tasks, queues, limits, lane_queues, lane_priorities,
             lane_cursors, lane_uptos, last_queue, promote, due_from, namespace, bytes, opened) g;
+        IF taken IS NOT NULL THEN
+            PERFORM :schema.note_taken(taken);
+        END IF;
         RETURN;
     END IF;
+    all_start := COALESCE(starting, n) >= n;
     RETURN QUERY
     WITH lane AS MATERIALIZED (
         SELECT l.queue, l.priority, l.returns, l.cursor, l.upto, LEAST(claim_jobs.n, q.most) AS most,
@@ -206,10 +229,15 @@ BEGIN
         'governed', governed,
         'due', extract(epoch FROM LEAST((SELECT j.run_at FROM :schema.jobs j
                 WHERE j.namespace = claim_jobs.namespace AND j.seq IS NULL AND j.gate IS NULL AND j.run_at >= COALESCE(due_from, '-infinity')
-                ORDER BY j.run_at LIMIT 1), CASE WHEN next_at IS NOT NULL THEN GREATEST(next_at, clock_timestamp() + interval '5 milliseconds') END) - clock_timestamp()),
+                ORDER BY j.run_at LIMIT 1), (
+                SELECT GREATEST(o.at, clock_timestamp() + interval '5 milliseconds') FROM :schema.openings o
+                WHERE governed AND o.namespace = claim_jobs.namespace ORDER BY o.at LIMIT 1)) - clock_timestamp()),
         'lanes', (SELECT json_agg(l) FROM (
             SELECT json_build_array(e.queue, e.priority, e.returns, e.ended) AS l FROM ended e UNION ALL SELECT json_array_elements(ends)) l))::text,
         NULL, NULL, NULL;
+    IF taken IS NOT NULL THEN
+        PERFORM :schema.note_taken(taken);
+    END IF;
 END $$;
 COMMENT ON FUNCTION :schema.claim_jobs(uuid, bigint, integer, integer, text[], text[], integer[], text[], smallint[], bigint[], bigint[], text, boolean, timestamptz, text, bigint) IS
     'Claim ready jobs for a worker; the last row has no id and says in input where reading ended.';

@@ -3,20 +3,36 @@
 
 -- What a claim must look at more closely. wanted: something is said of what is ready, or it came back to a place that reading has passed;
 -- else queues: those to leave alone, as something is said of them, and ends: how far their lanes are read, in which nothing was ready then.
--- What comes after this look is behind nobody's cursor. Takes in the openings that are due first: they bring jobs back.
+-- What comes after this look is behind nobody's cursor. Takes in the openings that are due first: they bring jobs back (opened), and some of
+-- those are claimed at once (taken).
 CREATE OR REPLACE FUNCTION :schema.lanes_apart(
     namespace text, tasks text[], queues text[], lane_queues text[], lane_priorities smallint[], lane_cursors bigint[], lane_uptos bigint[],
-    OUT wanted boolean, OUT apart text[], OUT ends json, OUT next_at timestamptz, OUT opened integer
+    worker uuid, claim bigint, n integer, starting integer, last_queue text, bytes bigint,
+    OUT wanted boolean, OUT apart text[], OUT ends json, OUT opened integer, OUT taken :schema.jobs[]
 ) LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+    ready record;
 BEGIN
     opened := 0;
-    next_at := (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1);
-    IF next_at <= clock_timestamp() THEN
-        opened := :schema.open_gates(namespace);
-        next_at := (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1);
+    IF (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1) <= clock_timestamp() THEN
+        IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = lanes_apart.namespace AND c.kind = 'all' AND c.paused_until > statement_timestamp()) THEN
+            n := 0;
+        END IF;
+        SELECT l.priority, CASE WHEN min(l.queue) = max(l.queue) THEN min(l.queue) END AS queue INTO ready
+        FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) l
+        WHERE n > 0 AND (queues IS NULL OR l.queue = ANY (queues)) AND ((SELECT true FROM :schema.jobs j
+                WHERE j.namespace = lanes_apart.namespace AND j.queue = l.queue AND j.priority = l.priority AND j.seq > l.cursor AND j.seq <= l.upto
+                  AND j.worker = :schema.nobody() AND (lanes_apart.tasks IS NULL OR j.task = ANY (lanes_apart.tasks))
+                  AND j.deadline > statement_timestamp() ORDER BY j.seq LIMIT 1)
+            OR (SELECT true FROM :schema.jobs j WHERE j.namespace = lanes_apart.namespace AND j.gate = 'back ' || l.queue AND j.priority = l.priority
+                ORDER BY j.place LIMIT 1))
+        GROUP BY l.priority ORDER BY l.priority LIMIT 1;
+        SELECT g.opened, g.taken INTO opened, taken FROM :schema.open_gates(namespace, 1000, worker, claim, n, starting, tasks, queues, last_queue,
+            bytes, ready.priority, ready.queue) g;
+        opened := opened - COALESCE(cardinality(taken), 0);
     END IF;
     SELECT bool_or(c.kind IN ('task', 'group') OR c.kind = 'all' AND c.paused_until > statement_timestamp()),
         array_agg(c.name) FILTER (WHERE c.kind = 'queue')
@@ -67,19 +83,23 @@ DECLARE
     served   bigint;
     aside    integer := 0;
     gates    text[];
+    behind   text[];
+    together integer := 64;
+    reach    integer := 0;
+    likely   bigint := 0;
 BEGIN
     IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = claim_governed.namespace AND c.kind = 'all' AND c.paused_until > statement_timestamp()) THEN
         n := 0;
     END IF;
     -- The lanes that may have something for the caller; of the others, at once, how far they are read. What comes later than this look is
     -- behind nobody's cursor: last_seq is where each lane ended then.
-    SELECT array_agg(l.queue) FILTER (WHERE l.ready) AS queues, array_agg(l.priority) FILTER (WHERE l.ready) AS priorities,
-        array_agg(l.returns) FILTER (WHERE l.ready) AS returns, array_agg(l.cursor) FILTER (WHERE l.ready) AS cursors,
-        array_agg(l.upto) FILTER (WHERE l.ready) AS uptos, array_agg(l.last_seq) FILTER (WHERE l.ready) AS last_seqs,
+    SELECT array_agg(l.queue ORDER BY l.ord) FILTER (WHERE l.ready) AS queues, array_agg(l.priority ORDER BY l.ord) FILTER (WHERE l.ready) AS priorities,
+        array_agg(l.returns ORDER BY l.ord) FILTER (WHERE l.ready) AS returns, array_agg(l.cursor ORDER BY l.ord) FILTER (WHERE l.ready) AS cursors,
+        array_agg(l.upto ORDER BY l.ord) FILTER (WHERE l.ready) AS uptos, array_agg(l.last_seq ORDER BY l.ord) FILTER (WHERE l.ready) AS last_seqs,
         json_agg(json_build_array(l.queue, l.priority, l.returns, CASE WHEN l.upto < 9223372036854775807 THEN l.upto ELSE l.last_seq END))
             FILTER (WHERE NOT l.ready) AS idle
     INTO found FROM (
-        SELECT p.*, p.back OR p.ahead AS ready FROM (SELECT k.*, COALESCE((SELECT j.seq FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue
+        SELECT p.*, p.back OR p.ahead AS ready, row_number() OVER (ORDER BY p.priority, p.queue <= last_queue, p.queue) AS ord FROM (SELECT k.*, COALESCE((SELECT j.seq FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue
                 AND j.priority = k.priority AND j.seq > k.cursor ORDER BY j.seq DESC LIMIT 1), k.cursor) AS last_seq,
             (SELECT true FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue AND j.priority = k.priority
                 AND j.seq < 0 ORDER BY j.seq LIMIT 1) IS NOT NULL
@@ -91,9 +111,21 @@ BEGIN
                 ORDER BY j.seq LIMIT 1) IS NOT NULL AS ahead
         FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) k
         WHERE queues IS NULL OR k.queue = ANY (queues)) p) l;
-    SELECT COALESCE(array_agg(r.queue), '{}') AS queues, array_agg(r.room) AS rooms, array_agg(r.counted) AS counted,
-        array_agg(r.fairness) AS fairness, array_agg(r.ageing) AS ageing INTO rooms
-    FROM :schema.queue_rooms(namespace, ARRAY(SELECT DISTINCT u FROM unnest(found.queues) u)) r;
+    SELECT '{}'::text[] AS queues, '{}'::integer[] AS rooms, '{}'::boolean[] AS counted, '{}'::text[] AS fairness, '{}'::interval[] AS ageing INTO rooms;
+    -- Of many queues no more are looked at, and locked, than are likely to fill the claim; if those have nothing after all, then more.
+    IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = claim_governed.namespace AND c.kind = 'queue' AND c.ageing IS NOT NULL) THEN
+        together := 1000000;  -- which of them goes first is not known before
+    END IF;
+    LOOP
+    LOOP
+        behind := ARRAY(SELECT DISTINCT u FROM unnest(found.queues[reach + 1 : reach + together]) u WHERE u <> ALL (rooms.queues));
+        reach := reach + together;
+        SELECT rooms.queues || array_agg(r.queue) AS queues, rooms.rooms || array_agg(r.room) AS rooms, rooms.counted || array_agg(r.counted) AS counted,
+            rooms.fairness || array_agg(r.fairness) AS fairness, rooms.ageing || array_agg(r.ageing) AS ageing INTO rooms
+        FROM :schema.queue_rooms(namespace, behind) r;
+        likely := likely + COALESCE((SELECT sum(LEAST(n, limits[array_position(queues, u)], rooms.rooms[array_position(rooms.queues, u)])) FROM unnest(behind) u), 0);
+        EXIT WHEN likely >= n OR reach >= COALESCE(cardinality(found.queues), 0);
+    END LOOP;
     -- The lanes, in the order in which they are served; first: where reading begins. In a fair queue that is for its turns to say; from
     -- time to time (promote) such a lane is read from its beginning: a claim that was undone leaves its jobs behind.
     WITH lane AS MATERIALIZED (
@@ -102,7 +134,7 @@ BEGIN
                 SELECT j.run_at FROM :schema.jobs j
                 WHERE r.ageing IS NOT NULL AND j.namespace = claim_governed.namespace AND j.queue = l.queue AND j.priority = l.priority
                   AND (j.seq > l.cursor OR r.fairness <> 'strict') AND j.worker = :schema.nobody() ORDER BY j.seq LIMIT 1)) / extract(epoch FROM r.ageing)), 0) AS rank
-        FROM unnest(found.queues, found.priorities, found.returns, found.cursors, found.uptos, found.last_seqs)
+        FROM unnest(found.queues[:reach], found.priorities[:reach], found.returns[:reach], found.cursors[:reach], found.uptos[:reach], found.last_seqs[:reach])
             AS l (queue, priority, returns, cursor, upto, last_seq)
         CROSS JOIN LATERAL (SELECT limits[array_position(queues, l.queue)] AS most) q
         CROSS JOIN LATERAL (SELECT array_position(rooms.queues, l.queue) AS i) a
@@ -157,6 +189,8 @@ BEGIN
                                             AND c.kind = 'group' AND c.name = f.group_key LIMIT 1) IS NOT NULL
             ORDER BY f.ord, f.seq) AS gated
     INTO met FROM fitting f;
+    EXIT WHEN met.ids IS NOT NULL OR n = 0 OR reach >= COALESCE(cardinality(found.queues), 0);
+    END LOOP;
     -- Admit: those that have something to pass besides their queue.
     IF true = ANY (met.gated) THEN
         slots := :schema.admit(namespace, ARRAY(SELECT u.id FROM unnest(met.ids, met.gated, met.fits) WITH ORDINALITY AS u (id, gated, fits, i)
@@ -217,7 +251,10 @@ BEGIN
                  ORDER BY j.run_at LIMIT 1)
                 UNION ALL (SELECT GREATEST(o.at, clock_timestamp() + interval '5 milliseconds') FROM :schema.openings o
                            WHERE o.namespace = claim_governed.namespace ORDER BY o.at LIMIT 1)) d),
-        'lanes', (SELECT json_agg(l) FROM (SELECT l FROM json_array_elements(found.idle) l UNION ALL SELECT json_build_array(l.queue, l.priority, l.returns, CASE
+        'lanes', (SELECT json_agg(l) FROM (SELECT l FROM json_array_elements(found.idle) l
+            UNION ALL SELECT json_build_array(u.queue, u.priority, u.returns, NULL)
+                FROM unnest(found.queues[reach + 1 :], found.priorities[reach + 1 :], found.returns[reach + 1 :]) AS u (queue, priority, returns)
+            UNION ALL SELECT json_build_array(l.queue, l.priority, l.returns, CASE
                 WHEN NOT l.fair AND l.most > 0 AND COALESCE(p.picked, 0) < l.most AND COALESCE(p.picked, 0) = COALESCE(p.taken, 0)
                     AND (l.ord < (SELECT max(o) FROM unnest(met.ords) o) OR COALESCE(cardinality(met.ids), 0) < claim_governed.n)
                 THEN CASE WHEN l.last < 9223372036854775807 THEN COALESCE((

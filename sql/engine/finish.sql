@@ -60,7 +60,7 @@ BEGIN
             HINT = 'completed, failed, retry, snoozed, cancelled or released';
     END IF;
     -- First the jobs that completed and that nobody can have locked: their xmax is none, or their xmin (who claimed them). What
-    -- once was locked, or is counted by a limit, goes the longer way.
+    -- once was locked goes the longer way; what is counted by a limit is next (finish_counted).
     WITH gone AS (
         DELETE FROM :schema.jobs j
         USING (SELECT * FROM unnest(ids, claims, outcomes, outputs, started, finished)
@@ -78,6 +78,10 @@ BEGIN
         FROM gone g
     )
     SELECT COALESCE(array_agg(g.id), '{}'), array_agg(g.id) FILTER (WHERE g.awaited) INTO applied, waiters FROM gone g;
+    IF cardinality(applied) < cardinality(ids) AND (one_outcome IS NULL OR one_outcome = 'completed') THEN
+        SELECT applied || c.done, waiters || c.told INTO applied, waiters
+        FROM :schema.finish_counted(worker, ids, claims, outcomes, outputs, started, finished, claiming) AS c (done, told);
+    END IF;
     IF cardinality(applied) < cardinality(ids) THEN
         IF NOT skipping THEN
             PERFORM :schema.lock_held(worker, ids, claims, false);

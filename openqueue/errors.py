@@ -8,7 +8,7 @@ them. Leaving a task (`GiveUp`, `Snooze`, `Cancelled`) is control flow, not an e
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -184,6 +184,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = get_close_matches(word, list(known), n=3, cutoff=0.6)
     if not near:
         return ""
+    best = SequenceMatcher(None, near[0], word).ratio()
+    near = [name for name in near if SequenceMatcher(None, name, word).ratio() > best - 0.2]
     return f" Did you mean {' or '.join(repr(name) for name in near)}?"
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from openqueue.app import open_worker
 from openqueue.bench.tasks import TALLY, TASKS
 from openqueue.events import Events
+from openqueue.garbage import collect_seldom
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.task import Task
@@ -44,6 +45,7 @@ async def work(tasks: Sequence[Task[..., Any]] = TASKS) -> int:
     Logs(logging.getLevelName(settings.log_level.upper())).subscribe(bus)
     bus.subscribe(RunFinished, TALLY.store)
     stop = asyncio.Event()
+    collect_seldom()
     async with open_worker(settings, registry=Registry(tasks), bus=bus) as worker:
         _say({"ready": os.getpid()})
         if await lines.get() is not None:

@@ -15,8 +15,10 @@ from openqueue.cli.payload import read_payload
 from openqueue.cli.run_filter import filtered
 from openqueue.cli.run_list import print_sample
 from openqueue.cli.session import client, run_async, settings_of
+from openqueue.cli.unknown import tell_unknown
 from openqueue.cli.values import EXAMPLE_ID, flags, read_run_id, read_whole, read_words
 from openqueue.errors import InvalidOption
+from openqueue.runs.acting import checked
 from openqueue.runs.filter import RunFilter
 
 if TYPE_CHECKING:
@@ -94,6 +96,8 @@ def _add(group: typer.Typer, action: Action) -> None:
             raise InvalidOption("ID: give ids, or options that choose runs.", option="ID")
         how = _how(action, more.get("to")) | ({"once": more["once"]} if action == "rerun" else {})
         how |= {"reason": reason, "actor": actor, "expected": read_words(expected or ()) or None}
+        with flags(**_FLAGS):
+            checked(action, **how)
         settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
         if ids:
             run_async(_act_on(settings, action, ids, how, as_json=as_json))
@@ -130,14 +134,7 @@ async def _act_on(
     answers: list[dict[str, Any]] = []
     async with client(settings) as opened:
         for run_id in ids:
-            with flags(
-                queue="--to",
-                priority="--to",
-                input="--input",
-                expected="--expect",
-                actor="--as",
-                once="--once",
-            ):
+            with flags(**_FLAGS):
                 acted = await opened.acting.act(action, [run_id], **how)
             (answer,) = acted.answers
             fine = acted.done or answer == "repeated" or (action == "cancel" and answer == "finished")
@@ -179,7 +176,9 @@ async def _act_on_all(
                 show_json({"action": action, "would": counted, "done": 0, "answers": {}})
                 return
             print(f"{action}: {counted} runs")
-            if counted.count:
+            if not counted.count:
+                await tell_unknown(opened, chosen)
+            else:
                 await print_sample(opened, chosen)
                 name = f" --once {uuid4().hex[:8]}" if action == "rerun" and not how["once"] else ""
                 say(f"Nothing was done. Say it again with --yes{name}.")
@@ -189,10 +188,10 @@ async def _act_on_all(
             if sys.stderr.isatty():
                 print(f"\r{acted.done:,} done, {acted.seen:,} looked at", end="", file=sys.stderr, flush=True)
 
-        with flags(
-            queue="--to", priority="--to", input="--input", expected="--expect", actor="--as", once="--once"
-        ):
+        with flags(**_FLAGS):
             acted = await opened.acting.act(action, chosen, progress=tell, **how)
+        if not acted.seen:
+            await tell_unknown(opened, chosen)
     if sys.stderr.isatty() and acted.seen:
         print(file=sys.stderr)
     if as_json:
@@ -208,6 +207,7 @@ _FLAGS: Final = {
     "input": "--input",
     "expected": "--expect",
     "actor": "--as",
+    "reason": "--reason",
     "once": "--once",
 }
 _ANSWERS: Final = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from openqueue.cli.output import Column, JsonArray, Table, error_line, say, show_json, took, when
 from openqueue.cli.session import client
+from openqueue.cli.unknown import tell_unknown
 
 if TYPE_CHECKING:
     from openqueue.runs.client import Client
@@ -42,12 +43,16 @@ async def print_runs(settings: Settings, chosen: RunFilter, most: int, *, as_jso
             if not table.rows and pages.searched_to is None:
                 say("No runs were found.")
         pages.tell(as_json=as_json)
+        if not pages.found:
+            await tell_unknown(opened, chosen)
 
 
 async def print_count(settings: Settings, chosen: RunFilter, *, as_json: bool) -> None:
     """Print how many runs there are of a filter."""
     async with client(settings) as opened:
         counted = await opened.count_runs(chosen)
+        if not counted.count:
+            await tell_unknown(opened, chosen)
     if as_json:
         show_json(counted)
         return
@@ -68,6 +73,7 @@ class Pages:
 
     def __init__(self, opened: Client, chosen: RunFilter, most: int) -> None:
         self.searched_to: datetime | None = None
+        self.found = 0
         self._client = opened
         self._chosen = chosen
         self._missing = most
@@ -79,6 +85,7 @@ class Pages:
             size = min(self._missing, PAGE)
             page = await self._client.find_runs(replace(self._chosen, limit=size))
             self._cursor, self._missing = page.cursor, self._missing - len(page.runs)
+            self.found += len(page.runs)
             if page.runs:
                 begin = time.monotonic()
                 yield page.runs

@@ -12,13 +12,15 @@ import typer
 from openqueue.cli.completing import complete_queue, complete_task
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema
 from openqueue.cli.output import Column, plain, say, show_json, show_table
-from openqueue.cli.session import client, run_async, settings_of
+from openqueue.cli.session import client, run_async, settings_of, with_database
+from openqueue.cli.unknown import tell_unknown
 from openqueue.cli.values import flags, optional, read_age, read_whole, read_words
 from openqueue.durations import format_duration
 from openqueue.errors import InvalidOption, did_you_mean
 
 if TYPE_CHECKING:
     from openqueue.cluster.retention import Dropped, Pruned, Retention, Size
+    from openqueue.runs.filter import RunFilter
     from openqueue.settings import Settings
 
 __all__ = ["EXAMPLES", "prune"]
@@ -56,7 +58,10 @@ def prune(
     batch: Annotated[str, typer.Option(metavar="N", help="Runs in a transaction.")] = "1000",
     archive: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write them there first: JSON lines, gzipped. A new file."),
+        typer.Option(
+            metavar="FILE",
+            help="Write them there first, a new file: JSON lines, gzipped; or, named ….parquet, Parquet.",
+        ),
     ] = None,
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
@@ -70,6 +75,7 @@ def prune(
     workers wait for it. Interrupted, it goes on when it is called again.
     """
     from openqueue.cluster.retention import Retention
+    from openqueue.runs.filter import RunFilter
 
     settings = settings_of(database_url=database_url, schema_name=schema, namespace=namespace)
     if older_than is None:
@@ -88,8 +94,9 @@ def prune(
     else:
         chosen = _asked(older_than, _statuses(status or ()), task, queue, whole_months=whole_months)
     most = read_whole(batch, "--batch", 1, 100_000)
+    named = RunFilter(task=task, queue=queue)
     with flags(archive="--archive"):
-        done = run_async(_prune(settings, chosen, most, archive, dry_run=dry_run))
+        done = run_async(_prune(settings, chosen, most, archive, named, dry_run=dry_run))
     if as_json:
         show_json(_flat(done))
     else:
@@ -117,7 +124,13 @@ def _statuses(texts: list[str] | tuple[str, ...]) -> tuple[str, ...]:
 
 
 async def _prune(
-    settings: Settings, chosen: Retention, batch: int, archive: Path | None, *, dry_run: bool
+    settings: Settings,
+    chosen: Retention,
+    batch: int,
+    archive: Path | None,
+    named: RunFilter,
+    *,
+    dry_run: bool,
 ) -> Pruned:
     from openqueue.app import pruner_of
     from openqueue.events import Events
@@ -126,13 +139,17 @@ async def _prune(
         if sys.stderr.isatty():
             print(f"\r{done.removed:,} runs", end="", file=sys.stderr, flush=True)
 
+    settings = with_database(settings)  # the pruner goes there on a session of its own
     async with client(settings) as opened:
         pruner = pruner_of(settings, opened.database, Events(), batch=batch)
         try:
-            return await pruner.prune(chosen, dry_run=dry_run, archive=archive, progress=tell)
+            done = await pruner.prune(chosen, dry_run=dry_run, archive=archive, progress=tell)
         finally:
             if sys.stderr.isatty():
                 say("\r")
+        if not done.removed:
+            await tell_unknown(opened, named)
+        return done
 
 
 def _flat(done: Pruned) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from textwrap import wrap
 from typing import Any
 
 from rich.cells import cell_len
@@ -50,7 +51,7 @@ class Part:
 def page(snapshot: Snapshot | None, view: View, width: int, height: int) -> list[Text]:
     """At most `height` lines, none wider than `width`."""
     if snapshot is None:
-        lines = [Text("openqueue top", style="bold"), Text(view.fault or "asks the database …")]
+        lines = [Text("openqueue top", style="bold"), *(_fault(view, width) or [Text("asks the database …")])]
         return [_fitted(line, width) for line in lines[:height]]
     head = _head(snapshot, view, width)
     foot = [_foot(view, width)]
@@ -94,8 +95,13 @@ def _head(now: Snapshot, view: View, width: int) -> list[Text]:
         speed.append(f"{_rate(values)}/s   {name}")
     failed = f"{now.failed:,}{'+' if now.failed >= 1000 else ''} failed in the last minute"
     speed.append(failed, style="red" if now.failed else "dim")
-    fault = [Text(view.fault, style="bold red")] if view.fault else []
-    return [title, *fault, workers, speed, Text("")]
+    return [title, *_fault(view, width), workers, speed, Text("")]
+
+
+def _fault(view: View, width: int) -> list[Text]:
+    """What went wrong, whole if it is not too long: its end often says what to do."""
+    lines = wrap(printable(view.fault), max(width, 20), max_lines=5, placeholder=" …")
+    return [Text(line, style="bold red") for line in lines]
 
 
 def _rate(values: Sequence[float]) -> str:

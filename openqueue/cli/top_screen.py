@@ -78,7 +78,9 @@ class Screen:
         try:
             found = await read_snapshot(self._client, self._silence, self.view.filter)
         except OpenQueueError as error:
-            self.view.fault = f"The database does not answer: {error}"
+            self.view.fault = (
+                f"The database does not answer: {error} `openqueue doctor` looks what it may be."
+            )
             return
         if mine < self._shown:  # one that began later, as after a pause, has been quicker
             return

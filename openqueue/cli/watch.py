@@ -11,6 +11,7 @@ from openqueue.cli.output import STYLES, console, say, show_json_line
 from openqueue.cli.pipes import end_if_nobody_reads
 from openqueue.cli.session import client
 from openqueue.cli.timeline import said
+from openqueue.cli.unknown import tell_unknown
 from openqueue.redaction import printable
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ async def watch_many(settings: Settings, chosen: RunFilter, *, as_json: bool) ->
         watch = Watch(opened.database, opened.namespace, chosen)
         await watch.begin()
         say(f"Watching {watch.followed or 'no'} unfinished runs, and new ones. Stop with Ctrl-C.")
+        await tell_unknown(opened, chosen)
         teller, is_full = Teller(as_json=as_json, several=True), False
         while True:
             for run, event in await watch.once():

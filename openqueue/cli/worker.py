@@ -150,6 +150,7 @@ def run_one(settings: Settings, *, once: bool, link: Link | None = None) -> int:
     """Run a worker in this process to its end; answers the exit code. `link`: to its parent, if any."""
     from openqueue.app import run_worker
     from openqueue.events import Events
+    from openqueue.garbage import collect_seldom
     from openqueue.tasks.surrounding import prepare_with
     from openqueue.telemetry.health import HealthServer, facts_of
     from openqueue.telemetry.logs import Logs
@@ -162,6 +163,7 @@ def run_one(settings: Settings, *, once: bool, link: Link | None = None) -> int:
     bus = Events()
     Logs(logging.getLevelName(settings.log_level.upper())).subscribe(bus)
     tally = counting(bus) if settings.metrics else None
+    collect_seldom()
     with ExitStack() as stack:
 
         def started(running: Worker, stopping: Stopping) -> None:

@@ -1,7 +1,8 @@
 """A file for runs that are about to be removed: JSON lines, gzipped, on the disk before anything is deleted.
 
 It is written under another name (`….partial`) until all is done. Each part is a gzip member of its own, and
-forced to the disk: whatever ends the process, what was deleted can be read from it.
+forced to the disk: whatever ends the process, what was deleted can be read from it. One named `….parquet` is
+made from the lines when they are complete.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from openqueue.cluster.parquet import check_parquet, write_parquet
 from openqueue.errors import InvalidOption
 
 __all__ = ["Archive"]
 
 
 class Archive:
-    """An archive that must not be there yet; as a context it has its name once the block ends well.
+    """An archive that must not be there yet. It has its name once it is finished; as a context it is closed.
 
     Raises InvalidOption, naming `archive`, where the file is there or cannot be made. Without a line there
     is no file.
@@ -27,7 +29,8 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.partial = path.with_name(path.name + ".partial")
+        self.is_parquet = path.suffix == ".parquet"
+        self.partial = path.with_name(path.name + (".jsonl.gz" if self.is_parquet else "") + ".partial")
         self.lines = 0
         self._file: BinaryIO | None = None
         for one in (self.path, self.partial):
@@ -39,6 +42,8 @@ class Archive:
                 )
         if not path.parent.is_dir():
             raise InvalidOption(f"archive: there is no directory {str(path.parent)!r}.", option="archive")
+        if self.is_parquet:
+            check_parquet(path)
 
     def add(self, lines: Iterable[str]) -> None:
         """Append these lines; when this returns they are on the disk."""
@@ -62,18 +67,38 @@ class Archive:
         self._file.flush()
         os.fsync(self._file.fileno())
 
+    def finish(self) -> None:
+        """Give it its name, now that all is in it; Parquet is written from the lines."""
+        if self._file is None:
+            return
+        self._file.close()
+        if self.is_parquet:
+            unnamed = self.path.with_name(self.path.name + ".unfinished")
+            try:
+                write_parquet(self.partial, unnamed)
+                unnamed.rename(self.path)
+            except OSError as error:
+                raise InvalidOption(
+                    f"archive: {str(self.path)!r} cannot be written: {error.strerror or error}. All that was"
+                    f" removed is in {str(self.partial)!r}, as JSON lines, gzipped.",
+                    option="archive",
+                ) from error
+            finally:
+                unnamed.unlink(missing_ok=True)
+            _sync_directory(self.path.parent)
+            self.partial.unlink()
+        else:
+            self.partial.rename(self.path)
+        _sync_directory(self.path.parent)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is None:
-            return
-        self._file.close()
-        if kind is None:
-            self.partial.rename(self.path)
-            _sync_directory(self.path.parent)
+        if self._file is not None:
+            self._file.close()
 
 
 def _sync_directory(path: Path) -> None:

@@ -95,7 +95,7 @@ class Pruner:
     ) -> Pruned:
         """Remove what `retention` does not keep; with `archive` only what was written to that file before.
 
-        Raises InvalidOption for an archive that is there already or cannot be made.
+        Named `….parquet` it is Parquet. Raises InvalidOption for one that is there already or cannot be made.
         """
         begin = time.monotonic()
         report = Pruned(dry_run=dry_run, before=await self._sizes())
@@ -104,6 +104,7 @@ class Pruner:
         else:
             with Archive(archive) as file:
                 await self._prune(retention, report, file, progress)
+                await asyncio.to_thread(file.finish)
         report.after = report.before if dry_run else await self._sizes()
         report.seconds = time.monotonic() - begin
         if not dry_run and (report.runs or report.ticks or any(not one.waits for one in report.months)):

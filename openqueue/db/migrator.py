@@ -34,7 +34,7 @@ from openqueue.db.ledger import (
     refuse_changed,
     refuse_foreign,
 )
-from openqueue.db.outside import run_outside
+from openqueue.db.outside import after_leftovers, run_outside
 from openqueue.db.partitioned import Partitions
 from openqueue.db.roles import grant_rights, make_roles
 from openqueue.db.statements import Statements
@@ -128,7 +128,7 @@ class Migrator:
                 applied = await self._applied(connection)
         ledger = self._ledger()
         refuse_changed(status := judge(self.schema, ledger, applied))
-        todo = list(steps(self.own, ledger, applied, status))
+        todo = await after_leftovers(connection, self.own, list(steps(self.own, ledger, applied, status)))
         if not todo and not with_roles:
             return f"-- {status}\n-- Nothing to run.\n"
         if applied.has_partitions or any("ensure_partitions" in text for _, text in ledger.engine.files):

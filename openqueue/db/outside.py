@@ -11,7 +11,20 @@ from openqueue.db.steps import Part, Step, lock_timeout_of
 from openqueue.db.target import Connection
 from openqueue.errors import SchemaError
 
-__all__ = ["run_outside"]
+__all__ = ["after_leftovers", "run_outside"]
+
+
+async def after_leftovers(connection: Connection | None, own: Statements, todo: list[Step]) -> list[Step]:
+    """The steps to print; before them, the drops of what an interrupted build of their indexes has left.
+
+    `run_outside` drops that by itself; by the printed `IF NOT EXISTS` it would be taken for the index.
+    """
+    if connection is None:
+        return todo
+    texts = "\n".join(part.text for step in todo if not step.transactional for part in step.parts)
+    rows = await connection.fetch(own["migrator_invalid_indexes"], texts)
+    left = tuple(Part(row["text"]) for row in rows)
+    return [Step("left by an interrupted build", left, transactional=False), *todo] if left else todo
 
 
 async def run_outside(

@@ -124,13 +124,27 @@ def _is_off(found: dict[str, Row], name: str) -> bool:
     return name in found and found[name]["setting"] == "off"
 
 
+def _undo(row: Row) -> str:
+    """The command that takes a setting back that is off, where it was set."""
+    name, database = row["name"], row["database"].replace('"', '""')
+    if row["source"] == "database":
+        return f"psql -c 'ALTER DATABASE \"{database}\" RESET {name}'"
+    if row["source"] == "user":
+        return f"psql -c 'ALTER ROLE CURRENT_USER RESET {name}'"
+    if row["source"] == "database user":
+        return f"psql -c 'ALTER ROLE CURRENT_USER IN DATABASE \"{database}\" RESET {name}'"
+    if row["source"] in ("command line", "environment variable"):
+        return f"# start the server without {name}={row['setting']}: it is given on its {row['source']}"
+    return f"psql -c 'ALTER SYSTEM SET {name} = on' -c 'SELECT pg_reload_conf()'"
+
+
 def _durability(found: dict[str, Row]) -> list[Finding]:
     return [
         Finding(
             Severity.WARNING,
             f"{name} is off ({found[name]['source']}).",
             why,
-            (f"psql -c 'ALTER SYSTEM SET {name} = on' -c 'SELECT pg_reload_conf()'",),
+            (_undo(found[name]),),
         )
         for name, why in _DURABLE.items()
         if _is_off(found, name)
@@ -143,7 +157,7 @@ def _vacuum(found: dict[str, Row]) -> list[Finding]:
             Severity.CRITICAL,
             f"{name} is off.",
             "Dead rows of the live table are never removed: it grows with every job that was ever run.",
-            (f"psql -c 'ALTER SYSTEM SET {name} = on' -c 'SELECT pg_reload_conf()'",),
+            (_undo(found[name]),),
         )
         for name in ("autovacuum", "track_counts")
         if _is_off(found, name)
@@ -171,12 +185,15 @@ def _limits(found: dict[str, Row]) -> list[Finding]:
     for name, (least, why) in _TIMEOUTS.items():
         milliseconds = int(found[name]["setting"]) if name in found else 0
         if 0 < milliseconds < least * 1000:
+            whose = "CURRENT_USER SET"
+            if found[name]["source"] == "database user":  # which is stronger than what is said of the user
+                whose = f'CURRENT_USER IN DATABASE "{found[name]["database"]}" SET'
             findings.append(
                 Finding(
                     Severity.WARNING,
                     f"{name} is {ago(milliseconds / 1000)} for this user ({found[name]['source']}).",
                     why,
-                    (f"psql -c 'ALTER ROLE CURRENT_USER SET {name} = 0'   # the client has its own",),
+                    (f"psql -c 'ALTER ROLE {whose} {name} = 0'   # the client has its own",),
                     {"milliseconds": milliseconds},
                 )
             )

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from openqueue.codec import decode, encode
 from openqueue.db.pool import Database
-from openqueue.errors import InvalidOption
+from openqueue.errors import InvalidOption, did_you_mean
 from openqueue.runs.filter import RunFilter
 from openqueue.runs.history import find_ids
 from openqueue.runs.states import STATUSES
@@ -85,15 +85,16 @@ class Acting:
         given. `queue` is where to move, `priority` which to set, `input` that of the new run (rerun). `actor`
         is who is said to do it, by default the database's user.
         """
-        options = _options(action, queue, priority, input, once)
-        named = {"reason": reason, "actor": actor}
-        for name, text in named.items():
-            if text is not None:
-                check_text(text, name)
-        known = [state.status for state in STATUSES]
-        for status in expected or ():
-            if status not in known:
-                raise InvalidOption(f"expected: there is no status {status!r}.", option="expected")
+        options = checked(
+            action,
+            reason=reason,
+            actor=actor,
+            expected=expected,
+            queue=queue,
+            priority=priority,
+            input=input,
+            once=once,
+        )
         more = (reason, actor, None if expected is None else list(expected), encode(options, what="options"))
         acted = Acted()
         async for ids in self._batches(what):
@@ -132,6 +133,33 @@ class Acting:
             chosen = replace(chosen, before=None, after=cursor)
 
 
+def checked(
+    action: str,
+    *,
+    reason: str | None = None,
+    actor: str | None = None,
+    expected: Sequence[str] | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    input: Mapping[str, Any] | None = None,  # noqa: A002  as in RunInfo
+    once: str | None = None,
+) -> dict[str, Any]:
+    """What the action needs besides, as SQL has it.
+
+    Raises InvalidOption for what it lacks, does not take, or is not what it should be.
+    """
+    for name, text in {"reason": reason, "actor": actor}.items():
+        if text is not None:
+            check_text(text, name)
+    known = [state.status for state in STATUSES]
+    for status in expected or ():
+        if status not in known:
+            raise InvalidOption(
+                f"expected: there is no status {status!r}.{did_you_mean(status, known)}", option="expected"
+            )
+    return _options(action, queue, priority, input, once)
+
+
 def _options(
     action: str,
     queue: str | None,
@@ -139,7 +167,6 @@ def _options(
     given: Mapping[str, Any] | None,
     once: str | None,
 ) -> dict[str, Any]:
-    """What the action needs besides. Raises InvalidOption for what it lacks, or does not take."""
     if action not in ACTIONS:
         raise InvalidOption(f"action: {action!r} is not one of {', '.join(ACTIONS)}.", option="action")
     values = {"queue": queue, "priority": priority, "input": given}

@@ -287,7 +287,7 @@ class Producer:
 
     async def _wait_work(self) -> None:
         """Until the bell, a scheduled job, the poll floor, or the next busy look."""
-        floor = self._pace.poll * random.uniform(0.9, 1.1)
+        floor = self._pace.poll * random.uniform(1.0, 1.1)
         wait = self._pace.wait(time.monotonic(), floor, bell=self._doorbell.on, swept=self._lanes.swept)
         try:
             async with asyncio.timeout(wait):

@@ -86,6 +86,7 @@ BEGIN
     GET DIAGNOSTICS attempts = ROW_COUNT;
     DELETE FROM :schema.run_requests r USING unnest(ids) AS u (id) WHERE r.id = ANY (ARRAY[u.id]);
     GET DIAGNOSTICS runs = ROW_COUNT;
+    PERFORM pg_stat_force_next_flush();  -- a report that is made next has what went now
 END $$;
 
 -- One batch: look at the ends of at most so many runs, and remove those that may go (not with `dry`). Answers how many of each status,

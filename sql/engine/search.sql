@@ -58,9 +58,12 @@ DECLARE
     stretch  record;
     gathers  boolean := false;
     from_id  uuid;
-    low_id   uuid := COALESCE(GREATEST(:schema.id_floor((filter ->> 'created_from')::timestamptz), (SELECT r.id FROM :schema.run_requests r ORDER BY r.id LIMIT 1)), first_id);
-    high_id  uuid := :schema.id_floor(LEAST((filter ->> 'created_before')::timestamptz, (filter ->> 'started_before')::timestamptz,
-                         (filter ->> 'finished_before')::timestamptz, clock_timestamp() + interval '1 hour'));
+    -- The first and the last run that there may be, so that no time in which nothing was asked for counts as searched.
+    low_id   uuid := COALESCE((SELECT r.id FROM :schema.run_requests r WHERE r.id >= COALESCE(:schema.id_floor((filter ->> 'created_from')::timestamptz), first_id)
+                               ORDER BY r.id LIMIT 1), last_id);
+    high_id  uuid := :schema.id_floor(:schema.id_time((SELECT r.id FROM :schema.run_requests r
+        WHERE r.id < COALESCE(:schema.id_floor(LEAST((filter ->> 'created_before')::timestamptz, (filter ->> 'started_before')::timestamptz,
+                                                     (filter ->> 'finished_before')::timestamptz)), last_id) ORDER BY r.id DESC LIMIT 1)) + interval '1 millisecond');
     speed    double precision;
     plain    text;
 BEGIN
@@ -77,7 +80,7 @@ BEGIN
         at_id := split_part(after, '~', 2)::uuid;
         at_time := 'epoch'::timestamptz + split_part(after, '~', 1)::bigint * interval '1 microsecond';
     END IF;
-    IF high_id <= low_id THEN
+    IF high_id <= low_id OR high_id IS NULL THEN
         complete := true;
         RETURN NEXT;
         RETURN;
@@ -148,7 +151,7 @@ BEGIN
                 gathers := false;
             ELSIF sort = 'created' THEN
                 speed := :schema.search_speed(from_id, at_id, extract(epoch FROM clock_timestamp() - begun));
-                width := GREATEST(:schema.id_time(from_id) - :schema.id_time(at_id), :schema.id_time(at_id) - :schema.id_time(from_id), '1 millisecond') * 4;
+                width := GREATEST(:schema.id_time(from_id) - :schema.id_time(at_id), :schema.id_time(at_id) - :schema.id_time(from_id), '1 millisecond') * 16;
                 gathers := true;
             ELSE
                 stretch := :schema.search_gather(rare, high_id, low_id, true, '1 day', few + 1, few + 1, patience / 2);

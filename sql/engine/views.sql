@@ -58,7 +58,7 @@ SELECT j.namespace, j.queue,
     count(*) FILTER (WHERE j.state = 's') AS scheduled, count(*) FILTER (WHERE j.state = 't') AS retrying,
     min(j.run_at) FILTER (WHERE j.state = 'q') AS oldest_ready_at, count(*) FILTER (WHERE j.state = 'b') AS blocked
 FROM :schema.jobs j GROUP BY j.namespace, j.queue;
-COMMENT ON VIEW :schema.queue_stats IS 'What each queue holds now; counts live jobs only.';
+COMMENT ON VIEW :schema.queue_stats IS 'What each queue holds now; counts live jobs only, and all of them: where millions wait, queue_depths(namespace) is quick.';
 
 -- What ended of each queue in the last five minutes, and how long it waited (from due to start) and ran, in seconds.
 CREATE OR REPLACE VIEW :schema.queue_rates AS

@@ -18,7 +18,7 @@ SELECT pg_catalog.current_setting('server_version') AS version, pg_catalog.pg_is
 
 -- name: doctor_settings
 -- The server's settings as they hold for this user in this database.
-SELECT name::text, setting, unit, source FROM pg_catalog.pg_settings WHERE name IN (
+SELECT name::text, setting, unit, source, pg_catalog.current_database()::text AS database FROM pg_catalog.pg_settings WHERE name IN (
     'fsync', 'full_page_writes', 'synchronous_commit', 'autovacuum', 'track_counts', 'default_transaction_isolation',
     'statement_timeout', 'lock_timeout', 'idle_session_timeout', 'transaction_timeout');
 

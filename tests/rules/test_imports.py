@@ -13,7 +13,7 @@ from tests.rules.source import Import, imports
 LEVELS: tuple[tuple[str, ...], ...] = (
     (
         *("errors", "events", "clock", "backoff", "codec", "durations", "forks", "rates", "redaction"),
-        *("lazy", "service"),
+        *("garbage", "lazy", "service"),
     ),
     ("db", "settings"),
     ("tasks",),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.support.command import Command
 
 
@@ -58,6 +60,21 @@ def test_neither_ids_nor_a_filter_is_refused_and_both_are(oq: Command) -> None:
         answer = oq("runs", "retry", *line)
         assert answer.code == 2
         assert "give ids, or options that choose runs" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["rerun", "--input", "{}", "--once", ""], "--once: "),
+        (["move", "--to", ""], "--to: "),
+        (["retry", "--as", ""], "--as: "),
+        (["retry", "--expect", "faild"], "--expect: there is no status 'faild'. Did you mean 'failed'?"),
+    ],
+)
+def test_what_will_be_refused_is_refused_when_it_is_counted(oq: Command, line: list[str], said: str) -> None:
+    answer = oq("runs", *line, "--task", "post.send")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"Error: {said}")
 
 
 def test_the_log_of_a_run_is_printed_and_followed_to_its_end(oq: Command) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from pyarrow import parquet
 
 from tests.support.command import Command
 from tests.support.history import add_runs, month_ago
@@ -48,6 +51,12 @@ def test_what_would_go_and_what_goes_is_told(aged: Command) -> None:
     assert aged("runs", "list", "--json").json == []
 
 
+def test_a_queue_that_nobody_knows_is_told(aged: Command) -> None:
+    answer = aged("runs", "prune", "--older-than", "90d", "--queue", "mial", "--dry-run")
+    assert answer.code == 0
+    assert "of queue 'mial', and nothing waits in it" in answer.err
+
+
 def test_without_older_than_the_settings_say_what_goes(aged: Command) -> None:
     answer = aged("runs", "prune")
     assert answer.code == 2
@@ -66,6 +75,41 @@ def test_an_archive_that_is_there_is_not_touched(aged: Command, tmp_path: Path) 
     assert answer.code == 2
     assert answer.err.startswith("Error: --archive: ")
     assert path.read_text() == "mine"
+    assert len(aged("runs", "list", "--json").json) == 5
+
+
+def test_the_server_of_dev_in_this_directory_is_pruned_like_any_other(
+    aged: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By every command that a settings file without a database has; this one has a session of its own."""
+    monkeypatch.delenv("OPENQUEUE_DATABASE_URL")
+    monkeypatch.setattr("openqueue.dev.embedded.running_server", lambda: aged.url)
+    answer = aged("runs", "prune", "--older-than", "90d", "--status", "failed", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json["runs"] == {"failed": 2}
+
+
+def test_an_archive_named_so_is_parquet(aged: Command, tmp_path: Path) -> None:
+    path = tmp_path / "old.parquet"
+    answer = aged("runs", "prune", "--older-than", "90d", "--archive", str(path))
+    assert f"5 runs written to {path}" in answer.out, answer.err
+    found = parquet.read_table(path).to_pylist()
+    assert Counter((one["status"], one["task"]) for one in found) == {
+        ("completed", "t"): 3,
+        ("failed", "mail.send"): 2,
+    }
+    assert {json.loads(one["attempts"])[0]["outcome"] for one in found} == {"completed", "failed"}
+    assert all(one["finished_at"].tzinfo is not None for one in found)
+    assert [one.name for one in tmp_path.iterdir() if one.is_file()] == ["old.parquet"]
+
+
+def test_parquet_is_refused_before_anything_goes_where_it_cannot_be_written(
+    aged: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openqueue.cluster.parquet.find_spec", lambda _: None)
+    answer = aged("runs", "prune", "--older-than", "90d", "--archive", str(tmp_path / "old.parquet"))
+    assert answer.code == 2
+    assert "pip install 'openqueue[parquet]'" in answer.err
     assert len(aged("runs", "list", "--json").json) == 5
 
 

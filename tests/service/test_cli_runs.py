@@ -231,6 +231,24 @@ def test_an_empty_list_says_so_on_standard_error_and_is_an_empty_array_in_json(o
         assert oq(*line, "--json").json == []
 
 
+def test_a_name_that_nobody_knows_is_told_where_nothing_was_found(worked: Command) -> None:
+    for flags, said in (
+        (("--queue", "mial"), "queue 'mial', and nothing waits in it. Did you mean 'mail'?"),
+        (("--task", "post.sand"), "No worker has published a task 'post.sand'. Did you mean 'post.send'"),
+        (("--schedule", "nightly"), "There is no schedule 'nightly'."),
+        (
+            ("--worker", "w-1"),
+            "No worker that is there is named 'w-1'. One that has gone is found by its id.",
+        ),
+    ):
+        for line in (("list",), ("list", "--json"), ("count",), ("retry",), ("cancel", "--yes")):
+            answer = worked("runs", *line, *flags)
+            assert answer.code == 0
+            assert said in answer.err, line
+    for known in (("--queue", "mail", "--until", "1h"), ("--worker", str(uuid4()))):
+        assert worked("runs", "list", *known).err == "No runs were found.\n"
+
+
 def test_show_has_all_that_is_known_of_a_run(worked: Command) -> None:
     (run_id,) = ids(worked, "--status", "completed")
     page = worked("runs", "show", run_id).out

@@ -1,4 +1,4 @@
-"""O4: lists of runs read a bounded part of the history, whatever is looked for, in whichever order.
+"""O6: lists of runs read a bounded part of the history, whatever is looked for, in whichever order.
 
 What is asserted is how much a page reads, and that nothing is read from its beginning to its end; the times
 are printed (`make measure WHAT=finding` has them without the suite around it).

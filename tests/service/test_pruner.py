@@ -337,6 +337,19 @@ async def test_the_archive_has_exactly_what_was_removed(
         await pruning(archive=path)
 
 
+async def test_the_report_has_the_rows_and_the_dead_ones_as_they_are_after_it(
+    engine: Engine, pruning: Pruning
+) -> None:
+    await ended_late(engine)
+    await add_runs(engine.db, OLD, 25)
+    await engine.sql("SELECT pg_stat_force_next_flush()")
+    done = await pruning()
+    assert done.removed == 25
+    before, after = done.before["run_requests"], done.after["run_requests"]
+    assert before.rows - after.rows == 25
+    assert after.dead >= 25
+
+
 async def test_without_a_run_there_is_no_archive(pruning: Pruning, tmp_path: Path) -> None:
     await pruning(archive=tmp_path / "runs.jsonl.gz")
     assert files(tmp_path) == []

@@ -40,7 +40,8 @@ async def test_every_snippet_runs_and_does_what_is_said(dsn: str, db: asyncpg.Co
     assert many == ["3"]
     assert [line.rpartition("|")[2] for line in waiting] == ["edited", "rescheduled", "failed", "cancelled"]
     assert watched[0] == "orders.thank|queued|0|"
-    assert watched[-1] == "default|2|0|0"
+    assert watched[-2] == "default|2|0|0"
+    assert re.fullmatch(r"default\|2\|0\|20.*\|f", watched[-1])
     assert [line for line in worked if line in ("t|t", "applied", "0")] == ["t|t", "applied", "0"]
     assert looked == ["0", "0"]
     assert shipped[-1] == "applied"

@@ -44,4 +44,5 @@ def test_several_near_words_are_offered() -> None:
 
 
 def test_nothing_is_offered_when_no_word_is_near() -> None:
+    assert did_you_mean("shop.sned", ["shop.send", "shop.slow"]) == " Did you mean 'shop.send'?"
     assert did_you_mean("zebra", ["queue", "priority"]) == ""

@@ -99,6 +99,9 @@ def test_what_stands_still_or_is_wrong_is_told_at_the_top() -> None:
     assert "frozen" in lines[0]
     assert "no leader" in lines[0]
     assert lines[1] == "The database does not answer"
+    long = View(fault="The server cancelled the statement. " * 3 + "Look for locks.")
+    for now in (None, snapshot()):
+        assert "Look for locks." in "\n".join(shown(now, long))
     assert "paused: the year" in "\n".join(shown(snapshot(queues=[queue("mail", paused="the year ends")])))
 
 

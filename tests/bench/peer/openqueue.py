@@ -51,9 +51,11 @@ class Adapter(Base):
 
     async def work(self, config: Any, ready: Any) -> None:
         from openqueue.app import open_worker
+        from openqueue.garbage import collect_seldom
         from openqueue.settings import load_settings
         from openqueue.tasks.registry import Registry
 
+        collect_seldom()  # as `openqueue worker` does
         async with open_worker(
             load_settings(database_url=self.dsn), registry=Registry([self.task()])
         ) as worker:

@@ -77,10 +77,13 @@ class Completer:
         self._idle.set()
         self._stumbling = Stumbling("completer", bus.emit, database.outage)
         self.unsaved = 0
+        self.taken = 0
+        """Claims that have brought anything, ever."""
 
     def claimed(self, claim: int, jobs: int) -> None:
         """A claim has brought so many jobs; it is in flight until each of them has ended or gone back."""
         if jobs:
+            self.taken += 1
             self._open[claim] = jobs
             self._idle.clear()
             self._working.set()

@@ -1,4 +1,4 @@
-"""The end of the pools: what has not begun goes back; what runs has its grace, is cancelled, is left."""
+"""The end of the work there is, and of the pools: what has not begun goes back; what runs has its grace."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from openqueue.events import Emit
+from openqueue.worker.completer import Completer
 from openqueue.worker.control import Control
 from openqueue.worker.events import AttemptAbandoned
 from openqueue.worker.inflight import Inflight
 from openqueue.worker.producer import Producer
 
-__all__ = ["drain"]
+__all__ = ["drain", "worked_off"]
 
 STOP_PATIENCE: Final = 2.0
 """Seconds that a cancelled attempt may take to end; then it is left behind."""
@@ -31,6 +32,21 @@ async def drain(
         for pool in pools:
             for job in pool.abandon():
                 emit(AttemptAbandoned(job.id, job.task))
+
+
+async def worked_off(completer: Completer, producers: Sequence[Producer]) -> None:
+    """Return once all that was claimed is stored and a look everywhere that began after that finds nothing.
+
+    What ends while a look is under way may let others begin (limits, keys) that this look has not seen.
+    """
+    while True:
+        await completer.idle()
+        taken = completer.taken
+        if completer.claims():
+            continue
+        found = await asyncio.gather(*(producer.look() for producer in producers))
+        if not any(found) and completer.taken == taken:
+            return
 
 
 async def _drained(pools: Sequence[Inflight], seconds: float) -> bool:

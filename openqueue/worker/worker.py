@@ -32,7 +32,7 @@ from openqueue.tasks.registry import Registry
 from openqueue.worker.completer import Completer
 from openqueue.worker.control import Control
 from openqueue.worker.doorbell import Doorbell
-from openqueue.worker.draining import drain
+from openqueue.worker.draining import drain, worked_off
 from openqueue.worker.events import WorkerDraining, WorkerGivenUp, WorkerStarted, WorkerStopped
 from openqueue.worker.executor import Executor
 from openqueue.worker.hearing import Hearing
@@ -137,15 +137,7 @@ class Worker:
     async def drain(self, stop: asyncio.Event | None = None) -> None:
         """Work until nothing is ready (or `stop` is set), then finish; what is scheduled is left."""
         async with self._rings():
-            await first_of(self._quiet(), (stop or asyncio.Event()).wait())
-
-    async def _quiet(self) -> None:
-        """Return once all that was claimed is stored and a look everywhere after that finds nothing."""
-        while True:
-            await self._completer.idle()
-            found = await asyncio.gather(*(producer.look() for producer in self._producers))
-            if not any(found) and not self._completer.claims():
-                return
+            await first_of(worked_off(self._completer, self._producers), (stop or asyncio.Event()).wait())
 
     @asynccontextmanager
     async def _rings(self) -> AsyncIterator[None]:

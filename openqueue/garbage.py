@@ -17,15 +17,17 @@ __all__ = ["collect_seldom"]
 THRESHOLDS: Final = (10_000, 20, 10)
 """New objects after which the young are looked at, such looks before one at older, and these before all."""
 
+STARTED: Final = gc.get_threshold()
+"""As Python, or whoever started this process, has set them; a task module comes later."""
+
 
 def collect_seldom() -> None:
     """Leave what is there by now, modules above all, out of every look, and look after 10,000 new objects.
 
-    For a process that is a worker's own, its tasks imported. What a task module has set itself stays:
-    higher thresholds, or none (0). See `gc.freeze` in Python's manual.
+    For a process that is a worker's own, its tasks imported. Thresholds that a task module has set stay. See
+    `gc.freeze` in Python's manual.
     """
     gc.collect()
     gc.freeze()
-    young, *_ = gc.get_threshold()
-    if 0 < young < THRESHOLDS[0]:
+    if gc.get_threshold() == STARTED:
         gc.set_threshold(*THRESHOLDS)

@@ -97,8 +97,8 @@ async def watch_many(settings: Settings, chosen: RunFilter, *, as_json: bool) ->
     async with client(settings) as opened:
         watch = Watch(opened.database, opened.namespace, chosen)
         await watch.begin()
-        say(f"Watching {watch.followed or 'no'} unfinished runs, and new ones. Stop with Ctrl-C.")
         await tell_unknown(opened, chosen)
+        say(f"Watching {watch.followed or 'no'} unfinished runs, and new ones. Stop with Ctrl-C.")
         teller, is_full = Teller(as_json=as_json, several=True), False
         while True:
             for run, event in await watch.once():

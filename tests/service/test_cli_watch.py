@@ -39,12 +39,15 @@ def events(lines: str) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def watching(oq: Command, *arguments: str, says: str = "Watching") -> Iterator[subprocess.Popen[str]]:
-    """`runs watch`, once it says that it watches; it is gone afterwards."""
+def watching(
+    oq: Command, *arguments: str, first: str = "", says: str = "Watching"
+) -> Iterator[subprocess.Popen[str]]:
+    """`runs watch`, once it says that it watches, after what it says `first`; it is gone afterwards."""
     process = oq.start("runs", "watch", *arguments)
     try:
         assert process.stderr is not None
-        assert says in process.stderr.readline()
+        for line in filter(None, (first, says)):
+            assert line in process.stderr.readline()
         yield process
     finally:
         process.kill()
@@ -88,7 +91,7 @@ def test_a_run_that_does_not_exist_is_not_watched(oq: Command) -> None:
 def test_many_are_told_of_as_they_come_and_only_those_of_the_filter(oq: Command) -> None:
     old = add(oq, "post.send", '{"to": "old"}')
     add(oq, "post.send", '{"to": "done"}', "--queue", "elsewhere")
-    with watching(oq, "--json", "--queue", "mail") as process:
+    with watching(oq, "--json", "--queue", "mail", first="published is of queue 'mail'") as process:
         new = add(oq, "post.send", '{"to": "new"}', "--queue", "mail")
         add(oq, "post.fail", '{"why": "other queue"}')
         oq.work()

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from openqueue.cluster.parquet import check_parquet, write_parquet
+from openqueue.cluster.parquet import check_parquet, unfinished, write_parquet
 from openqueue.errors import InvalidOption
 
 __all__ = ["Archive"]
@@ -33,9 +33,9 @@ class Archive:
         self.partial = path.with_name(path.name + (".jsonl.gz" if self.is_parquet else "") + ".partial")
         self.lines = 0
         self._file: BinaryIO | None = None
-        for one in (self.path, self.partial):
+        for one in (path, self.partial, *([unfinished(path)] if self.is_parquet else [])):
             if one.exists():
-                said = "" if one is path else ": what an earlier one that was interrupted has removed"
+                said = ": what an earlier one that was interrupted has removed" if one is self.partial else ""
                 raise InvalidOption(
                     f"archive: {str(one)!r} is there already{said}. Give another name, or move it away.",
                     option="archive",
@@ -73,18 +73,14 @@ class Archive:
             return
         self._file.close()
         if self.is_parquet:
-            unnamed = self.path.with_name(self.path.name + ".unfinished")
             try:
-                write_parquet(self.partial, unnamed)
-                unnamed.rename(self.path)
-            except OSError as error:
+                write_parquet(self.partial, self.path)
+            except Exception as error:  # of pyarrow, too: the runs are gone, so it is said where they are
                 raise InvalidOption(
-                    f"archive: {str(self.path)!r} cannot be written: {error.strerror or error}. All that was"
-                    f" removed is in {str(self.partial)!r}, as JSON lines, gzipped.",
+                    f"archive: {str(self.path)!r} cannot be written: {_reason(error)}. All that was removed"
+                    f" is in {str(self.partial)!r}, as JSON lines, gzipped.",
                     option="archive",
                 ) from error
-            finally:
-                unnamed.unlink(missing_ok=True)
             _sync_directory(self.path.parent)
             self.partial.unlink()
         else:
@@ -99,6 +95,10 @@ class Archive:
     ) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _sync_directory(path: Path) -> None:

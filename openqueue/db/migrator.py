@@ -122,13 +122,13 @@ class Migrator:
 
     async def plan_sql(self, connection: Connection | None, *, with_roles: bool = False) -> str:
         """The SQL that `migrate` would run, for psql; without a connection, all of it."""
-        applied = Applied({}, has_schema=False, has_tables=False)
-        if connection is not None:
-            async with _errors(connection, self.schema):
+        ledger, applied = self._ledger(), Applied({}, has_schema=False, has_tables=False)
+        async with _errors(connection, self.schema):
+            if connection is not None:
                 applied = await self._applied(connection)
-        ledger = self._ledger()
-        refuse_changed(status := judge(self.schema, ledger, applied))
-        todo = await after_leftovers(connection, self.own, list(steps(self.own, ledger, applied, status)))
+            refuse_changed(status := judge(self.schema, ledger, applied))
+            planned = list(steps(self.own, ledger, applied, status))
+            todo = await after_leftovers(connection, self.own, planned)
         if not todo and not with_roles:
             return f"-- {status}\n-- Nothing to run.\n"
         if applied.has_partitions or any("ensure_partitions" in text for _, text in ledger.engine.files):
@@ -293,7 +293,7 @@ def _line(part: Part, error: asyncpg.PostgresError) -> str:
 
 
 @asynccontextmanager
-async def _errors(connection: Connection, schema: str) -> AsyncIterator[None]:
+async def _errors(connection: Connection | None, schema: str) -> AsyncIterator[None]:
     try:
         yield
     except FROM_ASYNCPG as error:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from typing import Any, Final
 
 from openqueue.db.faults import FROM_ASYNCPG
+from openqueue.db.quoting import quote_ident
 from openqueue.db.statements import Statements
 from openqueue.db.steps import Part, Step, lock_timeout_of
 from openqueue.db.target import Connection
@@ -14,16 +17,23 @@ from openqueue.errors import SchemaError
 __all__ = ["after_leftovers", "run_outside"]
 
 
+_NAME: Final = r'(?:"(?:[^"]|"")+"|[\w$]+)'
+_INDEX: Final = (
+    rf"CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?({_NAME})\s+ON\s+%s\.({_NAME})"
+)
+
+
 async def after_leftovers(connection: Connection | None, own: Statements, todo: list[Step]) -> list[Step]:
     """The steps to print; before them, the drops of what an interrupted build of their indexes has left.
 
-    `run_outside` drops that by itself; by the printed `IF NOT EXISTS` it would be taken for the index.
+    `run_outside` drops that by itself; by the printed `IF NOT EXISTS` it would be taken for the index. One
+    that is being built just now is none: the printed statement waits for it.
     """
     if connection is None:
         return todo
-    texts = "\n".join(part.text for step in todo if not step.transactional for part in step.parts)
-    rows = await connection.fetch(own["migrator_invalid_indexes"], texts)
-    left = tuple(Part(row["text"]) for row in rows)
+    parts = [part for step in todo if not step.transactional for part in step.parts]
+    rows = await _invalid(connection, own, parts)
+    left = tuple(Part(row["text"]) for row in rows if not row["building"])
     return [Step("left by an interrupted build", left, transactional=False), *todo] if left else todo
 
 
@@ -48,7 +58,7 @@ async def run_outside(
             return False
         *parts, record = step.parts
         for part in parts:
-            for row in await connection.fetch(own["migrator_invalid_indexes"], part.text):
+            for row in await _invalid(connection, own, [part]):
                 await _set(connection, own, "0")
                 await run(Part(row["text"], part.name))
             await _set(connection, own, lock_timeout_of(part, lock_timeout))
@@ -66,6 +76,22 @@ async def run_outside(
     finally:
         with suppress(*FROM_ASYNCPG):
             await connection.execute(own["migrator_set_timeouts"], *before)
+
+
+async def _invalid(connection: Connection, own: Statements, parts: Iterable[Part]) -> list[Any]:
+    """What a failed build has left of the indexes that these parts make."""
+    pattern = re.compile(_INDEX % re.escape(quote_ident(own.schema)), re.IGNORECASE)
+    made = [found.groups() for part in parts for found in pattern.finditer(part.text)]
+    names = [[_unquoted(name) for name in pair] for pair in made]
+    if not names:
+        return []
+    indexes, tables = zip(*names, strict=True)
+    return list(await connection.fetch(own["migrator_invalid_indexes"], indexes, tables))
+
+
+def _unquoted(name: str) -> str:
+    """The name that SQL reads."""
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
 
 
 async def _set(connection: Connection, own: Statements, lock_timeout: str) -> None:

@@ -1,13 +1,15 @@
-"""Numbers and lists in sentences."""
+"""Numbers and lists in sentences, and commands for a shell."""
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from datetime import timedelta
 
 from openqueue.durations import format_duration
 
-__all__ = ["ago", "count", "listed", "size", "statement"]
+__all__ = ["ago", "count", "listed", "psql", "size", "statement"]
 
 _LONGEST_STATEMENT = 100
 
@@ -31,6 +33,16 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """The first of them, and how many more there are."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def psql(*statements: str) -> str:
+    """The command that sends these statements, as a POSIX shell reads it, whatever names are in them."""
+    return " ".join(("psql", *(f"-c {_shell_quoted(one)}" for one in statements)))
+
+
+def _shell_quoted(text: str) -> str:
+    plain = "'" in text and re.search(r'["$`\\!]', text) is None
+    return f'"{text}"' if plain else shlex.quote(text)  # single quotes are hard to read in single quotes
 
 
 def size(amount: int) -> str:

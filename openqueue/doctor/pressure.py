@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from openqueue.db.quoting import quote_ident, quote_literal
 from openqueue.doctor.case import Case
 from openqueue.doctor.findings import Finding, Judgement, Row, Rows, Severity
-from openqueue.doctor.phrases import ago, count, size, statement
+from openqueue.doctor.phrases import ago, count, psql, size, statement
 
 __all__ = ["judge_dead_rows", "judge_locks", "judge_notifications", "judge_transactions"]
 
@@ -34,7 +35,7 @@ def judge_dead_rows(rows: Rows, case: Case) -> Judgement:
                     "Whoever looks over them, sweeps and lists, gets slower. Claims do not.",
                     (
                         "openqueue doctor --only transactions   # does anything keep VACUUM from it?",
-                        f"psql -c 'VACUUM (VERBOSE) {case.schema}.{row['name']}'",
+                        psql(f"VACUUM (VERBOSE) {quote_ident(case.schema)}.{quote_ident(row['name'])}"),
                     ),
                     dict(row),
                 )
@@ -95,7 +96,9 @@ _ENDS: dict[str, Any] = {
     "session": lambda row: (
         f"psql -c 'SELECT pg_terminate_backend({row['name']})'   # what it did is rolled back",
     ),
-    "prepared": lambda row: (f"psql -c \"ROLLBACK PREPARED '{row['name']}'\"   # or COMMIT PREPARED",),
+    "prepared": lambda row: (
+        psql(f"ROLLBACK PREPARED {quote_literal(row['name'])}") + "   # or COMMIT PREPARED",
+    ),
     "slot": lambda row: (
         f"pg_recvlogical --drop-slot --slot {row['name']} --dbname …   # if nobody reads from it any more",
     ),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from openqueue.db.quoting import quote_ident
 from openqueue.doctor.case import Case
 from openqueue.doctor.findings import Finding, Judgement, Row, Rows, Severity
-from openqueue.doctor.phrases import ago
+from openqueue.doctor.phrases import ago, psql
 
 __all__ = ["judge_server", "judge_settings"]
 
@@ -104,7 +105,7 @@ def _sight(row: Row) -> list[Finding]:
             Severity.NOTICE,
             f"User {row['role']} does not see what sessions of other users do.",
             "Transactions and locks of others are shown without their age and their query, or not at all.",
-            (f"psql -c 'GRANT pg_read_all_stats TO \"{row['role']}\"'   # as a superuser",),
+            (psql(f"GRANT pg_read_all_stats TO {quote_ident(row['role'])}") + "   # as a superuser",),
         )
     ]
 
@@ -124,18 +125,43 @@ def _is_off(found: dict[str, Row], name: str) -> bool:
     return name in found and found[name]["setting"] == "off"
 
 
+_ELSEWHERE = {
+    "client": "take it out of the database URL, PGOPTIONS or what the pooler sends",
+    "session": "take out what says SET {name}: the pooler's connect_query, or code that has the connection",
+    "command line": "start the server without it",
+    "environment variable": "start the server without it",
+}
+"""What to do where no statement on the server helps, by the place where a setting was made."""
+
+
+def _elsewhere(row: Row) -> str:
+    said = _ELSEWHERE.get(row["source"], "take it back where it was made").format(name=row["name"])
+    return f"# {row['name']}={row['setting']} is given by the {row['source']}: {said}"
+
+
 def _undo(row: Row) -> str:
     """The command that takes a setting back that is off, where it was set."""
-    name, database = row["name"], row["database"].replace('"', '""')
-    if row["source"] == "database":
-        return f"psql -c 'ALTER DATABASE \"{database}\" RESET {name}'"
-    if row["source"] == "user":
-        return f"psql -c 'ALTER ROLE CURRENT_USER RESET {name}'"
-    if row["source"] == "database user":
-        return f"psql -c 'ALTER ROLE CURRENT_USER IN DATABASE \"{database}\" RESET {name}'"
-    if row["source"] in ("command line", "environment variable"):
-        return f"# start the server without {name}={row['setting']}: it is given on its {row['source']}"
-    return f"psql -c 'ALTER SYSTEM SET {name} = on' -c 'SELECT pg_reload_conf()'"
+    name, database = row["name"], quote_ident(row["database"])
+    match row["source"]:
+        case "database":
+            return psql(f"ALTER DATABASE {database} RESET {name}")
+        case "user":
+            return psql(f"ALTER ROLE CURRENT_USER RESET {name}")
+        case "database user":
+            return psql(f"ALTER ROLE CURRENT_USER IN DATABASE {database} RESET {name}")
+        case "global":
+            return psql(f"ALTER ROLE ALL RESET {name}") + "   # as a superuser"
+        case "configuration file" | "default":
+            return psql(f"ALTER SYSTEM SET {name} = on", "SELECT pg_reload_conf()")
+    return _elsewhere(row)
+
+
+def _for_this_user(row: Row, value: str, remark: str = "") -> str:
+    """The command that gives a setting another value for this user, wherever it was set."""
+    if row["source"] in ("client", "session"):  # which are stronger than what is said of the user
+        return _elsewhere(row)
+    where = f" IN DATABASE {quote_ident(row['database'])}" if row["source"] == "database user" else ""
+    return psql(f"ALTER ROLE CURRENT_USER{where} SET {row['name']} = {value}") + remark
 
 
 def _durability(found: dict[str, Row]) -> list[Finding]:
@@ -165,8 +191,8 @@ def _vacuum(found: dict[str, Row]) -> list[Finding]:
 
 
 def _isolation(found: dict[str, Row]) -> list[Finding]:
-    level = found.get("default_transaction_isolation", {}).get("setting", "read committed")
-    if level == "read committed":
+    row = found.get("default_transaction_isolation")
+    if row is None or (level := row["setting"]) == "read committed":
         return []
     return [
         Finding(
@@ -174,7 +200,7 @@ def _isolation(found: dict[str, Row]) -> list[Finding]:
             f"default_transaction_isolation is {level}.",
             "Claims and outcomes of several workers conflict all the time and are repeated: slower, and"
             " refused at last.",
-            ("psql -c 'ALTER ROLE CURRENT_USER SET default_transaction_isolation = \"read committed\"'",),
+            (_for_this_user(row, '"read committed"'),),
         )
     ]
 
@@ -185,15 +211,12 @@ def _limits(found: dict[str, Row]) -> list[Finding]:
     for name, (least, why) in _TIMEOUTS.items():
         milliseconds = int(found[name]["setting"]) if name in found else 0
         if 0 < milliseconds < least * 1000:
-            whose = "CURRENT_USER SET"
-            if found[name]["source"] == "database user":  # which is stronger than what is said of the user
-                whose = f'CURRENT_USER IN DATABASE "{found[name]["database"]}" SET'
             findings.append(
                 Finding(
                     Severity.WARNING,
                     f"{name} is {ago(milliseconds / 1000)} for this user ({found[name]['source']}).",
                     why,
-                    (f"psql -c 'ALTER ROLE {whose} {name} = 0'   # the client has its own",),
+                    (_for_this_user(found[name], "0", "   # the client has its own"),),
                     {"milliseconds": milliseconds},
                 )
             )

@@ -55,15 +55,23 @@ class Lines:
         return False
 
     def close(self) -> None:
-        """The attempt is over: say how many were dropped in all."""
+        """The attempt is over: say how many were dropped in all, and nothing from then on.
+
+        So these lines no longer lead to the attempt, which has them: as a cycle it would stay in memory.
+        """
         dropped = next(self._numbers) - MOST_LINES - 1
         if dropped > 0 and dropped not in _TOLD:
             self._tell(FULL, dropped)
+        self._emit = _unheard
 
     def _tell(self, level: str, dropped: int) -> None:
         self._emit(
             level, f"the log is full: lines after the {MOST_LINES:,}th are dropped", {"dropped": dropped}
         )
+
+
+def _unheard(_level: str, _message: str, _fields: dict[str, Any]) -> None:
+    """The attempt is over."""
 
 
 class RunLog:

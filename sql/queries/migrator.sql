@@ -212,12 +212,17 @@ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = :schema.ro
 SELECT made::text AS name FROM :schema.ensure_partitions() AS made
 
 -- name: migrator_invalid_indexes
--- How to drop the indexes named in the statement $1 that a failed CREATE INDEX CONCURRENTLY left behind.
-SELECT format('DROP INDEX CONCURRENTLY %I.%I', n.nspname, c.relname) AS text
-FROM pg_catalog.pg_index i
-JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = :'schema' AND NOT i.indisvalid AND c.relkind = 'i' AND strpos($1::text, c.relname::text) > 0
+-- How to drop what a failed CREATE INDEX CONCURRENTLY left behind of the indexes $1, each of the table of the schema at the same place
+-- in $2. building: somebody is at it right now.
+SELECT format('DROP INDEX CONCURRENTLY IF EXISTS %I.%I', n.nspname, c.relname) AS text,
+    EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p
+        WHERE p.datname = pg_catalog.current_database() AND p.index_relid = c.oid) AS building
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u (index, "table", i)
+JOIN pg_catalog.pg_namespace n ON n.nspname = :'schema'
+JOIN pg_catalog.pg_class t ON t.relnamespace = n.oid AND t.relname = u."table"::name
+JOIN pg_catalog.pg_index x ON x.indrelid = t.oid AND NOT x.indisvalid
+JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid AND c.relkind = 'i' AND c.relname = u.index::name
+ORDER BY u.i
 
 -- name: migrator_indexed_partitions
 -- The partitions of the schema's tables, each once with index null, and once for each index of its table of which it has its part.

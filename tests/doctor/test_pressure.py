@@ -77,7 +77,7 @@ async def test_dead_rows_that_outnumber_the_live_ones_are_told_with_the_table(
     await eventually(told)
     finding = (await report(dsn, "dead-rows", bounds=bounds)).findings[0]
     assert "Table jobs has 50 dead rows and 0 live ones" in finding.what
-    assert "VACUUM (VERBOSE) openqueue.jobs" in finding.mend[1]
+    assert 'VACUUM (VERBOSE) "openqueue"."jobs"' in finding.mend[1]
     assert "50 at most, in jobs" in (await report(dsn, "dead-rows")).said
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -17,7 +16,6 @@ from openqueue.doctor.case import Bounds, Case
 from openqueue.doctor.checks import CHECKS, NAMES
 from openqueue.doctor.reaching import Reached, judge_clock, judge_connection
 from openqueue.doctor.schema import judge_status
-from openqueue.doctor.server import judge_settings
 from tests.doctor.patient import Severity, connected, found, look, report, seen
 from tests.support.bouncer import MISSING, PROGRAM, Bouncer
 
@@ -105,35 +103,6 @@ async def test_a_setting_that_hurts_is_named_with_where_it_was_set(
     (finding,) = [one for one in findings if one.what.startswith(name)]
     assert finding.severity is severity
     assert said in finding.what
-
-
-@pytest.mark.parametrize("by", ["ALTER DATABASE {}", "ALTER ROLE CURRENT_USER IN DATABASE {}"])
-async def test_a_setting_that_is_off_is_mended_where_it_was_made(
-    dsn: str, db: asyncpg.Connection, by: str
-) -> None:
-    database = await db.fetchval("SELECT quote_ident(current_database())")
-    await db.execute(f"{by.format(database)} SET track_counts = off")
-    for is_mended in (False, True):
-        findings = (await report(dsn, "server-settings")).findings
-        found = [one for one in findings if one.what.startswith("track_counts")]
-        assert bool(found) is not is_mended
-        for finding in found:
-            _, _, command = shlex.split(finding.mend[0])
-            await db.execute(command)
-
-
-@pytest.mark.parametrize(
-    ("source", "command"),
-    [
-        ("configuration file", "ALTER SYSTEM SET fsync = on"),
-        ("user", "ALTER ROLE CURRENT_USER RESET fsync"),
-        ("command line", "# start the server without fsync=off"),
-    ],
-)
-def test_each_place_of_a_setting_has_its_own_remedy(source: str, command: str) -> None:
-    row = {"name": "fsync", "setting": "off", "unit": None, "source": source, "database": "shop"}
-    (finding,) = judge_settings({"doctor_settings": [row]}, Case(None)).findings
-    assert command in finding.mend[0]
 
 
 async def test_a_database_that_only_reads_is_critical(dsn: str, db: asyncpg.Connection) -> None:

@@ -20,24 +20,24 @@ HERE = object()
 
 
 @task
-def thresholds() -> tuple[list[int], bool]:
-    return list(gc.get_threshold()), gc.get_freeze_count() > 10_000
+def threshold() -> tuple[int, bool]:
+    return gc.get_threshold()[0], gc.get_freeze_count() > 10_000  # the others are not kept by every Python
 """
 
 
 @pytest.mark.parametrize(
     ("first", "kept"),
     [
-        ("", list(THRESHOLDS)),
-        ("gc.set_threshold(50_000, 5, 5)", [50_000, 5, 5]),
-        ("gc.set_threshold(0)", [0, 10, 10]),
+        ("", THRESHOLDS[0]),
+        ("gc.set_threshold(50_000, 5, 5)", 50_000),
+        ("gc.set_threshold(0)", 0),
     ],
     ids=["as Python sets them", "raised by a task module", "switched off by it"],
 )
 def test_what_was_imported_is_left_alone_and_what_is_new_looked_at_seldom(
-    oq: Command, first: str, kept: list[int]
+    oq: Command, first: str, kept: int
 ) -> None:
     (oq.project / "tasks" / "look.py").write_text(LOOK.format(first=first))
-    run_id = oq("enqueue", "look.thresholds", "{}", "--allow-unknown").out.strip()
+    run_id = oq("enqueue", "look.threshold", "{}", "--allow-unknown").out.strip()
     oq.work()
     assert oq("runs", "show", run_id, "--json").json["output"] == [kept, True]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+import weakref
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from openqueue import task
+from openqueue import Context, task
 from openqueue.clock import DatabaseTime
 from openqueue.errors import ConnectionFailed
 from openqueue.runs.outcomes import RELEASED
@@ -72,3 +74,34 @@ async def test_a_stored_traceback_begins_in_the_task() -> None:
     assert lines[0] == "Traceback (most recent call last):"
     assert __file__ in lines[1]
     assert lines[-1] == "ValueError: bad luck"
+
+
+class Row(dict[str, Any]):
+    """A row that can be waited for to go."""
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["completed", "failed"])
+async def test_a_run_that_has_logged_is_gone_once_its_lines_are_taken(*, fails: bool) -> None:
+    """It is in no cycle: a worker looks for those seldom, and would keep tens of thousands of runs."""
+
+    @task(name="t")
+    async def talks(*, ctx: Context = Context.injected) -> None:
+        ctx.log.bind(a=1).info("said")
+        if fails:
+            raise ValueError("bad luck")
+
+    journal = RunJournal()
+    executor = Executor(Registry([talks]), journal=journal)
+    gc.collect()
+    gc.disable()
+    try:
+        one = job(None)
+        one.row = Row(one.row, meta=None, tags=None)
+        row = weakref.ref(one.row)
+        outcome = await executor.execute(one)
+        del one
+        assert outcome.kind == ("failed" if fails else "completed")
+        assert len(journal.take()) == 1
+        assert row() is None
+    finally:
+        gc.enable()

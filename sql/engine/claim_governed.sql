@@ -18,8 +18,9 @@ DECLARE
 BEGIN
     opened := 0;
     IF (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1) <= clock_timestamp() THEN
-        IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = lanes_apart.namespace AND c.kind = 'all' AND c.paused_until > statement_timestamp()) THEN
-            n := 0;
+        IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = lanes_apart.namespace AND (
+                c.kind = 'all' AND c.paused_until > statement_timestamp() OR c.kind = 'queue' AND c.ageing IS NOT NULL)) THEN
+            n := 0;  -- nothing at its gate: it may not be, or which goes first is for claim_governed to say
         END IF;
         SELECT l.priority, CASE WHEN min(l.queue) = max(l.queue) THEN min(l.queue) END AS queue INTO ready
         FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) l
@@ -27,6 +28,8 @@ BEGIN
                 WHERE j.namespace = lanes_apart.namespace AND j.queue = l.queue AND j.priority = l.priority AND j.seq > l.cursor AND j.seq <= l.upto
                   AND j.worker = :schema.nobody() AND (lanes_apart.tasks IS NULL OR j.task = ANY (lanes_apart.tasks))
                   AND j.deadline > statement_timestamp() ORDER BY j.seq LIMIT 1)
+            OR (SELECT true FROM :schema.jobs j WHERE j.namespace = lanes_apart.namespace AND j.queue = l.queue AND j.priority = l.priority
+                AND j.seq < 0 AND j.worker = :schema.nobody() AND (lanes_apart.tasks IS NULL OR j.task = ANY (lanes_apart.tasks)) ORDER BY j.seq LIMIT 1)
             OR (SELECT true FROM :schema.jobs j WHERE j.namespace = lanes_apart.namespace AND j.gate = 'back ' || l.queue AND j.priority = l.priority
                 ORDER BY j.place LIMIT 1))
         GROUP BY l.priority ORDER BY l.priority LIMIT 1;

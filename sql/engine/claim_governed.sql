@@ -116,13 +116,13 @@ BEGIN
         FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) k
         WHERE queues IS NULL OR k.queue = ANY (queues)) p) l;
     SELECT '{}'::text[] AS queues, '{}'::integer[] AS rooms, '{}'::boolean[] AS counted, '{}'::text[] AS fairness, '{}'::interval[] AS ageing INTO rooms;
-    -- Of many queues no more are looked at, and locked, than are likely to fill the claim; if those have nothing after all, then more.
+    -- Of many queues no more are looked at, and locked, than are likely to fill the claim; if they did not, then more.
     IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = claim_governed.namespace AND c.kind = 'queue' AND c.ageing IS NOT NULL) THEN
         together := 1000000;  -- which of them goes first is not known before
     END IF;
     LOOP
     LOOP
-        behind := ARRAY(SELECT DISTINCT u FROM unnest(found.queues[reach + 1 : reach + together]) u WHERE u <> ALL (rooms.queues));
+        behind := ARRAY(SELECT DISTINCT u FROM unnest(found.queues[reach + 1 : reach + together]) u WHERE n > 0 AND u <> ALL (rooms.queues));
         reach := reach + together;
         SELECT rooms.queues || array_agg(r.queue) AS queues, rooms.rooms || array_agg(r.room) AS rooms, rooms.counted || array_agg(r.counted) AS counted,
             rooms.fairness || array_agg(r.fairness) AS fairness, rooms.ageing || array_agg(r.ageing) AS ageing INTO rooms
@@ -194,7 +194,9 @@ BEGIN
                                             AND c.kind = 'group' AND c.name = f.group_key LIMIT 1) IS NOT NULL
             ORDER BY f.ord, f.seq) AS gated
     INTO met FROM fitting f;
-    EXIT WHEN met.ids IS NOT NULL OR n = 0 OR reach >= COALESCE(cardinality(found.queues), 0);
+    EXIT WHEN cardinality(met.ids) >= n OR n = 0 OR reach >= COALESCE(cardinality(found.queues), 0);
+    together := together * 2;
+    likely := COALESCE(cardinality(met.ids), 0);
     END LOOP;
     -- Admit: those that have something to pass besides their queue.
     IF true = ANY (met.gated) THEN

@@ -212,6 +212,16 @@ BEGIN
                     SELECT j.seq FROM :schema.jobs j
                     WHERE j.namespace = claim_jobs.namespace AND j.queue = lane.queue AND j.priority = lane.priority
                       AND j.seq > lane.cursor ORDER BY j.seq DESC LIMIT 1), lane.cursor) END
+            -- Filled at the gates: read up to what is ready, so that what has gone is not read again by the next.
+            WHEN claim_jobs.n = 0 AND lane.upto = 9223372036854775807
+            THEN COALESCE((
+                    SELECT j.seq - 1 FROM :schema.jobs j
+                    WHERE j.namespace = claim_jobs.namespace AND j.queue = lane.queue AND j.priority = lane.priority
+                      AND j.seq > lane.cursor AND j.worker = :schema.nobody() AND (claim_jobs.tasks IS NULL OR j.task = ANY (claim_jobs.tasks))
+                      AND j.deadline > statement_timestamp() ORDER BY j.seq LIMIT 1), (
+                    SELECT j.seq FROM :schema.jobs j
+                    WHERE j.namespace = claim_jobs.namespace AND j.queue = lane.queue AND j.priority = lane.priority
+                      AND j.seq > lane.cursor ORDER BY j.seq DESC LIMIT 1), lane.cursor)
             END AS ended
         FROM lane
         LEFT JOIN (SELECT picked.ord, count(*) AS picked FROM picked GROUP BY 1) p ON p.ord = lane.ord

@@ -18,8 +18,9 @@ DECLARE
 BEGIN
     opened := 0;
     IF (SELECT o.at FROM :schema.openings o WHERE o.namespace = lanes_apart.namespace ORDER BY o.at LIMIT 1) <= clock_timestamp() THEN
-        IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = lanes_apart.namespace AND c.kind = 'all' AND c.paused_until > statement_timestamp()) THEN
-            n := 0;
+        IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = lanes_apart.namespace AND (
+                c.kind = 'all' AND c.paused_until > statement_timestamp() OR c.kind = 'queue' AND c.ageing IS NOT NULL)) THEN
+            n := 0;  -- nothing at its gate: it may not be, or which goes first is for claim_governed to say
         END IF;
         SELECT l.priority, CASE WHEN min(l.queue) = max(l.queue) THEN min(l.queue) END AS queue INTO ready
         FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) l
@@ -27,6 +28,8 @@ BEGIN
                 WHERE j.namespace = lanes_apart.namespace AND j.queue = l.queue AND j.priority = l.priority AND j.seq > l.cursor AND j.seq <= l.upto
                   AND j.worker = :schema.nobody() AND (lanes_apart.tasks IS NULL OR j.task = ANY (lanes_apart.tasks))
                   AND j.deadline > statement_timestamp() ORDER BY j.seq LIMIT 1)
+            OR (SELECT true FROM :schema.jobs j WHERE j.namespace = lanes_apart.namespace AND j.queue = l.queue AND j.priority = l.priority
+                AND j.seq < 0 AND j.worker = :schema.nobody() AND (lanes_apart.tasks IS NULL OR j.task = ANY (lanes_apart.tasks)) ORDER BY j.seq LIMIT 1)
             OR (SELECT true FROM :schema.jobs j WHERE j.namespace = lanes_apart.namespace AND j.gate = 'back ' || l.queue AND j.priority = l.priority
                 ORDER BY j.place LIMIT 1))
         GROUP BY l.priority ORDER BY l.priority LIMIT 1;
@@ -96,29 +99,30 @@ BEGIN
     SELECT array_agg(l.queue ORDER BY l.ord) FILTER (WHERE l.ready) AS queues, array_agg(l.priority ORDER BY l.ord) FILTER (WHERE l.ready) AS priorities,
         array_agg(l.returns ORDER BY l.ord) FILTER (WHERE l.ready) AS returns, array_agg(l.cursor ORDER BY l.ord) FILTER (WHERE l.ready) AS cursors,
         array_agg(l.upto ORDER BY l.ord) FILTER (WHERE l.ready) AS uptos, array_agg(l.last_seq ORDER BY l.ord) FILTER (WHERE l.ready) AS last_seqs,
+        array_agg(l.ahead ORDER BY l.ord) FILTER (WHERE l.ready) AS aheads,
         json_agg(json_build_array(l.queue, l.priority, l.returns, CASE WHEN l.upto < 9223372036854775807 THEN l.upto ELSE l.last_seq END))
             FILTER (WHERE NOT l.ready) AS idle
     INTO found FROM (
-        SELECT p.*, p.back OR p.ahead AS ready, row_number() OVER (ORDER BY p.priority, p.queue <= last_queue, p.queue) AS ord FROM (SELECT k.*, COALESCE((SELECT j.seq FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue
+        SELECT p.*, p.back OR p.ahead IS NOT NULL AS ready, row_number() OVER (ORDER BY p.priority, p.queue <= last_queue, p.queue) AS ord FROM (SELECT k.*, COALESCE((SELECT j.seq FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue
                 AND j.priority = k.priority AND j.seq > k.cursor ORDER BY j.seq DESC LIMIT 1), k.cursor) AS last_seq,
             (SELECT true FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue AND j.priority = k.priority
                 AND j.seq < 0 ORDER BY j.seq LIMIT 1) IS NOT NULL
             OR (SELECT true FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.gate = 'back ' || k.queue AND j.priority = k.priority
                 ORDER BY j.place LIMIT 1) IS NOT NULL AS back,
-            (SELECT true FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue AND j.priority = k.priority
+            (SELECT j.seq FROM :schema.jobs j WHERE j.namespace = claim_governed.namespace AND j.queue = k.queue AND j.priority = k.priority
                 AND j.seq > k.cursor AND j.seq <= k.upto AND j.worker = :schema.nobody()
                 AND (claim_governed.tasks IS NULL OR j.task = ANY (claim_governed.tasks)) AND j.deadline > statement_timestamp()
-                ORDER BY j.seq LIMIT 1) IS NOT NULL AS ahead
+                ORDER BY j.seq LIMIT 1) AS ahead
         FROM :schema.known_lanes(namespace, lane_queues, lane_priorities, lane_cursors, lane_uptos) k
         WHERE queues IS NULL OR k.queue = ANY (queues)) p) l;
     SELECT '{}'::text[] AS queues, '{}'::integer[] AS rooms, '{}'::boolean[] AS counted, '{}'::text[] AS fairness, '{}'::interval[] AS ageing INTO rooms;
-    -- Of many queues no more are looked at, and locked, than are likely to fill the claim; if those have nothing after all, then more.
+    -- Of many queues no more are looked at, and locked, than are likely to fill the claim; if they did not, then more.
     IF EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = claim_governed.namespace AND c.kind = 'queue' AND c.ageing IS NOT NULL) THEN
         together := 1000000;  -- which of them goes first is not known before
     END IF;
     LOOP
     LOOP
-        behind := ARRAY(SELECT DISTINCT u FROM unnest(found.queues[reach + 1 : reach + together]) u WHERE u <> ALL (rooms.queues));
+        behind := ARRAY(SELECT DISTINCT u FROM unnest(found.queues[reach + 1 : reach + together]) u WHERE n > 0 AND u <> ALL (rooms.queues));
         reach := reach + together;
         SELECT rooms.queues || array_agg(r.queue) AS queues, rooms.rooms || array_agg(r.room) AS rooms, rooms.counted || array_agg(r.counted) AS counted,
             rooms.fairness || array_agg(r.fairness) AS fairness, rooms.ageing || array_agg(r.ageing) AS ageing INTO rooms
@@ -134,8 +138,8 @@ BEGIN
                 SELECT j.run_at FROM :schema.jobs j
                 WHERE r.ageing IS NOT NULL AND j.namespace = claim_governed.namespace AND j.queue = l.queue AND j.priority = l.priority
                   AND (j.seq > l.cursor OR r.fairness <> 'strict') AND j.worker = :schema.nobody() ORDER BY j.seq LIMIT 1)) / extract(epoch FROM r.ageing)), 0) AS rank
-        FROM unnest(found.queues[:reach], found.priorities[:reach], found.returns[:reach], found.cursors[:reach], found.uptos[:reach], found.last_seqs[:reach])
-            AS l (queue, priority, returns, cursor, upto, last_seq)
+        FROM unnest(found.queues[:reach], found.priorities[:reach], found.returns[:reach], found.cursors[:reach], found.uptos[:reach],
+            found.last_seqs[:reach], found.aheads[:reach]) AS l (queue, priority, returns, cursor, upto, last_seq, ahead)
         CROSS JOIN LATERAL (SELECT limits[array_position(queues, l.queue)] AS most) q
         CROSS JOIN LATERAL (SELECT array_position(rooms.queues, l.queue) AS i) a
         CROSS JOIN LATERAL (SELECT rooms.rooms[a.i] AS room, rooms.fairness[a.i] AS fairness, rooms.ageing[a.i] AS ageing) r
@@ -144,7 +148,8 @@ BEGIN
         array_agg(l.most ORDER BY l.ord) AS mosts, array_agg(l.fairness <> 'strict' ORDER BY l.ord) AS fair,
         array_agg(CASE l.fairness WHEN 'strict' THEN l.cursor ELSE :schema.first_turn() END ORDER BY l.ord) AS firsts,
         array_agg(CASE l.fairness WHEN 'strict' THEN l.upto ELSE 0 END ORDER BY l.ord) AS lasts,
-        array_agg(l.fairness = 'weighted' ORDER BY l.ord) AS weighted, array_agg(l.last_seq ORDER BY l.ord) AS last_seqs
+        array_agg(l.fairness = 'weighted' ORDER BY l.ord) AS weighted, array_agg(l.last_seq ORDER BY l.ord) AS last_seqs,
+        array_agg(l.ahead ORDER BY l.ord) AS aheads
     INTO lanes FROM (SELECT lane.*, row_number() OVER (ORDER BY lane.rank, lane.queue <= last_queue, lane.queue, lane.priority) AS ord FROM lane) l;
     FOR i IN 1 .. COALESCE(cardinality(lanes.queues), 0) LOOP
         IF lanes.fair[i] AND lanes.mosts[i] > 0 THEN
@@ -189,7 +194,9 @@ BEGIN
                                             AND c.kind = 'group' AND c.name = f.group_key LIMIT 1) IS NOT NULL
             ORDER BY f.ord, f.seq) AS gated
     INTO met FROM fitting f;
-    EXIT WHEN met.ids IS NOT NULL OR n = 0 OR reach >= COALESCE(cardinality(found.queues), 0);
+    EXIT WHEN cardinality(met.ids) >= n OR n = 0 OR reach >= COALESCE(cardinality(found.queues), 0);
+    together := together * 2;
+    likely := COALESCE(cardinality(met.ids), 0);
     END LOOP;
     -- Admit: those that have something to pass besides their queue.
     IF true = ANY (met.gated) THEN
@@ -263,9 +270,11 @@ BEGIN
                           AND j.seq > l.first AND j.seq <= l.last AND j.worker = :schema.nobody()
                           AND (claim_governed.tasks IS NULL OR j.task = ANY (claim_governed.tasks)) AND j.deadline > statement_timestamp()
                         ORDER BY j.seq LIMIT 1), l.last)
-                    ELSE l.last_seq END END)
-            FROM unnest(lanes.queues, lanes.priorities, lanes.returns, lanes.mosts, lanes.firsts, lanes.lasts, lanes.fair, lanes.last_seqs)
-                WITH ORDINALITY AS l (queue, priority, returns, most, first, last, fair, last_seq, ord)
+                    ELSE l.last_seq END
+                -- Filled before its end: read up to what was ready, so that what has gone is not read again by the next.
+                WHEN NOT l.fair AND l.last = 9223372036854775807 THEN COALESCE(l.ahead - 1, l.last_seq) END)
+            FROM unnest(lanes.queues, lanes.priorities, lanes.returns, lanes.mosts, lanes.firsts, lanes.lasts, lanes.fair, lanes.last_seqs, lanes.aheads)
+                WITH ORDINALITY AS l (queue, priority, returns, most, first, last, fair, last_seq, ahead, ord)
             LEFT JOIN (SELECT o.ord, count(*) AS picked, count(*) FILTER (WHERE o.i = ANY (taken.places)) AS taken
                        FROM unnest(met.ords) WITH ORDINALITY AS o (ord, i) GROUP BY 1) p ON p.ord = l.ord) l))::text, NULL, NULL, NULL;
 END $$;

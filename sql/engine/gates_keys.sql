@@ -4,7 +4,7 @@
 -- Let jobs of keys through, whose rows in slots the caller has locked; used: the slots taken, openings not counted. Answers how many came
 -- out. As many as n of them are claimed at once for this worker, as claim_jobs would (its parameters), if there is nothing else to look
 -- at: nothing is said of their queue, task or group, and nothing that is ready goes before them (first_priority: of what is ready; first_queue:
--- its queue, if it is one). The others stand in their lanes then.
+-- its queue, if it is one; what came back into that lane has its turn first). The others stand in their lanes then.
 CREATE OR REPLACE FUNCTION :schema.open_keys(
     namespace text, scopes text[], used integer[], most integer, worker uuid, claim bigint, n integer, starting integer, tasks text[],
     queues text[], last_queue text, bytes bigint, first_priority smallint, first_queue text, OUT opened integer, OUT taken :schema.jobs[]
@@ -17,7 +17,14 @@ DECLARE
     was  record;
     held integer[];
     did  record;
+    turned record;
 BEGIN
+    -- What came back into the lane from which jobs may go straight.
+    SELECT count(*) AS n, COALESCE(sum(b.size), 0) AS bytes INTO turned FROM (
+        SELECT j.size FROM :schema.jobs j
+        WHERE j.namespace = open_keys.namespace AND j.gate = 'back ' || first_queue AND j.priority = first_priority
+          AND j.worker = :schema.nobody() AND (open_keys.tasks IS NULL OR j.task = ANY (open_keys.tasks))
+        ORDER BY j.place LIMIT open_keys.n) b;
     WITH met AS MATERIALIZED (
         SELECT o.ctid, o.at <= clock_timestamp() AS due, o.at <= clock_timestamp() + interval '1 minute' AS soon, o.freed, l.i FROM unnest(scopes) WITH ORDINALITY AS l (scope, i) CROSS JOIN LATERAL (
             SELECT k.ctid, k.at, k.freed FROM :schema.openings k WHERE k.namespace = open_keys.namespace AND k.scope = l.scope OFFSET 0) o
@@ -52,17 +59,21 @@ BEGIN
                 -- In a fair queue one that has had no turn yet arrives now, as any other of its group.
                 SELECT true FROM :schema.controls c WHERE c.namespace = open_keys.namespace AND c.kind = 'queue' AND c.name = o.queue
                   AND c.queue = '' AND c.fairness <> 'strict' LIMIT 1) IS NOT NULL ELSE false END AS arrives,
-            open_keys.n > 0 AND NOT o.governed AND o.deadline > statement_timestamp()
-            AND (open_keys.tasks IS NULL OR o.task = ANY (open_keys.tasks)) AND (open_keys.queues IS NULL OR o.queue = ANY (open_keys.queues))
-            AND (first_priority IS NULL OR o.priority < first_priority OR o.priority = first_priority AND o.queue = first_queue)
-            AND (NOT said OR (SELECT true FROM :schema.controls c WHERE c.namespace = open_keys.namespace AND c.kind IN ('task', 'group')
-                                AND c.name = CASE c.kind WHEN 'task' THEN o.task ELSE o.group_key END LIMIT 1) IS NULL) AS straight FROM out o
+            open_keys.n > 0 AND o.deadline > statement_timestamp()
+            AND (open_keys.tasks IS NULL OR o.task = ANY (open_keys.tasks)) AND (open_keys.queues IS NULL OR o.queue = ANY (open_keys.queues)) AS due,
+            NOT o.governed AND (NOT said OR (SELECT true FROM :schema.controls c WHERE c.namespace = open_keys.namespace AND c.kind IN ('task', 'group')
+                                AND c.name = CASE c.kind WHEN 'task' THEN o.task ELSE o.group_key END LIMIT 1) IS NULL) AS free FROM out o
+    ), ranked AS (
+        SELECT d.*, COALESCE(d.due AND d.free AND (first_priority IS NULL OR d.priority < first_priority OR d.priority = first_priority AND d.queue = first_queue)
+            -- Nor does what is let out here to be looked at more closely.
+            AND d.priority < min(CASE WHEN d.due AND NOT d.free THEN d.priority ELSE 32767 END) OVER (), false) AS straight FROM decided d
     ), placed AS (
         SELECT d.ctid, d.i, d.arrives, d.straight, CASE WHEN d.straight THEN row_number() OVER line END AS nth,
-            CASE WHEN d.straight THEN sum(d.size) OVER line - d.size END AS before FROM decided d
+            CASE WHEN d.straight THEN sum(d.size) OVER line - d.size END AS before, CASE WHEN d.priority = first_priority THEN turned.n ELSE 0 END AS others,
+            CASE WHEN d.priority = first_priority THEN turned.bytes ELSE 0 END AS others_bytes FROM ranked d
         WINDOW line AS (PARTITION BY d.straight ORDER BY d.priority, d.queue <= last_queue, d.queue, d.place ROWS UNBOUNDED PRECEDING)
     ), chosen AS MATERIALIZED (
-        SELECT p.*, COALESCE(p.nth <= open_keys.n AND p.before < open_keys.bytes, false) AS mine FROM placed p
+        SELECT p.*, COALESCE(p.nth + p.others <= open_keys.n AND p.before + p.others_bytes < open_keys.bytes, false) AS mine FROM placed p
     ), back AS (
         UPDATE :schema.jobs j SET seq = CASE WHEN c.arrives THEN nextval(:'schema.job_seq'::regclass) ELSE j.place END,
             gate = CASE WHEN NOT (c.arrives OR c.mine) THEN 'back ' || j.queue END, place = CASE WHEN NOT (c.arrives OR c.mine) THEN j.place END,

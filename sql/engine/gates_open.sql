@@ -13,7 +13,7 @@ SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp A
 DECLARE
     moment timestamptz := clock_timestamp();  -- as it stands in a query, no index can be asked for it
     found  record; s record;
-    queues text[]; priorities smallint[]; outs text[];
+    queues text[]; priorities smallint[]; outs text[]; first_out smallint;
 BEGIN
     opened := 0;
     -- Without those that somebody has locked, or is about to make: a claim that stays open holds up no scopes but its own.
@@ -37,43 +37,50 @@ BEGIN
             INSERT INTO :schema.slots (namespace, scope) SELECT open_gates.namespace, n FROM unnest(found.new) n ON CONFLICT DO NOTHING RETURNING scope
         ) SELECT found.keys || array_agg(m.scope) AS keys, found.used || array_agg(0) AS used, NULL AS new, found.others AS others INTO found FROM made m;
     END IF;
+    IF found.others IS NOT NULL THEN  -- before the keys: some of these may go before what is claimed there
+        SELECT array_agg(r.scope) AS scopes, array_agg(r.room) AS rooms, array_agg(COALESCE(r.most = 1, false) AND r.scope LIKE 'key %') AS serial
+        INTO s FROM :schema.scope_rooms(namespace, found.others, false) r;
+        WITH out AS MATERIALIZED (
+            -- The head of a serial key keeps its turn while somebody has it locked; of others, those behind go on.
+            SELECT j.id, o.scope, j.place > 0 AND (
+                SELECT true FROM :schema.controls c WHERE c.namespace = open_gates.namespace AND c.kind = 'queue' AND c.name = j.queue
+                  AND c.queue = '' AND c.fairness <> 'strict' LIMIT 1) IS NOT NULL AS arrives
+            FROM unnest(s.scopes, s.rooms, s.serial) AS o (scope, room, serial)
+            CROSS JOIN LATERAL (
+                SELECT j.id, j.queue, j.place FROM (
+                    SELECT j.id FROM :schema.jobs j WHERE j.namespace = open_gates.namespace AND j.gate = o.scope
+                    ORDER BY j.priority, j.place LIMIT CASE WHEN o.room = 0 THEN 0 WHEN o.serial THEN 1 ELSE LEAST(o.room, most) + 20 END
+                ) n JOIN :schema.jobs j ON j.id = ANY (ARRAY[n.id]) WHERE j.gate = o.scope
+                LIMIT LEAST(o.room, most) FOR UPDATE OF j SKIP LOCKED
+            ) j LIMIT most
+        ), back AS (
+            -- In a fair queue one that has had no turn yet arrives now, as any other of its group.
+            UPDATE :schema.jobs j SET seq = CASE WHEN o.arrives THEN nextval(:'schema.job_seq'::regclass) ELSE j.place END,
+                gate = CASE WHEN NOT o.arrives THEN 'back ' || j.queue END, place = CASE WHEN NOT o.arrives THEN j.place END, state = 'q', slots = j.slots | CASE WHEN o.scope LIKE 'key %' THEN 4 ELSE 0 END
+            FROM out o WHERE j.id = ANY (ARRAY[o.id]) RETURNING j.queue, j.priority, o.scope,
+                (open_gates.tasks IS NULL OR j.task = ANY (open_gates.tasks)) AND (in_queues IS NULL OR j.queue = ANY (in_queues)) AS mine
+        )
+        SELECT array_agg(b.queue), array_agg(b.priority), array_agg(b.scope), min(b.priority) FILTER (WHERE b.mine)
+        INTO queues, priorities, outs, first_out FROM back b;
+        IF queues IS NOT NULL THEN
+            PERFORM :schema.pass_scopes(namespace, array_agg(k.scope), array_agg(k.gone), array_agg(true))
+            FROM (SELECT u.scope, count(*)::integer AS gone FROM unnest(outs) AS u (scope) WHERE u.scope LIKE 'key %' GROUP BY 1 ORDER BY 1) k
+            HAVING count(*) > 0;
+            PERFORM :schema.note_returning(namespace, queues, priorities);
+        END IF;
+        -- Who was let out and is not claimed has not passed yet, and somebody may have locked who is next: then it is not looked at once more.
+        PERFORM :schema.look_again(namespace, array_agg(l.scope), array_agg(l.room), COALESCE(cardinality(queues), 0) < most) FROM (
+            SELECT a.scope, sum(a.room)::integer AS room FROM (
+                SELECT u.scope, u.room FROM unnest(s.scopes, s.rooms) AS u (scope, room) UNION ALL SELECT o, -1 FROM unnest(outs) o) a GROUP BY 1) l;
+        PERFORM :schema.forget_keys(namespace, s.scopes);
+        IF first_out <= COALESCE(first_priority, first_out) THEN
+            first_priority := first_out;
+            first_queue := NULL;
+        END IF;
+    END IF;
     IF found.keys IS NOT NULL THEN
         SELECT k.opened, k.taken INTO opened, taken FROM :schema.open_keys(namespace, found.keys, found.used, most, worker, claim, n,
             COALESCE(starting, n), tasks, in_queues, last_queue, bytes, first_priority, first_queue) k;
     END IF;
-    IF found.others IS NULL THEN RETURN; END IF;
-    SELECT array_agg(r.scope) AS scopes, array_agg(r.room) AS rooms, array_agg(COALESCE(r.most = 1, false) AND r.scope LIKE 'key %') AS serial
-    INTO s FROM :schema.scope_rooms(namespace, found.others, false) r;
-    WITH out AS MATERIALIZED (
-        -- The head of a serial key keeps its turn while somebody has it locked; of others, those behind go on.
-        SELECT j.id, o.scope, j.place > 0 AND (
-            SELECT true FROM :schema.controls c WHERE c.namespace = open_gates.namespace AND c.kind = 'queue' AND c.name = j.queue
-              AND c.queue = '' AND c.fairness <> 'strict' LIMIT 1) IS NOT NULL AS arrives
-        FROM unnest(s.scopes, s.rooms, s.serial) AS o (scope, room, serial)
-        CROSS JOIN LATERAL (
-            SELECT j.id, j.queue, j.place FROM (
-                SELECT j.id FROM :schema.jobs j WHERE j.namespace = open_gates.namespace AND j.gate = o.scope
-                ORDER BY j.priority, j.place LIMIT CASE WHEN o.room = 0 THEN 0 WHEN o.serial THEN 1 ELSE LEAST(o.room, most) + 20 END
-            ) n JOIN :schema.jobs j ON j.id = ANY (ARRAY[n.id]) WHERE j.gate = o.scope
-            LIMIT LEAST(o.room, most) FOR UPDATE OF j SKIP LOCKED
-        ) j LIMIT most
-    ), back AS (
-        -- In a fair queue one that has had no turn yet arrives now, as any other of its group.
-        UPDATE :schema.jobs j SET seq = CASE WHEN o.arrives THEN nextval(:'schema.job_seq'::regclass) ELSE j.place END,
-            gate = CASE WHEN NOT o.arrives THEN 'back ' || j.queue END, place = CASE WHEN NOT o.arrives THEN j.place END, state = 'q', slots = j.slots | CASE WHEN o.scope LIKE 'key %' THEN 4 ELSE 0 END
-        FROM out o WHERE j.id = ANY (ARRAY[o.id]) RETURNING j.queue, j.priority, o.scope
-    )
-    SELECT array_agg(b.queue), array_agg(b.priority), array_agg(b.scope) INTO queues, priorities, outs FROM back b;
-    IF queues IS NOT NULL THEN
-        PERFORM :schema.pass_scopes(namespace, array_agg(k.scope), array_agg(k.gone), array_agg(true))
-        FROM (SELECT u.scope, count(*)::integer AS gone FROM unnest(outs) AS u (scope) WHERE u.scope LIKE 'key %' GROUP BY 1 ORDER BY 1) k
-        HAVING count(*) > 0;
-        PERFORM :schema.note_returning(namespace, queues, priorities);
-    END IF;
-    -- Who was let out and is not claimed has not passed yet, and somebody may have locked who is next: then it is not looked at once more.
-    PERFORM :schema.look_again(namespace, array_agg(l.scope), array_agg(l.room), COALESCE(cardinality(queues), 0) < most) FROM (
-        SELECT a.scope, sum(a.room)::integer AS room FROM (
-            SELECT u.scope, u.room FROM unnest(s.scopes, s.rooms) AS u (scope, room) UNION ALL SELECT o, -1 FROM unnest(outs) o) a GROUP BY 1) l;
-    PERFORM :schema.forget_keys(namespace, s.scopes);
     opened := opened + COALESCE(cardinality(queues), 0);
 END $$;

@@ -17,6 +17,9 @@ from tests.engine.conftest import Another
 from tests.engine.test_plans import touched
 
 BATCH = 500
+KEYED = """
+    SELECT count(*) FROM add_batch(ARRAY['t'], array_fill('{}'::jsonb, ARRAY[$1::integer]), 'default',
+        concurrency_keys => ARRAY(SELECT 'k' || i % $2 FROM generate_series(1, $1::integer) i))"""
 full = pytest.mark.scale
 
 
@@ -100,3 +103,25 @@ async def test_C9_jobs_that_run_for_long_at_the_head_of_their_lane_are_not_in_th
     assert sum([await worker.once(BATCH) for _ in range(jobs // BATCH)]) == jobs
     assert worker.is_flat(), worker.costs
     assert sorted(worker.costs)[-2] <= 1.2 * free.costs[0] + 50, "as if nothing stood before them"
+
+
+@pytest.mark.parametrize("keys", [10, 50])
+@pytest.mark.parametrize("plain", [0, 20])
+@pytest.mark.parametrize("governed", [False, True])
+@pytest.mark.usefixtures("held")
+async def test_C9_a_claim_that_is_filled_at_the_gates_of_keys_is_not_followed_by_a_look_at_what_has_gone(
+    engine: Engine, keys: int, plain: int, governed: bool
+) -> None:
+    """With others in the lane that wait meanwhile or not; with more keys than are claimed at once or not."""
+    if governed:
+        await engine.sql("SELECT set_control('task', 'other', '{\"concurrency\": 1}')")
+    worker = Passing(engine)
+    await engine.sql(KEYED, 300, keys)
+    await engine.bulk(plain)
+    for _ in range(25):
+        assert await worker.once(10) == 10
+    (lane,) = worker.lanes.forward().cursors
+    (gone,) = await engine.sql("SELECT count(*) AS jobs FROM attempts")
+    assert gone["jobs"] == 250
+    assert lane >= 240
+    assert sum([await worker.once(10) for _ in range(10)]) == 50 + plain, "what stood before it is found"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.engine.calls import Engine
 from tests.engine.conftest import Another
-from tests.engine.test_limits import control, ids
+from tests.engine.test_limits import control, ids, keyed
 
 QUEUES = 150
 LIMIT = (
@@ -64,3 +66,33 @@ async def test_with_ageing_the_oldest_goes_first_wherever_it_is(engine: Engine) 
     await control(engine, "queue", last, ageing="1 minute")
     await engine.sql("UPDATE jobs SET run_at = run_at - interval '1 hour' WHERE queue = $1", last)
     assert ids(await engine.claim(1)) == jobs[-1:]
+
+
+@pytest.mark.parametrize("governed", [1, QUEUES])
+async def test_a_claim_is_full_where_one_job_waits_in_each_and_more_might(
+    engine: Engine, governed: int
+) -> None:
+    """Each queue may give more than one job, or any number of them, and has no more than one."""
+    await engine.sql(LIMIT, '{"concurrency": 10}', governed)
+    jobs = ids(await engine.sql(ADD, QUEUES))
+    assert ids(await engine.claim(100)) == jobs[:100]
+    assert ids(await engine.claim(100)) == jobs[100:]
+
+
+async def test_two_lanes_of_a_queue_that_are_far_apart_share_its_room(engine: Engine) -> None:
+    jobs = await limited(engine)
+    for number in range(1, QUEUES + 1):
+        await engine.add_one(queue_name=f"q{number:03}", priority=7)
+    assert ids(await engine.claim(1000)) == jobs
+
+
+async def test_a_claim_that_is_filled_at_the_gates_of_keys_locks_none_of_them(
+    engine: Engine, another: Another
+) -> None:
+    jobs = await limited(engine)
+    other = await another()
+    assert ids(await engine.claim(1)) == jobs[:1]  # takes in that limits were said
+    (key,) = await keyed(engine, "k", 1, priority=-1)
+    async with engine.db.transaction():
+        assert ids(await engine.claim(1)) == [key]
+        assert len(await other.sql(FREE)) == QUEUES

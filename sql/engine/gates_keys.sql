@@ -96,13 +96,15 @@ BEGIN
     IF did.queues IS NOT NULL THEN  -- what is claimed may come back, too
         PERFORM :schema.note_returning(namespace, did.queues, did.priorities);
     END IF;
-    -- Where somebody still waits there is an opening to come, as look_again has it.
+    -- Where somebody still waits there is an opening to come, as look_again has it; at once also if the next was changed between the look
+    -- and the lock (somebody began to wait for it), and so is not locked now.
     INSERT INTO :schema.openings (namespace, scope, at)
     SELECT open_keys.namespace, w.scope, w.at FROM (
         SELECT u.scope, clock_timestamp() + CASE WHEN first.key_limit <= u.used THEN '1 minute'
-            WHEN open_keys.opened < most THEN '100 milliseconds' ELSE '0' END::interval AS at
+            WHEN open_keys.opened < most AND (SELECT true FROM :schema.jobs j WHERE j.id = first.id FOR UPDATE SKIP LOCKED) IS NULL
+            THEN '100 milliseconds' ELSE '0' END::interval AS at
         FROM unnest(did.waits) AS c (i) CROSS JOIN LATERAL (SELECT scopes[c.i] AS scope, held[c.i] AS used) u CROSS JOIN LATERAL (
-            SELECT COALESCE(j.key_limit, 1) AS key_limit FROM :schema.jobs j WHERE j.namespace = open_keys.namespace AND j.gate = u.scope
+            SELECT j.id, COALESCE(j.key_limit, 1) AS key_limit FROM :schema.jobs j WHERE j.namespace = open_keys.namespace AND j.gate = u.scope
             ORDER BY j.priority, j.place LIMIT 1) first
         WHERE NOT (first.key_limit <= u.used AND was.later[c.i])) w;
     PERFORM :schema.forget_keys(namespace, ARRAY(SELECT u.scope FROM unnest(scopes, held) AS u (scope, used) WHERE u.used = 0));

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Iterable
+from errno import EEXIST
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -71,16 +72,22 @@ class Archive:
         """Give it its name, now that all is in it; Parquet is written from the lines."""
         if self._file is None:
             return
-        self._file.close()
+        try:
+            self._file.close()
+            self._name_it()
+        except Exception as error:  # of pyarrow, too: the runs are gone, so it is said where they are
+            left = self.partial if self.partial.exists() else self.path
+            raise InvalidOption(
+                f"archive: {str(self.path)!r} cannot be written: {_reason(error)}. All that was removed"
+                f" is in {str(left)!r}, as JSON lines, gzipped.",
+                option="archive",
+            ) from error
+
+    def _name_it(self) -> None:
+        if self.path.exists():  # since it was looked for at first
+            raise FileExistsError(EEXIST, "it is there now", str(self.path))
         if self.is_parquet:
-            try:
-                write_parquet(self.partial, self.path)
-            except Exception as error:  # of pyarrow, too: the runs are gone, so it is said where they are
-                raise InvalidOption(
-                    f"archive: {str(self.path)!r} cannot be written: {_reason(error)}. All that was removed"
-                    f" is in {str(self.partial)!r}, as JSON lines, gzipped.",
-                    option="archive",
-                ) from error
+            write_parquet(self.partial, self.path)
             _sync_directory(self.path.parent)
             self.partial.unlink()
         else:

@@ -35,9 +35,10 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def psql(*statements: str) -> str:
-    """The command that sends these statements, as a POSIX shell reads it, whatever names are in them."""
-    return " ".join(("psql", *(f"-c {_shell_quoted(one)}" for one in statements)))
+def psql(*options: str) -> str:
+    """The command with these options (`-c` and a statement) as a shell reads it, whatever is in them."""
+    parts = (option.partition(" ") for option in options)
+    return " ".join(("psql", *(f"{flag} {_shell_quoted(text)}" for flag, _, text in parts)))
 
 
 def _shell_quoted(text: str) -> str:

@@ -35,7 +35,7 @@ def judge_dead_rows(rows: Rows, case: Case) -> Judgement:
                     "Whoever looks over them, sweeps and lists, gets slower. Claims do not.",
                     (
                         "openqueue doctor --only transactions   # does anything keep VACUUM from it?",
-                        psql(f"VACUUM (VERBOSE) {quote_ident(case.schema)}.{quote_ident(row['name'])}"),
+                        psql(f"-c VACUUM (VERBOSE) {quote_ident(case.schema)}.{quote_ident(row['name'])}"),
                     ),
                     dict(row),
                 )
@@ -97,7 +97,7 @@ _ENDS: dict[str, Any] = {
         f"psql -c 'SELECT pg_terminate_backend({row['name']})'   # what it did is rolled back",
     ),
     "prepared": lambda row: (
-        psql(f"ROLLBACK PREPARED {quote_literal(row['name'])}") + "   # or COMMIT PREPARED",
+        psql(f"-c ROLLBACK PREPARED {quote_literal(row['name'])}") + "   # or COMMIT PREPARED",
     ),
     "slot": lambda row: (
         f"pg_recvlogical --drop-slot --slot {row['name']} --dbname …   # if nobody reads from it any more",

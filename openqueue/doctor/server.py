@@ -105,7 +105,7 @@ def _sight(row: Row) -> list[Finding]:
             Severity.NOTICE,
             f"User {row['role']} does not see what sessions of other users do.",
             "Transactions and locks of others are shown without their age and their query, or not at all.",
-            (psql(f"GRANT pg_read_all_stats TO {quote_ident(row['role'])}") + "   # as a superuser",),
+            (psql(f"-c GRANT pg_read_all_stats TO {quote_ident(row['role'])}") + "   # as a superuser",),
         )
     ]
 
@@ -134,6 +134,19 @@ _ELSEWHERE = {
 """What to do where no statement on the server helps, by the place where a setting was made."""
 
 
+_SYSTEM = (("-c ALTER SYSTEM SET {name} = on", "-c SELECT pg_reload_conf()"), "")
+_UNDO = {
+    "database": (("-c ALTER DATABASE {database} RESET {name}",), ""),
+    "user": (("-c ALTER ROLE CURRENT_USER RESET {name}",), ""),
+    "database user": (("-c ALTER ROLE CURRENT_USER IN DATABASE {database} RESET {name}",), ""),
+    "global": (("-c ALTER ROLE ALL RESET {name}",), "   # as a superuser"),
+    "configuration file": _SYSTEM,
+    "default": _SYSTEM,
+}
+"""How to take a setting back that is off, and a remark, by the place where it was made."""
+_SET = "-c ALTER ROLE CURRENT_USER{where} SET {name} = {value}"
+
+
 def _elsewhere(row: Row) -> str:
     said = _ELSEWHERE.get(row["source"], "take it back where it was made").format(name=row["name"])
     return f"# {row['name']}={row['setting']} is given by the {row['source']}: {said}"
@@ -141,19 +154,11 @@ def _elsewhere(row: Row) -> str:
 
 def _undo(row: Row) -> str:
     """The command that takes a setting back that is off, where it was set."""
-    name, database = row["name"], quote_ident(row["database"])
-    match row["source"]:
-        case "database":
-            return psql(f"ALTER DATABASE {database} RESET {name}")
-        case "user":
-            return psql(f"ALTER ROLE CURRENT_USER RESET {name}")
-        case "database user":
-            return psql(f"ALTER ROLE CURRENT_USER IN DATABASE {database} RESET {name}")
-        case "global":
-            return psql(f"ALTER ROLE ALL RESET {name}") + "   # as a superuser"
-        case "configuration file" | "default":
-            return psql(f"ALTER SYSTEM SET {name} = on", "SELECT pg_reload_conf()")
-    return _elsewhere(row)
+    if row["source"] not in _UNDO:
+        return _elsewhere(row)
+    options, remark = _UNDO[row["source"]]
+    names = {"name": row["name"], "database": quote_ident(row["database"])}
+    return psql(*(option.format(**names) for option in options)) + remark
 
 
 def _for_this_user(row: Row, value: str, remark: str = "") -> str:
@@ -161,7 +166,7 @@ def _for_this_user(row: Row, value: str, remark: str = "") -> str:
     if row["source"] in ("client", "session"):  # which are stronger than what is said of the user
         return _elsewhere(row)
     where = f" IN DATABASE {quote_ident(row['database'])}" if row["source"] == "database user" else ""
-    return psql(f"ALTER ROLE CURRENT_USER{where} SET {row['name']} = {value}") + remark
+    return psql(_SET.format(where=where, name=row["name"], value=value)) + remark
 
 
 def _durability(found: dict[str, Row]) -> list[Finding]:

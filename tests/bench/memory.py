@@ -1,7 +1,8 @@
 """A worker's memory over a million jobs: at most 60 MB over what it has idle, and flat in the second half.
 
-`--lines 20` has every task log so much. Jobs are enqueued while they are run, so that the worker's memory is
-what grows, if anything does. Ends with 1 if a bound is missed.
+`--lines 20` has every task log so much: what is said and not written yet may take 25 MB more, early on. Jobs
+are enqueued while they are run, so that the worker's memory is what grows, if anything does. Ends with 1 if a
+bound is missed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from tests.bench.worker import talk
 
 OVER_IDLE, GROWTH = 60.0, 5.0
 """Megabytes: after all jobs over idle, and of the last quarter over the third."""
+
+UNWRITTEN = 25.0
+"""Megabytes of lines that a journal keeps until they are written: 50,000 at most, of some 450 bytes here."""
 
 SAMPLES = 40
 
@@ -67,7 +71,10 @@ async def run(dsn: str, workers: Crew, arguments: Namespace, at_rest: float) -> 
         "over idle MB": after - at_rest,
         "last quarter MB": sum(last) / len(last) - sum(third) / len(third),
     }
-    row["kept"] = row["over idle MB"] <= OVER_IDLE and row["last quarter MB"] <= GROWTH
+    row["kept"] = (
+        row["over idle MB"] <= OVER_IDLE + (UNWRITTEN if arguments.lines else 0)
+        and row["last quarter MB"] <= GROWTH
+    )
     return [row]
 
 

@@ -107,4 +107,4 @@ def test_but_not_than_what_the_client_says(name: str, source: str) -> None:
     "text", ["SELECT 1", "it's", 'it\'s "x"', "it's $HOME", "it's `x`", "\\'", "it's !x", ""]
 )
 def test_a_shell_reads_every_statement_as_it_is(text: str) -> None:
-    assert sent(psql(text, "SELECT 2")) == [text, "SELECT 2"]
+    assert sent(psql(f"-c {text}", "-c SELECT 2")) == [text, "SELECT 2"]

@@ -114,3 +114,15 @@ def test_an_unfinished_file_that_is_there_is_somebody_elses(tmp_path: Path) -> N
         Archive(theirs.rename(tmp_path / "b.parquet.unfinished").with_suffix(""))
     assert (tmp_path / "b.parquet.unfinished").read_text() == "theirs"
     assert not (tmp_path / "a.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl.gz"])
+def test_a_file_that_came_meanwhile_stays_and_the_lines_do_too(tmp_path: Path, name: str) -> None:
+    file, theirs = Archive(tmp_path / name), tmp_path / name
+    file.add([_RUN])
+    theirs.write_text("theirs")
+    with pytest.raises(InvalidOption, match=r"it is there now\..*\.partial', as JSON lines"):
+        file.finish()
+    assert theirs.read_text() == "theirs"
+    assert gzip.decompress(file.partial.read_bytes()).decode() == _RUN + "\n"
+    assert len(list(tmp_path.iterdir())) == 2

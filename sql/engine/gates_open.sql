@@ -31,7 +31,7 @@ BEGIN
         LEFT JOIN LATERAL (SELECT s.used FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope
                            FOR UPDATE SKIP LOCKED) s ON true
         WHERE s.used IS NOT NULL OR ((SELECT true FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope LIMIT 1) IS NULL
-            AND pg_try_advisory_xact_lock(:schema.slots_key(open_gates.namespace, o.scope))) LIMIT LEAST(1000, GREATEST(200, open_gates.n))) d;
+            AND pg_try_advisory_xact_lock(:schema.slots_key(open_gates.namespace, o.scope))) LIMIT LEAST(1000, GREATEST(20, open_gates.n))) d;  -- what is let out and not claimed at once is changed twice
     IF found.new IS NOT NULL THEN  -- a row that somebody has made meanwhile waits for the next claim
         WITH made AS (
             INSERT INTO :schema.slots (namespace, scope) SELECT open_gates.namespace, n FROM unnest(found.new) n ON CONFLICT DO NOTHING RETURNING scope

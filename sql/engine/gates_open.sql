@@ -14,6 +14,8 @@ DECLARE
     moment timestamptz := clock_timestamp();  -- as it stands in a query, no index can be asked for it
     found  record; s record;
     queues text[]; priorities smallint[]; outs text[]; first_out smallint;
+    -- What is let out and not claimed at once is changed twice; where queues, tasks or groups have a say, they choose among more.
+    few    integer := CASE WHEN EXISTS (SELECT FROM :schema.controls c WHERE c.namespace = open_gates.namespace AND c.kind <> 'key') THEN 200 ELSE 100 END;
 BEGIN
     opened := 0;
     -- Without those that somebody has locked, or is about to make: a claim that stays open holds up no scopes but its own.
@@ -31,7 +33,7 @@ BEGIN
         LEFT JOIN LATERAL (SELECT s.used FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope
                            FOR UPDATE SKIP LOCKED) s ON true
         WHERE s.used IS NOT NULL OR ((SELECT true FROM :schema.slots s WHERE s.namespace = open_gates.namespace AND s.scope = o.scope LIMIT 1) IS NULL
-            AND pg_try_advisory_xact_lock(:schema.slots_key(open_gates.namespace, o.scope))) LIMIT LEAST(1000, GREATEST(20, open_gates.n))) d;  -- what is let out and not claimed at once is changed twice
+            AND pg_try_advisory_xact_lock(:schema.slots_key(open_gates.namespace, o.scope))) LIMIT LEAST(1000, GREATEST(few, open_gates.n))) d;
     IF found.new IS NOT NULL THEN  -- a row that somebody has made meanwhile waits for the next claim
         WITH made AS (
             INSERT INTO :schema.slots (namespace, scope) SELECT open_gates.namespace, n FROM unnest(found.new) n ON CONFLICT DO NOTHING RETURNING scope

@@ -79,15 +79,23 @@ async def client_finished(client: Client, run: Any) -> bool:
     return (await client.get(run.id)).finished
 
 
+@pytest.mark.parametrize("before", [0, 2], ids=["the first claim", "one that the bell has named"])
 async def test_K10_a_claim_whose_answer_is_lost_strands_no_job_while_its_worker_lives(
-    dsn: str, db: asyncpg.Connection, client: Client
+    dsn: str, db: asyncpg.Connection, client: Client, before: int
 ) -> None:
+    forgetful: list[Forgetful] = []
+
     def forget(worker: Any) -> None:
         for producer in worker._producers:
-            producer._database = Forgetful(worker._database, "claim_jobs", times=1)
+            producer._database = Forgetful(worker._database, "claim", times=0)
+            forgetful.append(producer._database)
 
     settings = {"heartbeat": "300ms", "statement_timeout": "5s"}
     async with working(dsn, quick, prepare=forget, **settings) as here:
+        for number in range(before):
+            await (await quick.enqueue(number)).result("60s")
+        for database in forgetful:
+            database.left = 1
         run = await quick.enqueue(7)
         await here.wait_for(ServiceStumbled)
         held = "SELECT worker <> $1::uuid FROM openqueue.jobs"

@@ -1,6 +1,6 @@
 # `make help` lists the targets. All of them use .venv, made from requirements.lock when it is missing or old.
 PYTHON ?= python3
-JOBS ?= 6
+JOBS ?= 8
 ARGS ?=
 DIR ?=
 BENCH ?= ../shared/bench
@@ -21,16 +21,16 @@ help: ## what can be made
 demo: $(STAMP) ## real work on real input, PostgreSQL included; DIR=path for another directory
 	$(BIN)/python examples/index_directory.py "$(DIR)"
 
-test: $(STAMP) ## the suite, six processes at a time (most tests wait); JOBS=n, ARGS="-k word"
+test: $(STAMP) ## the suite, eight processes at a time (most tests wait); JOBS=n, ARGS="-k word"
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 # The same on any version of it: what only prints, the pages of docs/, processes, threads and other programs around
 # the worker, what is gathered and told in Python alone, the server of the wheel, and adapters that send what the others
 # send. `make test-oldest SAME=` runs these there, too.
 SAME = --ignore-glob='*/test_cli_*.py' --ignore-glob='*/test_docs_*.py' --ignore-glob='*/test_mistakes_*.py' \
-	$(addprefix --ignore=tests/crash/test_, fleet.py processes.py) \
-	$(addprefix --ignore=tests/service/test_, driver_sqlalchemy.py driver_django.py driver_psycopg.py embedded.py \
-		forks.py health.py metrics.py secrets.py sync_client.py tracing.py) \
+	$(addprefix --ignore=tests/crash/test_, another_database.py fleet.py other_languages.py processes.py stopping.py) \
+	$(addprefix --ignore=tests/service/test_, archive_parquet.py driver_sqlalchemy.py driver_django.py driver_psycopg.py embedded.py \
+		forks.py health.py metrics.py pgbouncer.py secrets.py sync_client.py tracing.py) \
 	$(addprefix --ignore=tests/story/test_, around_tasks.py batches.py captured_logs.py django.py embedding.py examples.py \
 		process_programs.py readme.py testing.py testing_schedules.py)
 

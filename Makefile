@@ -1,6 +1,6 @@
 # `make help` lists the targets. All of them use .venv, made from requirements.lock when it is missing or old.
 PYTHON ?= python3
-JOBS ?= 8
+JOBS ?= 6
 ARGS ?=
 DIR ?=
 BENCH ?= ../shared/bench
@@ -21,7 +21,7 @@ help: ## what can be made
 demo: $(STAMP) ## real work on real input, PostgreSQL included; DIR=path for another directory
 	$(BIN)/python examples/index_directory.py "$(DIR)"
 
-test: $(STAMP) ## the suite, eight processes at a time (most tests wait); JOBS=n, ARGS="-k word"
+test: $(STAMP) ## the suite, six processes at a time (most tests wait); JOBS=n, ARGS="-k word"
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 # The same on any version of it: what only prints, the pages of docs/, processes, threads and other programs around

@@ -109,7 +109,9 @@ async def run_worker(
     """
     stop = asyncio.Event()
     async with open_worker(settings, registry=registry, bus=bus) as worker:
-        with stopping_on_signals(stop, worker.target, worker.statements, worker.id) as stopping:
+        with stopping_on_signals(
+            stop, worker.target, worker.statements, worker.id, worker.leaving
+        ) as stopping:
             if started is not None:
                 started(worker, stopping)
             await (worker.drain(stop) if once else worker.run(stop))

@@ -176,7 +176,7 @@ class Worker:
         if not self._signals:
             yield
             return
-        with stopping_on_signals(self._stop, running.target, running.statements, running.id):
+        with stopping_on_signals(self._stop, running.target, running.statements, running.id, running.leaving):
             yield
 
 

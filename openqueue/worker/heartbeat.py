@@ -48,6 +48,7 @@ class Pulse:
     progress    monotonic seconds at which the event loop last turned
     beaten      monotonic seconds of the last beat that was stored; 0.0: none yet
     others      how many other workers there are; until a beat has told, at least one is assumed
+    leaving     it says goodbye from another thread: a beat does not let it appear again
     """
 
     claims: Callable[[], Collection[int]]
@@ -56,6 +57,7 @@ class Pulse:
     progress: float = field(default_factory=time.monotonic)
     beaten: float = 0.0
     others: int = 1
+    leaving: bool = False
 
     def state(self, lease: float) -> str:
         """running, draining, or stuck."""
@@ -219,6 +221,8 @@ class Heartbeat:
         if row is not None:
             self._clock.measured(row["now"], asked)
         if row is None or not row["known"]:
+            if pulse.leaving:
+                return
             for name, *arguments in self._appearing:
                 await connection.fetch(self._statements[name], *arguments)
             self._call(self._given_up)

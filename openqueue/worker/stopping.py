@@ -60,10 +60,13 @@ class Stopping:
 
 @contextmanager
 def stopping_on_signals(
-    stop: asyncio.Event, target: Target, statements: Statements, worker: UUID
+    stop: asyncio.Event, target: Target, statements: Statements, worker: UUID, leaving: Callable[[], None]
 ) -> Iterator[Stopping]:
-    """Within the block SIGTERM and SIGINT set `stop`; the next one releases what it can and exits."""
-    stopping = Stopping(stop, partial(_leave, target, statements, worker))
+    """Within the block SIGTERM and SIGINT set `stop`; the next one releases what it can and exits.
+
+    `leaving` is called before that, from any thread.
+    """
+    stopping = Stopping(stop, partial(_leave, target, statements, worker, leaving))
     signals = [signal.SIGTERM, signal.SIGINT]
     before = {one: signal.signal(one, stopping.signalled) for one in signals}
     try:
@@ -73,7 +76,8 @@ def stopping_on_signals(
             signal.signal(one, handler)
 
 
-def _leave(target: Target, statements: Statements, worker: UUID) -> None:
+def _leave(target: Target, statements: Statements, worker: UUID, leaving: Callable[[], None]) -> None:
+    leaving()
     threading.Timer(LAST_RELEASE, lambda: os._exit(AT_ONCE)).start()
     with suppress(Exception):  # the jobs are rescued then, like those of any worker that is gone
         asyncio.run(_release(target, statements, worker))

@@ -129,6 +129,10 @@ class Worker:
         """Threads of tasks that did not end when told to."""
         return self._executor.abandoned
 
+    def leaving(self) -> None:
+        """It is about to be said, from another thread, that it has gone: it does not appear again."""
+        self.pulse.leaving = True
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish in good order."""
         async with self._rings():

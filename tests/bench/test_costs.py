@@ -13,9 +13,11 @@ import pytest
 from openqueue import task
 from openqueue.app import open_worker
 from openqueue.clients import open_client
+from openqueue.events import Events
 from openqueue.settings import Settings, load_settings
 from openqueue.tasks.registry import Registry
-from openqueue.worker.events import BellChanged
+from openqueue.tasks.task import Task
+from openqueue.worker.events import BellChanged, JobsReleased
 from tests.bench.meter import Costs, Meter
 from tests.support.eventually import eventually
 from tests.support.worker_here import working
@@ -37,6 +39,16 @@ def settings(dsn: str) -> Settings:
 async def fill(dsn: str, jobs: int = MANY) -> None:
     async with open_client(settings(dsn)) as client:
         await client.enqueue_many(noop.item(number) for number in range(jobs))
+
+
+async def drained(dsn: str, noop: Task[..., None]) -> int:
+    """Run what waits, 1,000 at once; answers how many jobs claimed ahead went back."""
+    bus, returned = Events(), list[JobsReleased]()
+    bus.subscribe(JobsReleased, returned.append)
+    wide = settings(dsn).model_copy(update={"concurrency": 1_000})
+    async with open_worker(wide, registry=Registry([noop]), bus=bus) as worker:
+        await worker.drain()
+    return sum(event.jobs for event in returned)
 
 
 async def spent(meter: Meter, before: Costs) -> Costs:
@@ -67,21 +79,22 @@ async def test_drain(quiet_dsn: str, meter: Meter) -> None:
     await fill(quiet_dsn)
     await meter.alone()
     before, begin = await meter.read(), time.monotonic()
-    wide = settings(quiet_dsn).model_copy(update={"concurrency": 1_000})
-    async with open_worker(wide, registry=Registry([noop])) as worker:
-        await worker.drain()
+    returned = await drained(quiet_dsn, noop)
     costs = await spent(meter, before)
     jobs, attempts = costs.rows["jobs"], costs.rows["attempts"]
     assert (attempts.inserted, jobs.deleted, jobs.inserted) == (MANY, MANY, 0)
-    assert jobs.updated == jobs.hot == MANY
-    assert costs.versions <= 3 * MANY + 100
+    again = (
+        2 * returned
+    )  # where the machine stands still for half a second, some go back and are claimed anew
+    assert jobs.updated == jobs.hot == MANY + again
+    assert costs.versions <= 3 * MANY + again + 100
     assert sum(rows.scanned for rows in costs.rows.values()) <= 20  # no table of runs is read as a whole
     claims, finishes = costs.of("claim_jobs") + costs.of("claim_lane"), costs.of("finish_jobs")
     assert claims <= 18
     assert finishes <= 18
     seconds = time.monotonic() - begin  # in which it beats, and looks for what others left
     assert costs.statements - claims - finishes <= 50 + 2 * seconds
-    assert costs.wal <= 800 * MANY
+    assert costs.wal <= 800 * MANY + 400 * again
 
 
 async def test_enqueues_one_after_the_other(quiet_dsn: str, meter: Meter) -> None:

@@ -50,6 +50,7 @@ DECLARE
     one_claim   bigint := CASE cardinality(claims) WHEN 1 THEN claims[1] END;
     one_outcome text := CASE cardinality(outcomes) WHEN 1 THEN outcomes[1] END;
     one_output  jsonb := CASE cardinality(outputs) WHEN 1 THEN outputs[1] END;
+    done        record;
     applied     uuid[];
     waiters     uuid[];
     verdicts    text[];
@@ -60,15 +61,16 @@ BEGIN
             HINT = 'completed, failed, retry, snoozed, cancelled or released';
     END IF;
     -- First the jobs that completed and that nobody can have locked: their xmax is none, or their xmin (who claimed them). What
-    -- once was locked goes the longer way; what is counted by a limit is next (finish_counted).
+    -- once was locked goes the longer way. What a limit counts gives its slots back.
     WITH gone AS (
         DELETE FROM :schema.jobs j
         USING (SELECT * FROM unnest(ids, claims, outcomes, outputs, started, finished)
                    AS u (id, claim, outcome, output, started, finished)
                WHERE COALESCE(u.outcome, one_outcome) = 'completed' ORDER BY u.id) u
         WHERE j.id = ANY (ARRAY[u.id]) AND j.worker = finish_jobs.worker AND j.claim = COALESCE(u.claim, one_claim)
-          AND (j.xmax = '0' OR j.xmax = j.xmin) AND j.slots = 0
-        RETURNING j.id, j.claim, j.attempt, j.uncounted, j.awaited, j.claimed_at, u.output, u.started, u.finished
+          AND (j.xmax = '0' OR j.xmax = j.xmin)
+        RETURNING j.id, j.claim, j.attempt, j.uncounted, j.awaited, j.claimed_at, j.namespace, j.queue, j.task, j.concurrency_key,
+            j.slots, u.output, u.started, u.finished
     ), history AS (
         INSERT INTO :schema.attempts (run_id, worker, claim, started_at, finished_at, attempt, counted, final, outcome, output)
         SELECT g.id, finish_jobs.worker, g.claim,
@@ -77,10 +79,14 @@ BEGIN
             g.attempt, g.attempt - g.uncounted, true, 'completed', COALESCE(g.output, one_output)
         FROM gone g
     )
-    SELECT COALESCE(array_agg(g.id), '{}'), array_agg(g.id) FILTER (WHERE g.awaited) INTO applied, waiters FROM gone g;
-    IF cardinality(applied) < cardinality(ids) AND (one_outcome IS NULL OR one_outcome = 'completed') THEN
-        SELECT applied || c.done, waiters || c.told INTO applied, waiters
-        FROM :schema.finish_counted(worker, ids, claims, outcomes, outputs, started, finished, claiming) AS c (done, told);
+    SELECT COALESCE(array_agg(g.id), '{}') AS ids, array_agg(g.id) FILTER (WHERE g.awaited) AS waiters,
+        array_agg(g.namespace) FILTER (WHERE g.slots > 0) AS namespaces, array_agg(g.queue) FILTER (WHERE g.slots > 0) AS queues,
+        array_agg(g.task) FILTER (WHERE g.slots > 0) AS tasks, array_agg(g.concurrency_key) FILTER (WHERE g.slots > 0) AS keys,
+        array_agg(g.slots) FILTER (WHERE g.slots > 0) AS slots INTO done FROM gone g;
+    applied := done.ids;
+    waiters := done.waiters;
+    IF done.slots IS NOT NULL THEN
+        PERFORM :schema.free_slots(done.namespaces, done.queues, done.tasks, done.keys, done.slots, claiming);
     END IF;
     IF cardinality(applied) < cardinality(ids) THEN
         IF NOT skipping THEN

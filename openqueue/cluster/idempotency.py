@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from typing import Final
 
-from openqueue.cluster.events import DutyFailed
+from openqueue.cluster.rounds import portions, rounds
 from openqueue.db.pool import Database
-from openqueue.errors import OpenQueueError
 from openqueue.events import Emit
 
 __all__ = ["ExpiredKeys"]
@@ -28,17 +25,10 @@ class ExpiredKeys:
 
     async def run(self) -> None:
         """Look every ten minutes, until cancelled; not at once, as many may start together."""
-        while True:
-            await asyncio.sleep(EVERY * random.uniform(0.5, 1.5))
-            try:
-                await self.once()
-            except OpenQueueError as error:
-                self._emit(DutyFailed("idempotency", str(error)))
+        await rounds(self.once, duty="idempotency", every=EVERY, emit=self._emit, spread=0.5)
 
     async def once(self) -> int:
         """Remove all there are; answers how many."""
-        removed = gone = int(await self._database.fetchval("forget_idempotency", self._at_once))
-        while gone == self._at_once:
-            gone = int(await self._database.fetchval("forget_idempotency", self._at_once))
-            removed += gone
-        return removed
+        return await portions(
+            lambda: self._database.fetchval("forget_idempotency", self._at_once), least=self._at_once
+        )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from datetime import timedelta
 from typing import Final
 
-from openqueue.cluster.events import DutyFailed, LanesRemoved
+from openqueue.cluster.events import LanesRemoved
+from openqueue.cluster.rounds import portions, rounds
 from openqueue.db.pool import Database
-from openqueue.errors import OpenQueueError
 from openqueue.events import Emit
 
 __all__ = ["UnusedLanes"]
@@ -45,22 +44,14 @@ class UnusedLanes:
 
     async def run(self) -> None:
         """Look every hour, until cancelled; not at once, as many may start together."""
-        while True:
-            await asyncio.sleep(EVERY * random.uniform(0.5, 1.5))
-            try:
-                await self.once()
-            except OpenQueueError as error:
-                self._emit(DutyFailed("lanes", str(error)))
+        await rounds(self.once, duty="lanes", every=EVERY, emit=self._emit, spread=0.5)
 
     async def once(self) -> int:
         """Mark what is unused, and remove what has been marked for a while; answers how many rows."""
         marks = await self._database.fetchval("retire_lanes", self._idle, self._beyond)
         if not marks or not await self._nobody_relies_on_them():
             return 0
-        removed = gone = int(await self._database.fetchval("drop_lanes", marks))
-        while gone:
-            gone = int(await self._database.fetchval("drop_lanes", marks))
-            removed += gone
+        removed = await portions(lambda: self._database.fetchval("drop_lanes", marks), least=1)
         if removed:
             self._emit(LanesRemoved(removed))
         return removed

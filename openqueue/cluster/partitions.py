@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from typing import Final
 
-from openqueue.cluster.events import DutyFailed, PartitionsMade
+from openqueue.cluster.events import PartitionsMade
+from openqueue.cluster.rounds import rounds
 from openqueue.db.pool import Database
-from openqueue.errors import OpenQueueError
 from openqueue.events import Emit
 
 __all__ = ["Partitions"]
@@ -26,12 +24,7 @@ class Partitions:
 
     async def run(self) -> None:
         """Look now and every hour, until cancelled."""
-        while True:
-            try:
-                await self.once()
-            except OpenQueueError as error:
-                self._emit(DutyFailed("partitions", str(error)))
-            await asyncio.sleep(EVERY * random.uniform(0.9, 1.1))
+        await rounds(self.once, duty="partitions", every=EVERY, emit=self._emit, first=0)
 
     async def once(self) -> tuple[str, ...]:
         """Make what is missing; answers the names."""

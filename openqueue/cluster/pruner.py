@@ -20,13 +20,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from openqueue.cluster.archive import Archive
-from openqueue.cluster.events import DutyFailed, HistoryPruned
+from openqueue.cluster.events import HistoryPruned
 from openqueue.cluster.months import Months
 from openqueue.cluster.retention import Dropped, Pruned, Retention, Size, arrays
+from openqueue.cluster.rounds import portions, rounds
 from openqueue.db.faults import sqlstate
 from openqueue.db.pool import Database
 from openqueue.db.target import Target
-from openqueue.errors import OpenQueueError
 from openqueue.events import Emit
 
 __all__ = ["BATCH", "Pruner"]
@@ -73,13 +73,8 @@ class Pruner:
 
     async def run(self) -> None:
         """Prune every hour, until cancelled; what could not be done is done the next time."""
-        await asyncio.sleep(AFTER_START * random.random())
-        while True:
-            try:
-                await self.once()
-            except OpenQueueError as error:
-                self._emit(DutyFailed("prune", str(error)))
-            await asyncio.sleep(EVERY * random.uniform(0.9, 1.1))
+        first = AFTER_START * random.random()
+        await rounds(self.once, duty="prune", every=EVERY, emit=self._emit, first=first)
 
     async def once(self) -> Pruned:
         """Prune all that there is to prune."""
@@ -209,12 +204,9 @@ class Pruner:
 
     async def _all(self, statement: str, most: int, *arguments: timedelta) -> int:
         """Repeat it until it removes less than it may."""
-        removed = gone = int(await self._database.fetchval(statement, *arguments, most))
-        while gone == most:
-            await asyncio.sleep(SMALLEST_PAUSE)
-            gone = int(await self._database.fetchval(statement, *arguments, most))
-            removed += gone
-        return removed
+        return await portions(
+            lambda: self._database.fetchval(statement, *arguments, most), least=most, pause=SMALLEST_PAUSE
+        )
 
     async def _sizes(self) -> dict[str, Size]:
         rows: Iterable[Any] = await self._database.fetch("history_sizes")

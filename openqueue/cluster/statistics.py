@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from typing import Final
 
-from openqueue.cluster.events import DutyFailed
+from openqueue.cluster.rounds import portions, rounds
 from openqueue.db.pool import Database
-from openqueue.errors import OpenQueueError
 from openqueue.events import Emit
 
 __all__ = ["Statistics"]
@@ -30,19 +28,13 @@ class Statistics:
 
     async def run(self) -> None:
         """Add up every minute, until cancelled."""
-        while True:
-            await asyncio.sleep(EVERY * random.uniform(0.9, 1.1))
-            try:
-                await self.once()
-            except OpenQueueError as error:
-                self._emit(DutyFailed("statistics", str(error)))
+        await rounds(self.once, duty="statistics", every=EVERY, emit=self._emit)
 
     async def once(self) -> int:
         """Add up all that there is; answers how many rows that was."""
-        total = added = int(await self._database.fetchval("roll_up_stats", self._namespace, AT_ONCE))
-        while added == AT_ONCE:
-            added = int(await self._database.fetchval("roll_up_stats", self._namespace, AT_ONCE))
-            total += added
+        total = await portions(
+            lambda: self._database.fetchval("roll_up_stats", self._namespace, AT_ONCE), least=AT_ONCE
+        )
         self._rounds = (self._rounds + 1) % FORGET_EVERY
         if not self._rounds:
             await self._database.fetchval("forget_stats", self._namespace)

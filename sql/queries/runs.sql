@@ -36,6 +36,10 @@ ORDER BY u.i;
 SELECT ids, cursor, searched_to, walked
 FROM :schema.search_runs($1::text, $2::text::jsonb, $3::text, $4::boolean, $5::text, $6::integer);
 
+-- name: tasks_of_runs
+-- Of which tasks these runs are.
+SELECT DISTINCT r.task FROM :schema.run_requests r WHERE r.id = ANY ($2::uuid[]) AND r.namespace = $1::text ORDER BY 1;
+
 -- name: run_attempts
 SELECT attempt, counted, outcome, final, worker, started_at, finished_at, error::text AS error
 FROM :schema.find_attempts($1::uuid);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -10,7 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -80,6 +81,52 @@ def test_a_run_that_nobody_can_run_is_watched_with_the_reason(oq: Command) -> No
         out, err = process.communicate(timeout=240)
     assert (process.returncode, err) == (130, "")
     assert "enqueued" in out
+
+
+async def let_in(server: str, name: str, *, anybody: bool) -> None:
+    """Let nobody into the database, and end who is there; or let them in again."""
+    connection = await asyncpg.connect(server)
+    try:
+        await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {anybody}')
+        if not anybody:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+            )
+    finally:
+        await connection.close()
+
+
+async def name_of(url: str) -> str:
+    connection = await asyncpg.connect(url)
+    try:
+        return str(await connection.fetchval("SELECT current_database()"))
+    finally:
+        await connection.close()
+
+
+def read_until(stream: IO[str] | None, text: str) -> None:
+    assert stream is not None
+    while text not in (said := stream.readline()):
+        assert said, f"it has ended, and did not say {text!r}"
+
+
+@pytest.mark.parametrize("one", [True, False])
+def test_a_database_that_is_away_for_a_while_is_waited_for(oq: Command, server_dsn: str, one: bool) -> None:
+    name = asyncio.run(name_of(str(oq.url)))
+    run = add(oq, "post.send", '{"to": "x"}', "--delay", "1h")
+    with oq.start("runs", "watch", *([run] if one else ["--task", "post.send"]), "--json") as process:
+        try:
+            read_until(process.stdout if one else process.stderr, "enqueued" if one else "Watching")
+            asyncio.run(let_in(server_dsn, name, anybody=False))
+            read_until(process.stderr, "It is asked again until it answers")
+            asyncio.run(let_in(server_dsn, name, anybody=True))
+            read_until(process.stderr, "The database answers again")
+            oq("runs", "cancel", run)
+            read_until(process.stdout, "cancelled")
+            if one:
+                assert process.wait(240) == 6
+        finally:
+            process.kill()
 
 
 def test_a_run_that_does_not_exist_is_not_watched(oq: Command) -> None:

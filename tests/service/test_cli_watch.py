@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any
 from uuid import UUID, uuid4
@@ -83,25 +82,24 @@ def test_a_run_that_nobody_can_run_is_watched_with_the_reason(oq: Command) -> No
     assert "enqueued" in out
 
 
-async def let_in(server: str, name: str, *, anybody: bool) -> None:
-    """Let nobody into the database, and end who is there; or let them in again."""
-    connection = await asyncpg.connect(server)
+@asynccontextmanager
+async def nobody_let_in(server: str, url: str) -> AsyncIterator[None]:
+    """Within the block the database takes no sessions, and those that were there have ended."""
+    outside, inside = await asyncpg.connect(server), await asyncpg.connect(url)
+    name = await inside.fetchval("SELECT current_database()")
     try:
-        await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {anybody}')
-        if not anybody:
-            await connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+        await outside.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        try:
+            await inside.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+            yield
+        finally:
+            await outside.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
     finally:
-        await connection.close()
-
-
-async def name_of(url: str) -> str:
-    connection = await asyncpg.connect(url)
-    try:
-        return str(await connection.fetchval("SELECT current_database()"))
-    finally:
-        await connection.close()
+        await inside.close()
+        await outside.close()
 
 
 def read_until(stream: IO[str] | None, text: str) -> None:
@@ -111,17 +109,19 @@ def read_until(stream: IO[str] | None, text: str) -> None:
 
 
 @pytest.mark.parametrize("one", [True, False])
-def test_a_database_that_is_away_for_a_while_is_waited_for(oq: Command, server_dsn: str, one: bool) -> None:
-    name = asyncio.run(name_of(str(oq.url)))
-    run = add(oq, "post.send", '{"to": "x"}', "--delay", "1h")
-    with oq.start("runs", "watch", *([run] if one else ["--task", "post.send"]), "--json") as process:
+async def test_a_database_that_is_away_for_a_while_is_waited_for(
+    oq: Command, server_dsn: str, dsn: str, db: asyncpg.Connection, one: bool
+) -> None:
+    run = await db.fetchval("SELECT openqueue.add_job('a.b')")
+    with oq.start("runs", "watch", *([str(run)] if one else ["--task", "a.b"]), "--json") as process:
         try:
             read_until(process.stdout if one else process.stderr, "enqueued" if one else "Watching")
-            asyncio.run(let_in(server_dsn, name, anybody=False))
-            read_until(process.stderr, "It is asked again until it answers")
-            asyncio.run(let_in(server_dsn, name, anybody=True))
+            async with nobody_let_in(server_dsn, dsn):
+                read_until(process.stderr, "It is asked again until it answers")
             read_until(process.stderr, "The database answers again")
-            oq("runs", "cancel", run)
+            again = await asyncpg.connect(dsn)
+            await again.execute("SELECT openqueue.cancel_run($1)", run)
+            await again.close()
             read_until(process.stdout, "cancelled")
             if one:
                 assert process.wait(240) == 6

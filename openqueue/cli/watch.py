@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -96,10 +95,11 @@ class _Outages:
 async def watch_one(settings: Settings, run_id: UUID, *, as_json: bool) -> None:
     """Tell of a run from its beginning to its end, also when the database was away. Raises as its result."""
     from openqueue.runs.model import Run
+    from openqueue.runs.watching import Timeline
 
     async with client(settings) as opened:
         info = await opened.get(run_id)
-        teller, told = Teller(as_json=as_json), 0
+        teller, timeline = Teller(as_json=as_json), Timeline(opened.database, run_id)
         run: Run[object] = Run(opened, run_id, info.task)
         outages = _Outages()
         ending = asyncio.create_task(outages.outlast(run.result))
@@ -107,10 +107,8 @@ async def watch_one(settings: Settings, run_id: UUID, *, as_json: bool) -> None:
             async with telling_who_is_missing(opened, run):
                 while True:
                     has_ended = ending.done()
-                    events = await outages.outlast(partial(opened.events, run_id))
-                    for event in events[told:]:
+                    for event in await outages.outlast(timeline.once):
                         teller.tell(run_id, info.task, event)
-                    told = len(events)
                     if has_ended:
                         break
                     end_if_nobody_reads()

@@ -7,12 +7,12 @@ SELECT id, namespace, task, queue, priority, status, input::text AS input, outpu
 FROM :schema.find_run($1::uuid);
 
 -- name: run_events
-SELECT at, event, counted AS attempt, attempt AS number, worker, data::text AS data
+SELECT at, event, counted AS attempt, attempt AS number, worker, data::text AS data, n
 FROM :schema.find_events($1::uuid);
 
 -- name: events_of_runs
 -- The timelines of several runs, each in order.
-SELECT e.run_id, e.at, e.event, e.counted AS attempt, e.attempt AS number, e.worker, e.data::text AS data
+SELECT e.run_id, e.at, e.event, e.counted AS attempt, e.attempt AS number, e.worker, e.data::text AS data, e.n
 FROM unnest($1::uuid[]) AS u (id) CROSS JOIN LATERAL :schema.find_events(u.id) e
 ORDER BY e.run_id, e.at, e.attempt NULLS FIRST, e.n;
 

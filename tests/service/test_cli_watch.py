@@ -191,6 +191,28 @@ async def test_a_finished_run_that_is_retried_is_told_of_again_and_nothing_twice
     assert [event.event for _, event in await watch.once()] == ["cancelled"]
 
 
+async def test_a_line_that_arrives_after_what_was_done_by_hand_is_told_and_nothing_twice(
+    database: Database, db: asyncpg.Connection
+) -> None:
+    """Lines come in batches, with the times at which they were said: before what has been told already."""
+    run = await db.fetchval("SELECT openqueue.add_job('a.b')")
+    watch = Watch(database, "default", RunFilter())
+    await watch.begin()
+    done = await db.fetchval("SELECT outcome FROM openqueue.act_on_runs('promote', ARRAY[$1::uuid])", run)
+    told = [event.event for _, event in await watch.once()]
+    assert (done, told) == ("ready", ["promote"])
+    for kind in ("log", "progress"):
+        await db.execute(
+            "INSERT INTO openqueue.run_log (run_id, at, attempt, kind, data)"
+            " SELECT $1, now() - interval '1 minute', 1, $2, '{}'",
+            run,
+            kind,
+        )
+        assert [event.event for _, event in await watch.once()] == [kind]
+    await db.execute("SELECT openqueue.cancel_run($1)", run)
+    assert [event.event for _, event in await watch.once()] == ["cancelled"]
+
+
 async def test_a_run_that_begins_and_ends_between_two_looks_is_told_whole(
     database: Database, db: asyncpg.Connection
 ) -> None:

@@ -39,7 +39,7 @@ class _Told:
     """What of a run's timeline has been told.
 
     The place there does not say it: a line of log is written after it was said, and may come to stand before
-    what somebody did by hand meanwhile. Lines and progress have numbers that grow; of the rest there is little.
+    what somebody did by hand meanwhile. Lines and progress have numbers that grow, and the rest is little.
     """
 
     __slots__ = ("_others", "_upto")

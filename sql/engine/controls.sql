@@ -136,9 +136,9 @@ BEGIN
     -- No more than a client can read: it would break the list of all that holds.
     IF c.paused_until <> 'infinity' AND c.paused_until NOT BETWEEN '0001-01-02 00:00+00' AND '9998-12-31 00:00+00' THEN
         PERFORM :schema.refuse('paused_until', format('is %s', c.paused_until), 'give a time before the year 9999, or "infinity"', kind || ' ' || name);
-    ELSIF NOT (c.period > interval '0' AND c.period <= interval '36525 days' AND c.ageing > interval '0' AND c.ageing <= interval '36525 days') THEN
-        PERFORM :schema.refuse(CASE WHEN NOT (c.period > interval '0' AND c.period <= interval '36525 days') THEN 'period' ELSE 'ageing' END,
-                               'is not longer than nothing, or longer than a hundred years', 'give a span of time, such as "1 minute"', kind || ' ' || name);
+    ELSIF NOT (c.period > interval '0' AND c.period <= interval '36525000 days' AND c.ageing > interval '0' AND c.ageing <= interval '36525000 days') THEN
+        PERFORM :schema.refuse(CASE WHEN NOT (c.period > interval '0' AND c.period <= interval '36525000 days') THEN 'period' ELSE 'ageing' END,
+                               'is not longer than nothing, or longer than a hundred thousand years', 'give a span of time, such as "1 minute"', kind || ' ' || name);
     END IF;
     same := (c.concurrency, c.rate, c.period, c.burst, c.fairness, c.ageing, c.weight, c.paused_until, c.reason) IS NOT DISTINCT FROM
         (was.concurrency, was.rate, was.period, was.burst, was.fairness, was.ageing, was.weight, was.paused_until, was.reason);

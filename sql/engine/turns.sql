@@ -46,6 +46,11 @@ BEGIN
     IF NOT EXISTS (SELECT FROM :schema.controls_in_force f WHERE f.namespace = $1 AND f.kind = 'queue' AND f.name = $2 AND f.fairness <> 'strict') THEN
         RETURN now_served;
     END IF;
+    IF now_served >= 0 THEN  -- no virtual time: of an arrival (as versions before this one could note), and nothing is arranged behind it
+        UPDATE :schema.turns t SET served = :schema.first_turn() WHERE t.namespace = $1 AND t.queue = $2 AND t.priority = $3;
+        DELETE FROM :schema.groups g WHERE g.namespace = $1 AND g.queue = $2 AND g.priority = $3;
+        now_served := :schema.first_turn();
+    END IF;
     WITH come AS MATERIALIZED (
         SELECT j.id, COALESCE(j.group_key, '') AS group_key, j.seq FROM :schema.jobs j
         WHERE j.namespace = $1 AND j.queue = $2 AND j.priority = $3 AND j.seq > 0 AND j.worker = :schema.nobody() AND j.gate IS NULL
@@ -101,7 +106,8 @@ BEGIN
     IF policy = 'strict' OR policy IS NULL THEN
         RETURN;
     END IF;
-    FOR lane IN SELECT t.priority, t.served FROM :schema.turns t WHERE t.namespace = $1 AND t.queue = $2 ORDER BY t.priority FOR UPDATE LOOP
+    PERFORM FROM :schema.turns t WHERE t.namespace = $1 AND t.queue = $2 ORDER BY t.priority FOR UPDATE;
+    FOR lane IN SELECT t.priority, t.served FROM :schema.turns t WHERE t.namespace = $1 AND t.queue = $2 ORDER BY t.priority LOOP
         WITH step AS MATERIALIZED (
             SELECT u.group_key, :schema.turn_step(CASE policy WHEN 'weighted' THEN f.weight END) AS step FROM unnest(group_keys) AS u (group_key)
             LEFT JOIN :schema.controls_in_force f ON f.namespace = $1 AND f.kind = 'group' AND f.name = u.group_key AND f.queue = $2
@@ -123,14 +129,20 @@ END $$;
 
 -- A queue is fair no longer: what was arranged is taken before what has come since.
 CREATE OR REPLACE FUNCTION :schema.end_turns(namespace text, queue text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM pg_advisory_xact_lock(:schema.turns_key($1, $2));  -- who arranges a lane for the first time has its row not committed yet
     PERFORM FROM :schema.turns t WHERE t.namespace = $1 AND t.queue = $2 ORDER BY t.priority FOR UPDATE;
     PERFORM :schema.note_returning($1, array_agg(t.queue), array_agg(t.priority)) FROM :schema.turns t
     WHERE t.namespace = $1 AND t.queue = $2 HAVING count(*) > 0;
-    UPDATE :schema.jobs j SET gate = 'back ' || j.queue, place = j.seq FROM :schema.turns t
-    WHERE t.namespace = $1 AND t.queue = $2 AND j.namespace = $1 AND j.queue = $2 AND j.priority = t.priority
-      AND j.seq < 0 AND j.worker = :schema.nobody() AND j.gate IS NULL;
+    WITH arranged AS MATERIALIZED (  -- in the order of their ids, as all do that wait for several
+        SELECT j.id FROM :schema.turns t JOIN :schema.jobs j ON j.namespace = $1 AND j.queue = $2 AND j.priority = t.priority
+        WHERE t.namespace = $1 AND t.queue = $2 AND j.seq < 0 AND j.worker = :schema.nobody() AND j.gate IS NULL ORDER BY j.id
+    ), locked AS MATERIALIZED (
+        SELECT j.id FROM arranged a JOIN :schema.jobs j ON j.id = ANY (ARRAY[a.id])
+        WHERE j.seq < 0 AND j.worker = :schema.nobody() AND j.gate IS NULL FOR UPDATE OF j
+    )
+    UPDATE :schema.jobs j SET gate = 'back ' || j.queue, place = j.seq FROM locked l WHERE j.id = ANY (ARRAY[l.id]);
 END $$;

@@ -82,3 +82,24 @@ async def test_so_many_that_a_call_could_not_rewrite_them_keep_their_turns(engin
     assert await engine.sql(turns) == [before]
     await engine.sql("SELECT share_anew('default', 'default', '{gold}', most => 15)")
     assert await engine.sql(turns) != [before]
+
+
+async def test_a_queue_that_becomes_fair_goes_on_after_what_was_let_through_before(engine: Engine) -> None:
+    """What came out of a gate stands in its lane by its arrival, and not in any turn."""
+    (keyed,) = await engine.add(1, concurrency_key="k")
+    await engine.sql("SELECT open_gates('default')")
+    await fair(engine)
+    jobs = await grouped(engine, "a", 3)
+    assert {row["id"] for row in [*await engine.claim(), *await engine.claim()]} == {keyed, *jobs}
+    more = await grouped(engine, "b", 3)
+    assert [row["id"] for row in await engine.claim()] == more
+
+
+async def test_a_queue_whose_turns_have_gone_astray_begins_anew(engine: Engine) -> None:
+    await fair(engine)
+    await grouped(engine, "a", 3)
+    await engine.claim(1)
+    await engine.sql("UPDATE turns SET served = 7")
+    await engine.sql("UPDATE groups SET tag = 1048583")
+    await grouped(engine, "b", 2)
+    assert Counter(await groups_of(engine, await engine.claim())) == {"a": 2, "b": 2}

@@ -51,7 +51,8 @@ HELPS: Final[dict[Action, str]] = {
     "promote": "Run scheduled and retrying runs now.",
     "move": "Move waiting runs to another queue.",
     "prioritize": "Give waiting runs another priority; the lowest number runs first.",
-    "rerun": "Run again with another input: as new runs, of the same task, queue, priority, meta and tags.",
+    "rerun": "Run again with another input: as new runs, of the same task, queue, group, concurrency key,"
+    " priority, meta and tags.",
     "delete": "Delete finished runs with all their history.",
 }
 TARGETS: Final[dict[str, Any]] = {

@@ -27,6 +27,8 @@ from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, exampl
 from openqueue.cli.output import Column, console, plain, show_json, show_table, when
 from openqueue.cli.recent import RECENT, any_ended, in_the_last_minutes
 from openqueue.cli.session import client, run_async, settings_of
+from openqueue.cli.unknown import tell_unknown
+from openqueue.runs.filter import RunFilter
 from openqueue.runs.statistics import NOTHING
 
 if TYPE_CHECKING:
@@ -171,6 +173,7 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> None:
         said = [
             dict(row) for row in await opened.database.fetch("controls_said", opened.namespace, "task", name)
         ]
+        await tell_unknown(opened, RunFilter(task=name))
     if as_json:
         show_json({"task": name, **stats, **recent, "controls": [plain(one) for one in held], "said": said})
         return

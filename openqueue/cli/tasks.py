@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,7 +72,7 @@ def list_tasks(
         show_json(found)
     else:
         empty = "No worker has published a task yet. Start one: openqueue worker"
-        show_table(found, _COLUMNS, empty=f"No task begins with {prefix!r}." if prefix else empty)
+        show_table(told_once(found), _COLUMNS, empty=f"No task begins with {prefix!r}." if prefix else empty)
 
 
 @group.command("show", epilog=examples("openqueue tasks show mail.send"))
@@ -205,6 +205,18 @@ async def _catalog(settings: Settings) -> list[Entry]:
         }
         for row in rows
     ]
+
+
+def told_once(entries: Iterable[Entry]) -> list[Entry]:
+    """Each task as it was published last; twice only where workers with other tasks say other things of it.
+
+    Workers publish by what tasks they have, so that one more file leaves the entries of those before it.
+    """
+    said: dict[str, Entry] = {}
+    for entry in sorted(entries, key=lambda entry: str(entry["seen_at"])):
+        what = {name: entry[name] for name in ("task", "queue", "priority", "max_attempts", "description")}
+        said[json.dumps([what, entry["options"], entry["input_schema"]], sort_keys=True)] = entry
+    return sorted(said.values(), key=lambda entry: str(entry["task"]))
 
 
 def arguments(schema: Mapping[str, Any]) -> str:

@@ -12,6 +12,9 @@ OLDEST ?= /usr/lib/postgresql/15/bin
 BIN := .venv/bin
 STAMP := .venv/installed
 
+# Thousands of processes import the same modules: where none may be kept compiled, each compiles them anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-oldest scale chaos soak check lint types format bench measure examples docs reference wheel lock clean
 

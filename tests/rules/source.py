@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,8 +54,9 @@ def modules() -> dict[str, Module]:
     return {module.name: module for module in found}
 
 
+@cache
 def imports() -> list[Import]:
-    """All imports of the package's modules by each other."""
+    """All imports of the package's modules by each other; read once a process, and only where needed."""
     all_modules = modules()
     return [found for module in all_modules.values() for found in module.imports(set(all_modules))]
 

@@ -38,21 +38,22 @@ EDGE = {"app", "bench", "cli", "clients", "dev", "django", "embedding", "fleet"}
     "testing",
 }
 
-FOUND = imports()
-
 
 def room(module: str) -> str:
     return module.split(".")[1] if "." in module else "openqueue"
 
 
 def between_rooms() -> list[Import]:
-    inner = (found for found in FOUND if ":" not in found.imported)
+    inner = (found for found in imports() if ":" not in found.imported)
     return [found for found in inner if room(found.importer) != room(found.imported)]
 
 
 def test_every_room_has_its_level() -> None:
     rooms = {
-        room(module) for found in FOUND for module in (found.importer, found.imported) if ":" not in module
+        room(module)
+        for found in imports()
+        for module in (found.importer, found.imported)
+        if ":" not in module
     }
     assert rooms - set(LEVEL) - {"openqueue"} == set()
     assert len(rooms) > 8
@@ -77,7 +78,7 @@ def test_rooms_of_one_level_do_not_import_each_other() -> None:
 
 def test_modules_do_not_import_each_other_in_a_circle() -> None:
     graph: dict[str, set[str]] = {}
-    for found in FOUND:
+    for found in imports():
         if found.at_load and ":" not in found.imported:
             graph.setdefault(found.importer, set()).add(found.imported)
     try:
@@ -89,7 +90,7 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
 def test_nothing_inside_uses_the_front_door() -> None:
     """Except for the version, which is only there."""
     through = [
-        found for found in FOUND if ":" in found.imported and found.imported != "openqueue:__version__"
+        found for found in imports() if ":" in found.imported and found.imported != "openqueue:__version__"
     ]
     assert [str(found) for found in through] == []
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).resolve().parents[1]
-TREES = {
-    path: ast.parse(path.read_text())
-    for path in sorted(TESTS.rglob("*.py"))
-    if not {"peer", "types"} & {*path.parts}
-}
 LEAST_WAIT = 60
 CLOCKS = {"monotonic", "perf_counter", "time"}
 WAITS = {"eventually", "wait_for", "ended", "stop", "started"}
@@ -25,8 +21,18 @@ LEAST_BOUND = 20
 """Seconds within which something may be said to be quick, for a test that would wait for ever otherwise."""
 
 
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """Read where they are first needed: each process of the suite imports this file."""
+    return {
+        path: ast.parse(path.read_text())
+        for path in sorted(TESTS.rglob("*.py"))
+        if not {"peer", "types"} & {*path.parts}
+    }
+
+
 def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, Any]]:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, kind):
                 yield f"{path.relative_to(TESTS)}:{getattr(node, 'lineno', 0)}", node

@@ -172,7 +172,7 @@ def test_a_key_keeps_the_waiting_run_or_replaces_it(oq: Command) -> None:
 
 
 def test_watch_prints_the_result_and_tells_what_happens(oq: Command) -> None:
-    worker = oq.start("worker")
+    worker = oq.start("worker", "--grace", "100ms")  # one of its tasks waits for ever
     try:
         flags = ("--allow-unknown", "--watch", "--timeout", "60s")
         answer = oq("enqueue", "post.send", '{"to": "a@b.c"}', *flags)

@@ -20,6 +20,7 @@ from openqueue.cli.exits import EXITS
 from openqueue.cli.main import app
 from openqueue.settings import Settings, load_settings
 from tests.support.eventually import eventually
+from tests.support.ports import free_port
 from tests.support.transcript import Block, Transcript, blocks, environment, running, tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,8 +94,10 @@ async def test_the_commands_for_production_start_a_worker_that_is_well(
     for block in chosen("python"):
         story.write(block)
     assert "is up to date" in story.call(migrate)
-    address = worker.partition("--health ")[2]
-    async with running(worker.split(), story.directory, story.environment, until="worker started"):
+    shown, address = worker.partition("--health ")[2], f"127.0.0.1:{free_port()}"  # theirs may be taken
+    async with running(
+        worker.replace(shown, address).split(), story.directory, story.environment, until="worker started"
+    ):
         ask = ["openqueue", "health", "--address", address]
         await eventually(lambda: succeeds(ask, story), what="the worker is ready")
 

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from openqueue.app import open_worker
 from openqueue.clients import default_enqueuer, open_client
-from openqueue.errors import ConfigError
+from openqueue.errors import ConfigError, InvalidTask, shown
 from openqueue.events import Events
 from openqueue.runs.client import Client
 from openqueue.settings import Settings, load_settings
@@ -55,15 +55,16 @@ class Worker:
     middleware, lifespans  what goes around each attempt, and around its life, after what modules declare
     settings               any other setting: threads, name, grace, namespace, schema_name, pool_size …
 
-    Entering raises ConfigError, ConnectionFailed, SchemaError and InvalidTask.
+    What is no task is refused when it is made; entering raises ConfigError, ConnectionFailed, SchemaError
+    and InvalidTask.
     """
 
     def __init__(
         self,
         *,
         tasks: Iterable[Task[..., Any]] | None = None,
-        modules: Iterable[str] | None = None,
-        dirs: Iterable[str | os.PathLike[str]] | None = None,
+        modules: str | Iterable[str] | None = None,
+        dirs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
         database_url: str | None = None,
         queues: str | Iterable[str] | Mapping[str, int | None] | None = None,
         concurrency: int | None = None,
@@ -73,9 +74,10 @@ class Worker:
         lifespans: Iterable[Lifespan] = (),
         **settings: Any,
     ) -> None:
-        self._tasks = None if tasks is None else list(tasks)
-        self._modules = None if modules is None else list(modules)
-        self._dirs = None if dirs is None else [os.fspath(one) for one in dirs]
+        self._tasks = None if tasks is None else [_task(one) for one in tasks]
+        self._modules = [modules] if isinstance(modules, str) else None if modules is None else list(modules)
+        one_dir = [dirs] if isinstance(dirs, str | os.PathLike) else dirs
+        self._dirs = None if one_dir is None else [os.fspath(one) for one in one_dir]
         self._signals = signals
         self._events = events
         self._middleware = check_middleware(middleware, "middleware")
@@ -178,6 +180,15 @@ class Worker:
             return
         with stopping_on_signals(self._stop, running.target, running.statements, running.id, running.leaving):
             yield
+
+
+def _task(given: Any) -> Task[..., Any]:
+    if not isinstance(given, Task):
+        raise InvalidTask(
+            f"tasks: {shown(given)} is no task. Give functions under @task; where they are is said by"
+            " modules= or dirs=."
+        )
+    return given
 
 
 def lifespan(

@@ -6,6 +6,7 @@ A list of commands needs no more of each than a line, so that `openqueue --help`
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import cleandoc
 from typing import Any, Final
 
 import typer
@@ -50,6 +51,7 @@ class Commands(TyperGroup):
             return placeholder
         command = get_command(import_module(f"openqueue.cli.{cmd_name}").group)
         command.name = cmd_name
+        _let_flow(command)
         return command
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -65,6 +67,14 @@ def placeholders(app: typer.Typer) -> None:
     """Add a line for each command."""
     for name, line in COMMANDS.items():
         app.command(name, help=line)(_placeholder)
+
+
+def _let_flow(command: Any) -> None:
+    """Join the lines of each paragraph of its help, and of those below it: the terminal breaks them."""
+    paragraphs = cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(" ".join(one.splitlines()) for one in paragraphs)
+    for below in getattr(command, "commands", {}).values():
+        _let_flow(below)
 
 
 def _placeholder() -> None:

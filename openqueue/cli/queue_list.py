@@ -11,7 +11,9 @@ from openqueue.cli.control_page import limit_of, pause_of, rate_of, show_control
 from openqueue.cli.output import Column, console, plain, show_json, show_table
 from openqueue.cli.recent import RECENT, any_ended, in_the_last_minutes
 from openqueue.cli.session import client
+from openqueue.cli.unknown import tell_unknown
 from openqueue.durations import format_duration
+from openqueue.runs.filter import RunFilter
 from openqueue.runs.statistics import MOST, QueueInfo
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ async def show_queue(settings: Settings, name: str, *, as_json: bool) -> None:
         said = [
             dict(row) for row in await opened.database.fetch("controls_said", opened.namespace, "queue", name)
         ]
+        await tell_unknown(opened, RunFilter(queue=name))
     row = rows.get(name, {**_EMPTY, "queue": name, "workers": 0, "control": None})
     if as_json:
         show_json({**_flat(row), "controls": [plain(one) for one in held], "said": said})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,6 +27,8 @@ from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, exampl
 from openqueue.cli.output import Column, console, plain, show_json, show_table, when
 from openqueue.cli.recent import RECENT, any_ended, in_the_last_minutes
 from openqueue.cli.session import client, run_async, settings_of
+from openqueue.cli.unknown import tell_unknown
+from openqueue.runs.filter import RunFilter
 from openqueue.runs.statistics import NOTHING
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def list_tasks(
         show_json(found)
     else:
         empty = "No worker has published a task yet. Start one: openqueue worker"
-        show_table(found, _COLUMNS, empty=f"No task begins with {prefix!r}." if prefix else empty)
+        show_table(told_once(found), _COLUMNS, empty=f"No task begins with {prefix!r}." if prefix else empty)
 
 
 @group.command("show", epilog=examples("openqueue tasks show mail.send"))
@@ -171,6 +173,7 @@ async def _show(settings: Settings, name: str, *, as_json: bool) -> None:
         said = [
             dict(row) for row in await opened.database.fetch("controls_said", opened.namespace, "task", name)
         ]
+        await tell_unknown(opened, RunFilter(task=name))
     if as_json:
         show_json({"task": name, **stats, **recent, "controls": [plain(one) for one in held], "said": said})
         return
@@ -202,6 +205,18 @@ async def _catalog(settings: Settings) -> list[Entry]:
         }
         for row in rows
     ]
+
+
+def told_once(entries: Iterable[Entry]) -> list[Entry]:
+    """Each task as it was published last; twice only where workers with other tasks say other things of it.
+
+    Workers publish by what tasks they have, so that one more file leaves the entries of those before it.
+    """
+    said: dict[str, Entry] = {}
+    for entry in sorted(entries, key=lambda entry: str(entry["seen_at"])):
+        what = {name: entry[name] for name in ("task", "queue", "priority", "max_attempts", "description")}
+        said[json.dumps([what, entry["options"], entry["input_schema"]], sort_keys=True)] = entry
+    return sorted(said.values(), key=lambda entry: str(entry["task"]))
 
 
 def arguments(schema: Mapping[str, Any]) -> str:

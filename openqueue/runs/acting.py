@@ -16,7 +16,7 @@ from openqueue.runs.catalogue import Catalogue
 from openqueue.runs.filter import RunFilter
 from openqueue.runs.history import find_ids
 from openqueue.runs.states import STATUSES
-from openqueue.tasks.checks import check_object, check_text, check_whole
+from openqueue.tasks.checks import check_object, check_text, check_uuid, check_whole
 from openqueue.tasks.enqueuer import Item
 
 __all__ = ["ACTIONS", "DONE", "Acted", "Acting", "Action", "AuditEntry"]
@@ -124,7 +124,8 @@ class Acting:
     ) -> Sequence[AuditEntry]:
         """What was done by hand, newest first; to one run, or to any. `before`: the id of the last one."""
         check_whole(1, 10_000)(limit, "limit")
-        rows = await self._database.fetch("audit", self._namespace, run, before, limit)
+        one = None if run is None else check_uuid(run, "run")
+        rows = await self._database.fetch("audit", self._namespace, one, before, limit)
         return [
             AuditEntry(**{**dict(row), "runs": tuple(row["runs"]), "details": decode(row["details"])})
             for row in rows
@@ -136,7 +137,9 @@ class Acting:
 
     async def _batches(self, what: RunFilter | Iterable[UUID]) -> Any:
         if not isinstance(what, RunFilter):
-            ids = list(what)
+            if isinstance(what, str | UUID):
+                raise InvalidOption(f"what: {what!r} must be a list of ids, or a RunFilter.", option="what")
+            ids = [check_uuid(one, "what") for one in what]
             for start in range(0, len(ids), BATCH):
                 yield ids[start : start + BATCH]
             return

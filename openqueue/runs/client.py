@@ -34,6 +34,7 @@ from openqueue.runs.storing import Storing
 from openqueue.runs.sync_client import SyncClient
 from openqueue.runs.tracing import Tracer
 from openqueue.runs.waiting import Waiting
+from openqueue.tasks.checks import check_uuid
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.places import waiting_for
 from openqueue.tasks.task import Task
@@ -186,6 +187,7 @@ class Client:
         self, run_id: UUID, timeout: Duration | None = None, *, declared: Task[..., Any] | None = None
     ) -> Any:
         """What the run returned, once it has ended; see `Run.result`."""
+        run_id = check_uuid(run_id, "run_id")  # awaited together with others: a text is looked for in vain
         seconds = None if timeout is None else parse_duration(timeout, field="timeout").total_seconds()
         await self._listen()
         try:
@@ -207,7 +209,7 @@ class Client:
 
     async def get(self, run_id: UUID) -> RunInfo:
         """Everything known of a run. Raises RunNotFound."""
-        row = await self.database.fetchrow("run_info", run_id)
+        row = await self.database.fetchrow("run_info", check_uuid(run_id, "run_id"))
         if row is None:
             raise not_found(run_id)
         return RunInfo.of(row)
@@ -241,35 +243,37 @@ class Client:
         return news(self.database, self.namespace, self._hear, cast("Choice", chosen))
 
     async def _timeline(self, run_id: UUID) -> Sequence[RunEvent]:
-        rows = await self.database.fetch("run_events", run_id)
+        rows = await self.database.fetch("run_events", check_uuid(run_id, "run_id"))
         if not rows:
             raise not_found(run_id)
         return [RunEvent.of(row) for row in rows]
 
     async def attempts(self, run_id: UUID) -> Sequence[Attempt]:
         """A run's finished attempts, oldest first."""
-        return [Attempt.of(row) for row in await self.database.fetch("run_attempts", run_id)]
+        return [
+            Attempt.of(row) for row in await self.database.fetch("run_attempts", check_uuid(run_id, "run_id"))
+        ]
 
     async def cancel(self, run_id: UUID, reason: str | None = None) -> str:
         """Cancel a run: 'cancelled' (it waited), 'cancelling' (its worker is told), or 'finished' already.
 
         To repeat it changes nothing. Raises RunNotFound.
         """
-        return found(run_id, await self.database.fetchval("cancel_run", run_id, reason))
+        return found(run_id, await self.database.fetchval("cancel_run", check_uuid(run_id, "run_id"), reason))
 
     async def retry(self, run_id: UUID) -> str:
         """Run a finished run again (its history stays), or a retrying one now; answers 'ready'.
 
         Raises UnexpectedState while it runs, RunNotFound.
         """
-        return moved(run_id, await self.database.fetchval("retry_run", run_id))
+        return moved(run_id, await self.database.fetchval("retry_run", check_uuid(run_id, "run_id")))
 
     async def promote(self, run_id: UUID) -> str:
         """Run a scheduled or retrying run now; answers 'ready'.
 
         Raises UnexpectedState if it runs or has ended, RunNotFound.
         """
-        return moved(run_id, await self.database.fetchval("promote_run", run_id))
+        return moved(run_id, await self.database.fetchval("promote_run", check_uuid(run_id, "run_id")))
 
     async def _why_not_ended(self, run_id: UUID) -> str | None:
         """What the run waits for, as far as it can be known soon; None: it has ended just now."""

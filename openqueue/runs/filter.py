@@ -11,6 +11,7 @@ from uuid import UUID
 
 from openqueue.errors import InvalidOption, did_you_mean
 from openqueue.runs.states import ENDED, STATUSES
+from openqueue.tasks.checks import check_object, check_uuid
 
 __all__ = ["SORTS", "RunFilter", "Sort"]
 
@@ -110,6 +111,10 @@ class RunFilter:
         return {word: value for word, value in said.items() if value is not None}
 
     def _check_words(self) -> None:
+        for name in ("status", "tags"):
+            if isinstance(word := getattr(self, name), str):
+                raise InvalidOption(f"{name}: {word!r} must be a tuple: ({word!r},).", option=name)
+        check_object(self.meta, "meta")
         known = [state.status for state in STATUSES]
         for status in self.status:
             if status not in known:
@@ -129,7 +134,11 @@ class RunFilter:
 
     def _check_times(self) -> None:
         for name in _TIMES:
-            moment: datetime | None = getattr(self, name)
+            moment: Any = getattr(self, name)
+            if moment is not None and not isinstance(moment, datetime):
+                raise InvalidOption(
+                    f"{name}: {moment!r} must be a datetime, with its time zone.", option=name
+                )
             if moment is not None and moment.tzinfo is None:
                 raise InvalidOption(f"{name}: the time {moment} has no time zone; give one.", option=name)
         for low, high in zip(list(_TIMES)[::2], list(_TIMES)[1::2], strict=True):
@@ -164,6 +173,7 @@ class RunFilter:
             )
         if self.before is None:
             return
+        check_uuid(self.before, "before")
         if self.after is not None or self.order != "created" or self.oldest_first:
             raise InvalidOption(
                 "before: an id is a place only where the newest come first, by creation. Give after=, the"

@@ -10,7 +10,7 @@ from typing import Any, Final
 from openqueue.cluster.events import DutyFailed
 from openqueue.codec import encode
 from openqueue.db.pool import Database
-from openqueue.errors import InvalidArguments, InvalidOption, OpenQueueError
+from openqueue.errors import InvalidArguments, InvalidOption, InvalidTask, OpenQueueError
 from openqueue.events import Emit
 from openqueue.scheduler.events import ScheduleTaken
 from openqueue.scheduler.planner import Policy
@@ -30,7 +30,7 @@ PAUSES: Final = (0.2, 30.0)
 def declared_schedules(registry: Registry) -> list[dict[str, Any]]:
     """What the tasks declare, as publish_schedules takes it.
 
-    Raises InvalidOption, naming the task, for an expression that cannot be computed, an unknown zone, or an
+    Raises InvalidTask, naming the task, for an expression that cannot be computed, an unknown zone, or an
     input that the task would refuse.
     """
     return [_declared(task) for task in registry if task.defaults.scheduled is not None]
@@ -89,9 +89,13 @@ def _declared(task: Task[..., Any]) -> dict[str, Any]:
         rule = Rule(cron=said.cron, every=said.every, timezone=said.timezone)
         Policy(said.catch_up, said.jitter)
         task.arguments.parse(encode(dict(said.input), what="input"))
-    except (InvalidOption, InvalidArguments) as error:
-        raise InvalidOption(
-            f"the schedule of task {task.name} ({task.place}): {error}", option="schedule"
+    except InvalidOption as error:
+        raise InvalidTask(f"the schedule of task {task.name} ({task.place}): {error}") from error
+    except InvalidArguments as error:
+        fault = str(error).replace(": the stored input does not fit", "")
+        raise InvalidTask(
+            f"the schedule of task {task.name} ({task.place}): {fault} What its runs are given is said by"
+            " @task(input={...})."
         ) from error
     return {
         "task": task.name,

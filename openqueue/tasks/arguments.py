@@ -140,7 +140,7 @@ def _by_name(contract: Contract, args: tuple[Any, ...], kwargs: Mapping[str, Any
     names = contract.positional
     if len(args) > len(names):
         raise InvalidArguments(
-            f"{contract.signature.label} takes {len(names)} arguments by position"
+            f"{contract.signature.label} takes {len(names)} argument{'s'[: len(names) != 1]} by position"
             f" ({', '.join(names) or 'none'}), but {len(args)} were given.",
             field=f"[{len(names)}]",
         )

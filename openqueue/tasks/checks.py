@@ -10,6 +10,7 @@ from uuid import UUID
 from openqueue.codec import encode
 from openqueue.durations import parse_duration
 from openqueue.errors import InvalidOption, NotSerializable, did_you_mean, shown
+from openqueue.tasks.habits import called_here
 
 __all__ = [
     "LONGEST_TEXT",
@@ -144,7 +145,11 @@ def check_known(given: Iterable[str], known: Collection[str], where: str) -> Non
     for option in given:
         if option in known:
             continue
-        nearest = did_you_mean(option, known) or f" There are: {', '.join(sorted(known))}."
+        nearest = (
+            called_here(option, known)
+            or did_you_mean(option, known)
+            or f" There are: {', '.join(sorted(known))}."
+        )
         raise InvalidOption(f"{option}: {where} has no such option.{nearest}", option=option)
 
 

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from openqueue.codec import encode
-from openqueue.errors import InvalidArguments
+from openqueue.errors import InvalidArguments, InvalidOption
 from openqueue.forks import finish_imports_before_forks
 from openqueue.tasks.checks import check_text
 from openqueue.tasks.options import NO_OPTIONS, EnqueueOptions
@@ -75,7 +75,14 @@ class Item(Generic[R]):
                 f"{task}: the input must be a dict with the arguments by name, not {type(payload).__name__}.",
                 field="input",
             )
-        return Item(task, encode(payload or {}, what="input"), EnqueueOptions.of(**options))
+        try:
+            chosen = EnqueueOptions.of(**options)
+        except InvalidOption as error:
+            if error.option not in options or hasattr(NO_OPTIONS, error.option):
+                raise
+            told = f"{error} Arguments go in a dict: {{{error.option!r}: ...}}."
+            raise InvalidOption(told, option=error.option) from None
+        return Item(task, encode(payload or {}, what="input"), chosen)
 
 
 class Enqueuer(Protocol):

@@ -135,7 +135,7 @@ class TaskOptions:
         """Check what was written in `@task(...)`. Raises InvalidOption, naming the option."""
         schedule = scheduled_words(given)
         rest = {option: value for option, value in given.items() if option not in schedule}
-        check_known(rest, _TASK_CHECKS, "@task")
+        check_known(rest, {*_TASK_CHECKS, *TaskWords.__annotations__}, "@task")
         if given.get("burst") is not None and given.get("rate") is None:
             raise InvalidOption("burst: belongs to a rate: rate='100/1m', burst=20.", option="burst")
         return cls(**checked(rest, _TASK_CHECKS), scheduled=Scheduled.of(**schedule))

@@ -66,6 +66,7 @@ def check_shape(function: Any) -> None:
         if position == 0 and one.name in ("self", "cls") and one.annotation is one.empty:
             raise InvalidTask(
                 f"{label(function)} is a method. Move it out of its class: a task is a function."
+                " One that wants its run has a parameter `ctx: Context`."
             )
 
 

@@ -14,6 +14,7 @@ from openqueue.tasks import enqueuer as enqueuers
 from openqueue.tasks.arguments import Arguments
 from openqueue.tasks.declared import declare
 from openqueue.tasks.enqueuer import Item
+from openqueue.tasks.habits import enqueued_here
 from openqueue.tasks.keys import check_key_function, key_of
 from openqueue.tasks.naming import Roots, roots, source_file, task_name
 from openqueue.tasks.options import NO_OPTIONS, EnqueueOptions, TaskOptions
@@ -81,6 +82,15 @@ class Task(Generic[P, R]):
     def is_of(self, module: ModuleType) -> bool:
         """Whether it was declared in this module; one that was loaded twice is two modules."""
         return getattr(self._source, "__globals__", None) is vars(module)
+
+    if not TYPE_CHECKING:  # a type checker finds out by itself what there is not
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}.{enqueued_here(name)}",
+                name=name,
+                obj=self,
+            )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself; nothing is enqueued."""

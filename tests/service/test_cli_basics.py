@@ -120,6 +120,15 @@ def test_the_list_of_commands_has_the_first_line_of_each() -> None:
         assert group.get_command(None, name).help.partition("\n\n")[0] == line
 
 
+def test_a_paragraph_of_help_is_broken_where_the_terminal_ends() -> None:
+    group: Any = typer.main.get_command(app)
+    for name, sub in (("worker", None), ("runs", "prune"), ("bench", None)):
+        command = group.get_command(None, name)
+        text = (command.commands[sub] if sub else command).help
+        assert "\n\n" in text
+        assert not re.search(r"[^\n]\n[^\n]", text)
+
+
 @pytest.mark.parametrize("command", sorted(commands()))
 def test_every_help_explains_and_shows_an_example(bare: Command, command: str) -> None:
     answer = bare(*command.split(), "--help")

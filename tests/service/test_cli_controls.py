@@ -91,6 +91,16 @@ def test_a_name_of_which_nothing_is_known_is_remarked(oq: Command) -> None:
     assert "'post.send'" in oq("tasks", "pause", "post.sned").err
 
 
+def test_a_name_that_is_shown_but_known_to_nobody_is_told(oq: Command) -> None:
+    oq.work()
+    for page, name, meant in (("queues", "mial", "'mail'"), ("tasks", "post.sned", "'post.send'")):
+        shown = oq(page, "show", name)
+        assert (shown.code, "0 queued" in shown.out) == (0, True)
+        assert f"{name!r}" in shown.err
+        assert f"Did you mean {meant}" in shown.err
+        assert oq(page, "show", meant.strip("'")).err == ""
+
+
 @pytest.mark.parametrize(
     ("line", "flag"),
     [

@@ -14,7 +14,7 @@ from openqueue import Context, Task, task
 from openqueue.app import open_worker
 from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
-from openqueue.errors import InvalidOption
+from openqueue.errors import InvalidTask
 from openqueue.events import Event
 from openqueue.scheduler.declared import DeclaredSchedules
 from openqueue.scheduler.events import (
@@ -206,7 +206,7 @@ async def test_a_change_that_was_not_heard_is_found(dsn: str, db: asyncpg.Connec
 async def test_a_declared_schedule_that_cannot_be_is_refused_before_the_worker_starts(
     dsn: str, options: dict[str, Any]
 ) -> None:
-    with pytest.raises(InvalidOption, match=r"the schedule of task every\.second"):
+    with pytest.raises(InvalidTask, match=r"the schedule of task every\.second"):
         async with working(dsn, ticking([], **options)):
             pass
 

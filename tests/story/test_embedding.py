@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from starlette.testclient import TestClient
 
 import openqueue
-from openqueue import ConfigError, SchemaError, Worker, task
+from openqueue import ConfigError, InvalidTask, SchemaError, Worker, task
 from openqueue.events import Events
 from openqueue.tasks.surrounding import set_around
 from openqueue.worker.events import RunFinished, WorkerStopped
@@ -128,6 +128,23 @@ async def test_what_is_wrong_is_said_when_the_block_is_entered(
         await Worker(modules=["nowhere_at_all"], database_url=dsn).run()
     with pytest.raises(ConfigError, match="concurrency"):
         await Worker(tasks=[double], database_url=dsn, concurrency=0).run()
+
+
+async def test_what_is_no_task_is_refused_where_it_is_given() -> None:
+    for given in ("shop.double", print):
+        with pytest.raises(InvalidTask, match=r"tasks: .* is no task\. .* modules="):
+            Worker(tasks=[given])  # type: ignore[list-item]
+
+
+async def test_one_module_and_one_directory_need_no_list(dsn: str, tmp_path: Path) -> None:
+    (tmp_path / "lonely.py").write_text(
+        "from openqueue import task\n\n@task\ndef one() -> int:\n    return 1\n"
+    )
+    async with Worker(dirs=tmp_path, database_url=dsn) as worker:
+        run = await worker.client.enqueue("lonely.one", allow_unknown=True)
+        assert await run.result(timeout="120s") == 1
+    with pytest.raises(ConfigError, match=r"no module 'nowhere\.tasks'"):
+        await Worker(modules="nowhere.tasks", database_url=dsn).run()
 
 
 async def test_one_that_runs_is_not_entered_twice_but_may_be_later(dsn: str) -> None:

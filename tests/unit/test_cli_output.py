@@ -29,7 +29,7 @@ from openqueue.cli.output import (
     show_table,
     took,
 )
-from openqueue.cli.tasks import arguments, kind
+from openqueue.cli.tasks import arguments, kind, told_once
 from openqueue.cli.values import read_meta, read_moment, read_words
 from openqueue.errors import InvalidOption
 
@@ -293,3 +293,14 @@ def test_a_schema_is_told_as_a_signature() -> None:
 
 def test_examples_may_contain_brackets() -> None:
     assert "jq '.\\[].id'" in examples("jq '.[].id'")
+
+
+def test_a_task_is_listed_as_it_was_published_last_and_twice_only_where_workers_differ() -> None:
+    said: dict[str, Any] = {"task": "mail.send", "queue": "mail", "priority": 0, "max_attempts": 25}
+    said |= {"description": "", "options": {"rate": None}, "input_schema": {"properties": {}}}
+    old = {**said, "pool": "a", "version": "1", "seen_at": datetime(2026, 11, 21, tzinfo=UTC)}
+    new = {**said, "pool": "b", "version": "2", "seen_at": datetime(2026, 11, 22, tzinfo=UTC)}
+    other = {**new, "pool": "c", "queue": "letters"}
+    first = {**new, "task": "archive.file"}
+    assert told_once([new, old]) == told_once([old, new]) == [new]
+    assert told_once([other, old, new, first]) in ([first, new, other], [first, other, new])

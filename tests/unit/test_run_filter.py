@@ -39,3 +39,20 @@ def test_a_time_of_the_end_is_walked_from_where_its_runs_are() -> None:
     ):
         RunFilter(**said)  # type: ignore[arg-type]
     RunFilter(since=NOON, finished_since=NOON, finished_until=LATER, sort="created", oldest_first=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ({"status": "failed"}, "status: 'failed' must be a tuple: ('failed',)."),
+        ({"tags": "vip"}, "tags: 'vip' must be a tuple: ('vip',)."),
+        ({"meta": "tenant=42"}, "meta: 'tenant=42' must be a dict."),
+        ({"since": "1h"}, "since: '1h' must be a datetime, with its time zone."),
+        ({"before": "first"}, "before: 'first' must be a UUID."),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(said: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(InvalidOption) as refused:
+        RunFilter(**said)
+    assert str(refused.value) == wanted
+    assert refused.value.option in said

@@ -7,6 +7,7 @@ import functools
 import inspect
 import pickle
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -214,6 +215,18 @@ def test_an_item_by_name_has_an_object_for_input_and_checked_options() -> None:
         Item.named("")
     with pytest.raises(InvalidOption, match=r"^delay"):
         Item.named("mail.send", {}, delay=-1)
+
+
+@pytest.mark.parametrize("call", ["delay", "apply_async", "defer", "send"])
+def test_the_call_of_another_queue_is_answered_with_ours(call: str) -> None:
+    with pytest.raises(
+        AttributeError, match=rf"no attribute '{call}'\. To enqueue a run: await task\.enqueue"
+    ) as told:
+        getattr(send_mail, call)
+    assert told.value.name == call
+    assert not hasattr(send_mail, "nothing")
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'\.$"):
+        attrgetter("nothing")(send_mail)
 
 
 def test_the_front_door_has_it() -> None:

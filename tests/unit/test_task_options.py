@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from openqueue.backoff import Custom, Exponential, Fixed
 from openqueue.errors import InvalidOption
+from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.options import NO_OPTIONS, EnqueueOptions, TaskOptions
 from openqueue.tasks.scheduled import Scheduled
 
@@ -195,8 +197,42 @@ def test_an_unknown_option_is_refused_with_the_nearest_ones() -> None:
 
 
 def test_an_unknown_option_like_no_other_is_refused_with_all_of_them() -> None:
-    with pytest.raises(InvalidOption, match="There are: aliases, backoff"):
+    with pytest.raises(InvalidOption, match="There are: aliases, backoff") as refused:
         TaskOptions.of(zzz=1)
+    assert {"cron", "every", "timezone"} < set(re.findall(r"\w+", str(refused.value)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "habit", "ours"),
+    [
+        (EnqueueOptions, "countdown", "delay"),
+        (EnqueueOptions, "eta", "run_at"),
+        (EnqueueOptions, "expires", "deadline"),
+        (EnqueueOptions, "queueing_lock", "key"),
+        (TaskOptions, "max_retries", "max_attempts"),
+        (TaskOptions, "autoretry_for", "retry_on"),
+        (TaskOptions, "time_limit", "timeout"),
+        (TaskOptions, "rate_limit", "rate"),
+        (TaskOptions, "tz", "timezone"),
+    ],
+)
+def test_what_is_called_otherwise_elsewhere_is_refused_with_what_it_is_called_here(
+    kind: type[TaskOptions | EnqueueOptions], habit: str, ours: str
+) -> None:
+    with pytest.raises(InvalidOption, match=rf" has no such option\. Here it is '{ours}'\.$"):
+        kind.of(**{habit: 1})
+
+
+def test_a_task_that_wants_itself_is_told_of_the_context() -> None:
+    with pytest.raises(InvalidOption, match=r"bind: @task has no such option\. .*`ctx: Context`"):
+        TaskOptions.of(bind=True)
+
+
+def test_arguments_of_a_task_by_name_are_not_options() -> None:
+    with pytest.raises(
+        InvalidOption, match=r"^customer: .* Arguments go in a dict: \{'customer': \.\.\.\}\.$"
+    ):
+        Item.named("orders.thank", customer="Ada")
 
 
 @given(st.integers())

@@ -23,7 +23,8 @@ _ISO = re.compile(rf"P(?:{_N}W)?(?:{_N}D)?(?:T(?=[0-9])(?:{_N}H)?(?:{_N}M)?(?:{_
 _CALENDAR = re.compile(r"P[0-9.]+[YM]")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _UNITS = ("weeks", "days", "hours", "minutes", "seconds", "milliseconds")
-_HOW = "Write '30s', '5m', '1h30m', '2d', '500ms', ISO 8601 ('PT5M') or a number of seconds."
+_BARE = " or a number of seconds"
+_HOW = f"Write '30s', '5m', '1h30m', '2d', '500ms', ISO 8601 ('PT5M'){_BARE}."
 
 
 def parse_duration(value: Duration, *, field: str, allow_zero: bool = True) -> timedelta:
@@ -53,7 +54,10 @@ def parse_age(value: Duration, *, field: str) -> timedelta:
             f"{field}: {shown(value)} has no unit: write '90d' for ninety days, '12h' for twelve hours.",
             option=field,
         )
-    return parse_duration(value, field=field, allow_zero=False)
+    try:
+        return parse_duration(value, field=field, allow_zero=False)
+    except InvalidOption as error:
+        raise InvalidOption(str(error).replace(_BARE, ""), option=field) from None
 
 
 def format_duration(duration: timedelta) -> str:

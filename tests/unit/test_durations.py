@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openqueue.durations import LONGEST, format_duration, parse_duration
+from openqueue.durations import LONGEST, format_duration, parse_age, parse_duration
 from openqueue.errors import InvalidOption
 
 
@@ -90,3 +90,11 @@ def test_any_text_is_a_duration_or_an_invalid_option(text: Any) -> None:
 )
 def test_a_duration_is_written_as_people_would(duration: Any, written: Any) -> None:
     assert format_duration(duration) == written
+
+
+@pytest.mark.parametrize("text", ["0s", "soon", "-1d", "90"])
+def test_an_age_that_is_refused_is_not_told_to_be_a_bare_number(text: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        parse_age(text, field="--older-than")
+    assert "number of seconds" not in str(caught.value)
+    assert caught.value.option == "--older-than"

@@ -163,7 +163,7 @@ BEGIN
         PERFORM :schema.share_anew(namespace, name, ARRAY(
             SELECT f.name FROM :schema.controls_in_force f WHERE f.namespace = set_control.namespace AND f.kind = 'group'
               AND f.queue = set_control.name AND f.weight IS NOT NULL));
-    ELSIF kind = 'group' AND holds.weight IS DISTINCT FROM before.weight THEN
+    ELSIF kind = 'group' AND source = 'run time' AND holds.weight IS DISTINCT FROM before.weight THEN  -- the others: publish_controls
         PERFORM :schema.share_anew(namespace, queue, ARRAY[name]);
     END IF;
     -- Whoever waits at this gate is looked at anew: now, and when a pause ends.

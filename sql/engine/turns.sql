@@ -94,30 +94,36 @@ BEGIN
 END $$;
 
 -- The weights of these groups are others now, as was said, or count now and did not, or the other way round: what they have waiting gets new
--- virtual times, from where the lane has been served up to. What another claim has just locked keeps its own, and so does all of a lane with
--- more of them than a call can rewrite in the time that it has.
+-- virtual times, from where the lane has been served up to. What another claim has just locked keeps its own, and so does all of a lane that
+-- is longer than a call can read and rewrite in the time that it has.
 CREATE OR REPLACE FUNCTION :schema.share_anew(namespace text, queue text, group_keys text[], most integer DEFAULT 100000) RETURNS void
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     policy text := (SELECT f.fairness FROM :schema.controls_in_force f WHERE f.namespace = $1 AND f.kind = 'queue' AND f.name = $2);
+    steps  jsonb := (SELECT jsonb_object_agg(u, :schema.turn_step(NULL)) FROM unnest(group_keys) u);  -- of each group: looked up, not joined
     lane   record;
 BEGIN
-    IF policy = 'strict' OR policy IS NULL THEN
+    IF policy = 'strict' OR policy IS NULL OR steps IS NULL THEN
         RETURN;
+    END IF;
+    IF policy = 'weighted' THEN
+        steps := steps || COALESCE((
+            SELECT jsonb_object_agg(f.name, :schema.turn_step(f.weight)) FROM :schema.controls_in_force f
+            WHERE f.namespace = $1 AND f.kind = 'group' AND f.queue = $2 AND f.weight IS NOT NULL AND steps ? f.name), '{}');
     END IF;
     PERFORM FROM :schema.turns t WHERE t.namespace = $1 AND t.queue = $2 ORDER BY t.priority FOR UPDATE;
     FOR lane IN SELECT t.priority, t.served FROM :schema.turns t WHERE t.namespace = $1 AND t.queue = $2 ORDER BY t.priority LOOP
-        WITH step AS MATERIALIZED (
-            SELECT u.group_key, :schema.turn_step(CASE policy WHEN 'weighted' THEN f.weight END) AS step FROM unnest(group_keys) AS u (group_key)
-            LEFT JOIN :schema.controls_in_force f ON f.namespace = $1 AND f.kind = 'group' AND f.name = u.group_key AND f.queue = $2
+        WITH ahead AS MATERIALIZED (
+            SELECT j.id, j.group_key FROM :schema.jobs j
+            WHERE j.namespace = $1 AND j.queue = $2 AND j.priority = lane.priority AND j.seq < 0 ORDER BY j.seq LIMIT most + 1
         ), waits AS MATERIALIZED (
-            SELECT j.id, j.group_key, j.seq FROM :schema.jobs j
-            WHERE j.namespace = $1 AND j.queue = $2 AND j.priority = lane.priority AND j.seq < 0 AND j.worker = :schema.nobody()
-              AND j.gate IS NULL AND j.group_key = ANY (group_keys) LIMIT most + 1 FOR UPDATE SKIP LOCKED
+            SELECT j.id, j.group_key, j.seq FROM ahead a JOIN :schema.jobs j ON j.id = ANY (ARRAY[a.id])
+            WHERE steps ? a.group_key AND (SELECT count(*) FROM ahead) <= most
+              AND j.seq < 0 AND j.worker = :schema.nobody() AND j.gate IS NULL FOR UPDATE OF j SKIP LOCKED
         ), tagged AS MATERIALIZED (
-            SELECT w.id, w.group_key, lane.served + s.step * row_number() OVER (PARTITION BY w.group_key ORDER BY w.seq) AS tag
-            FROM waits w JOIN step s USING (group_key) WHERE (SELECT count(*) FROM waits) <= most
+            SELECT w.id, w.group_key, lane.served + (steps ->> w.group_key)::bigint * row_number() OVER (PARTITION BY w.group_key ORDER BY w.seq) AS tag
+            FROM waits w
         ), moved AS (
             UPDATE :schema.jobs j SET seq = t.tag FROM tagged t WHERE j.id = ANY (ARRAY[t.id])
         )

@@ -78,9 +78,9 @@ async def test_so_many_that_a_call_could_not_rewrite_them_keep_their_turns(engin
     )
     turns = "SELECT sum(seq) AS sum FROM jobs WHERE seq < 0 AND worker = nobody()"
     (before,) = await engine.sql(turns)
-    await engine.sql("SELECT share_anew('default', 'default', '{gold}', most => 14)")
+    await engine.sql("SELECT share_anew('default', 'default', '{gold}', most => 19)")
     assert await engine.sql(turns) == [before]
-    await engine.sql("SELECT share_anew('default', 'default', '{gold}', most => 15)")
+    await engine.sql("SELECT share_anew('default', 'default', '{gold}', most => 20)")
     assert await engine.sql(turns) != [before]
 
 
@@ -103,3 +103,23 @@ async def test_a_queue_whose_turns_have_gone_astray_begins_anew(engine: Engine) 
     await engine.sql("UPDATE groups SET tag = 1048583")
     await grouped(engine, "b", 2)
     assert Counter(await groups_of(engine, await engine.claim())) == {"a": 2, "b": 2}
+
+
+async def test_weights_of_settings_count_for_those_who_wait_already(engine: Engine) -> None:
+    async def publish(**weights: float) -> None:
+        said = [
+            {"kind": "group", "name": name, "queue": "default", "change": {"weight": weight}}
+            for name, weight in weights.items()
+        ]
+        await engine.value("publish_controls", "default", "settings", json.dumps(said), ["queue default"])
+
+    await fair(engine, "weighted")
+    for group in ("gold", "silver", "tin"):
+        await grouped(engine, group, 100)
+    assert Counter(await groups_of(engine, await engine.claim(9))) == {"gold": 3, "silver": 3, "tin": 3}
+    await publish(gold=4, silver=2)
+    rows = await engine.claim(28)
+    assert Counter(await groups_of(engine, rows)) == {"gold": 16, "silver": 8, "tin": 4}
+    await publish(silver=2)
+    rows = await engine.claim(28)
+    assert Counter(await groups_of(engine, rows)) == {"gold": 7, "silver": 14, "tin": 7}

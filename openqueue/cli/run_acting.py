@@ -17,7 +17,7 @@ from openqueue.cli.run_list import print_sample
 from openqueue.cli.session import client, run_async, settings_of
 from openqueue.cli.unknown import tell_unknown
 from openqueue.cli.values import EXAMPLE_ID, flags, read_run_id, read_whole, read_words
-from openqueue.errors import InvalidOption
+from openqueue.errors import InvalidArguments, InvalidOption
 from openqueue.runs.acting import checked
 from openqueue.runs.filter import RunFilter
 
@@ -51,7 +51,8 @@ HELPS: Final[dict[Action, str]] = {
     "promote": "Run scheduled and retrying runs now.",
     "move": "Move waiting runs to another queue.",
     "prioritize": "Give waiting runs another priority; the lowest number runs first.",
-    "rerun": "Run again with another input: as new runs, of the same task, queue, priority, meta and tags.",
+    "rerun": "Run again with another input: as new runs, of the same task, queue, priority, meta, tags, group"
+    " and concurrency key.",
     "delete": "Delete finished runs with all their history.",
 }
 TARGETS: Final[dict[str, Any]] = {
@@ -134,8 +135,14 @@ async def _act_on(
     answers: list[dict[str, Any]] = []
     async with client(settings) as opened:
         for run_id in ids:
-            with flags(**_FLAGS):
-                acted = await opened.acting.act(action, [run_id], **how)
+            try:
+                with flags(**_FLAGS):
+                    acted = await opened.acting.act(action, [run_id], **how)
+            except InvalidArguments as error:  # of its task; others may be of another one
+                answers.append(
+                    {"id": run_id, "answer": None, "error": f"run {run_id}: {error}", "made": None}
+                )
+                continue
             (answer,) = acted.answers
             fine = acted.done or answer == "repeated" or (action == "cancel" and answer == "finished")
             made = acted.made[0] if acted.made else None
@@ -172,6 +179,8 @@ async def _act_on_all(
     async with client(settings) as opened:
         if not yes:
             counted = await opened.count_runs(chosen)
+            if action == "rerun":
+                await opened.acting.check_input(chosen, how["input"])
             if as_json:
                 show_json({"action": action, "would": counted, "done": 0, "answers": {}})
                 return

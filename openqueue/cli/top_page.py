@@ -118,8 +118,9 @@ def _foot(view: View, width: int) -> Text:
         return Text(f"queues with: {view.filter}▏ Enter keeps it, Esc takes it back", style="reverse")
     if view.said:
         return Text(view.said, style="reverse")
-    shown = KEYS if width >= len(KEYS) else "q quit ↑↓ p pause r retry / filter"
-    return Text(f"{shown}{f'   [queues with {view.filter}]' if view.filter else ''}", style="dim")
+    only = f"[queues with {view.filter}]   " if view.filter else ""
+    shown = KEYS if width >= len(only) + len(KEYS) else "q quit ↑↓ p pause r retry / filter"
+    return Text(f"{only}{shown}", style="dim")
 
 
 def _shares(now: Snapshot, room: int) -> tuple[int, int, int]:

@@ -98,7 +98,10 @@ def read_moment(text: str, flag: str) -> datetime:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         moment = _ago(text, flag)
-    return moment if moment.tzinfo else moment.astimezone()
+    try:
+        return moment if moment.tzinfo else moment.astimezone()
+    except (ValueError, OverflowError):
+        raise InvalidOption(f"{flag}: {text!r} is too far away.", option=flag) from None
 
 
 def read_run_id(text: str, flag: str = "ID") -> UUID:
@@ -119,7 +122,8 @@ def read_meta(pairs: Iterable[str], flag: str = "--meta") -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not key or not equals:
             raise InvalidOption(f"{flag}: {pair!r} is not key=value, such as tenant=42.", option=flag)
-        found[key] = _json_or_text(value)
+        if found.setdefault(key, read := _json_or_text(value)) != read:
+            raise InvalidOption(f"{flag}: {key!r} is given twice, with two values.", option=flag)
     return found
 
 

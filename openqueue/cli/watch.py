@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from openqueue.cli.attendance import telling_who_is_missing
@@ -12,6 +13,7 @@ from openqueue.cli.pipes import end_if_nobody_reads
 from openqueue.cli.session import client
 from openqueue.cli.timeline import said
 from openqueue.cli.unknown import tell_unknown
+from openqueue.errors import ConnectionFailed
 from openqueue.redaction import printable
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ __all__ = ["Teller", "watch_many", "watch_one"]
 
 LOOK_EVERY = (0.25, 0.5)
 """Seconds between looks for news of one run, and of many."""
+
+AWAY = 1.0
+"""The same while the database is away."""
 
 WIDE = 110
 """From so many columns on, each line has the run's id; where there are fewer, it stands above its lines."""
@@ -63,23 +68,47 @@ class Teller:
         self._page.file.flush()
 
 
+class _Outages:
+    """Waits while the database is away, and says so: who watches wants to see what comes afterwards."""
+
+    def __init__(self) -> None:
+        self._is_away = False
+
+    async def outlast(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """What it answers, once it does."""
+        while True:
+            try:
+                answer = await ask()
+            except ConnectionFailed as error:
+                if not self._is_away:
+                    self._is_away = True
+                    say(f"{error} It is asked again until it answers. Stop with Ctrl-C.")
+                end_if_nobody_reads()
+                await asyncio.sleep(AWAY)
+            else:
+                if self._is_away:
+                    self._is_away = False
+                    say("The database answers again.")
+                return answer
+
+
 async def watch_one(settings: Settings, run_id: UUID, *, as_json: bool) -> None:
-    """Tell of a run from its beginning to its end. Raises what its result raises."""
+    """Tell of a run from its beginning to its end, also when the database was away. Raises as its result."""
     from openqueue.runs.model import Run
+    from openqueue.runs.watching import Timeline
 
     async with client(settings) as opened:
         info = await opened.get(run_id)
-        teller, told = Teller(as_json=as_json), 0
+        teller, timeline = Teller(as_json=as_json), Timeline(opened.database, run_id)
         run: Run[object] = Run(opened, run_id, info.task)
-        ending = asyncio.create_task(run.result())
+        outages = _Outages()
+        ending = asyncio.create_task(outages.outlast(run.result))
         try:
             async with telling_who_is_missing(opened, run):
                 while True:
                     has_ended = ending.done()
-                    events = await opened.events(run_id)
-                    for event in events[told:]:
+                    for event in await outages.outlast(timeline.once):
                         teller.tell(run_id, info.task, event)
-                    told = len(events)
                     if has_ended:
                         break
                     end_if_nobody_reads()
@@ -91,7 +120,7 @@ async def watch_one(settings: Settings, run_id: UUID, *, as_json: bool) -> None:
 
 
 async def watch_many(settings: Settings, chosen: RunFilter, *, as_json: bool) -> None:
-    """Tell of what happens to the runs of a filter, until interrupted."""
+    """Tell of what happens to the runs of a filter, until interrupted, also when the database was away."""
     from openqueue.runs.watching import MOST, Watch
 
     async with client(settings) as opened:
@@ -99,9 +128,9 @@ async def watch_many(settings: Settings, chosen: RunFilter, *, as_json: bool) ->
         await watch.begin()
         await tell_unknown(opened, chosen)
         say(f"Watching {watch.followed or 'no'} unfinished runs, and new ones. Stop with Ctrl-C.")
-        teller, is_full = Teller(as_json=as_json, several=True), False
+        teller, outages, is_full = Teller(as_json=as_json, several=True), _Outages(), False
         while True:
-            for run, event in await watch.once():
+            for run, event in await outages.outlast(watch.once):
                 teller.tell(run.id, run.task, event)
             if watch.followed >= MOST and not is_full:
                 say(

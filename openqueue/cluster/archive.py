@@ -68,6 +68,22 @@ class Archive:
         self._file.flush()
         os.fsync(self._file.fileno())
 
+    def mark(self) -> tuple[int, int]:
+        """A place to come back to: what is added from here on may be taken back."""
+        return (self._file.tell() if self._file is not None else 0, self.lines)
+
+    def take_back(self, mark: tuple[int, int]) -> None:
+        """What was added since then is not removed after all."""
+        if self._file is None:
+            return
+        place, self.lines = mark
+        self._file.truncate(place)
+        self._file.seek(place)
+        if place == 0:
+            self._file.close()
+            self._file = None
+            self.partial.unlink()
+
     def finish(self) -> None:
         """Give it its name, now that all is in it; Parquet is written from the lines."""
         if self._file is None:

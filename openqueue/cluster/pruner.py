@@ -27,22 +27,31 @@ from openqueue.cluster.rounds import portions, rounds
 from openqueue.db.faults import sqlstate
 from openqueue.db.pool import Database
 from openqueue.db.target import Target
+from openqueue.errors import OpenQueueError
 from openqueue.events import Emit
 
-__all__ = ["BATCH", "Pruner"]
+__all__ = ["BATCH", "Pruner", "next_size"]
 
 EVERY: Final = 3600.0
 AFTER_START: Final = 60.0
 """Seconds between two prunes of a leader, and until the first one at most."""
 
 BATCH: Final = 1_000
-"""Runs that a batch looks at; a transaction of some 50 ms."""
+"""Runs that a batch looks at, at most; a transaction of some 50 ms."""
+
+AIM: Final = 0.1
+SLOW: Final = 0.5
+"""Seconds that a batch should take, and from which on the next one is smaller: runs may have logged much."""
+
+SMALLER: Final = 5
+"""By how much the next one is, of a batch that did not end in time."""
 
 SMALLEST_PAUSE: Final = 0.005
 LINES_AT_ONCE: Final = 50
 """Of an archive: what is kept in memory of it."""
 
 FROZEN: Final = "55006"
+LATE: Final = "57014"
 FIRST: Final = UUID(int=0)
 LAST: Final = UUID(int=2**128 - 1)
 
@@ -134,15 +143,24 @@ class Pruner:
         """The runs that no month takes with it, in batches."""
         answered = await self._database.fetchval("first_answered")
         rules = arrays(retention.rules)
+        size = self._batch
         for first, until in _between(report.months if report.dry_run else ()):
             last: UUID | None = first
             while last is not None:
-                asked = (self._namespace, *rules, last, until, self._batch, answered)
+                asked = (self._namespace, *rules, last, until, size, answered)
                 begin = time.monotonic()
-                last = await self._one_batch(asked, report, archive)
+                try:
+                    last = await self._one_batch(asked, report, archive)
+                except OpenQueueError as error:
+                    if size == 1 or not _is_late(error):
+                        raise
+                    size = max(1, size // SMALLER)
+                    continue
+                took = time.monotonic() - begin
+                size = next_size(size, took, self._batch)
                 progress(report)
                 if last is not None:
-                    await asyncio.sleep(max(time.monotonic() - begin, SMALLEST_PAUSE))
+                    await asyncio.sleep(max(took, SMALLEST_PAUSE))
 
     async def _one_batch(
         self, asked: tuple[Any, ...], report: Pruned, archive: Archive | None, tries: int = 5
@@ -168,8 +186,13 @@ class Pruner:
         async with self._database.transaction() as connection:
             picked: Any = await connection.fetchrow(statements["pick_ended"], *asked)
             if picked["ids"]:
-                await self._write(connection, picked["ids"], archive)
-                gone = await connection.fetchrow(statements["remove_ended"], picked["ids"])
+                mark = archive.mark()
+                try:
+                    await self._write(connection, picked["ids"], archive)
+                    gone = await connection.fetchrow(statements["remove_ended"], picked["ids"])
+                except Exception:  # whatever it is, these are not removed
+                    archive.take_back(mark)
+                    raise
         if gone is not None:
             report.archived += len(picked["ids"])
             report.add(Counter(picked["ends"]), gone["attempts"], gone["lines"])
@@ -178,21 +201,32 @@ class Pruner:
 
     async def _archive_month(self, low: UUID, high: UUID, archive: Archive, report: Pruned) -> None:
         """All runs of a month that is frozen."""
-        after = UUID(int=low.int - 1)
+        after, at_once = UUID(int=low.int - 1), LINES_AT_ONCE
         while True:
-            async with self._database.connection() as connection:
-                text = self._database.statements["runs_between"]
-                ids = await connection.fetchval(text, after, high, self._batch)
+            ids: list[UUID] = []
+            before = archive.lines
+            try:
+                async with self._database.connection() as connection:
+                    text = self._database.statements["runs_between"]
+                    ids = await connection.fetchval(text, after, high, self._batch)
+                    await self._write(connection, ids, archive, at_once)
+            except OpenQueueError as error:
+                if at_once == 1 or not _is_late(error):
+                    raise
+                at_once = max(1, at_once // SMALLER)
+            else:
                 if not ids:
                     return
-                await self._write(connection, ids, archive)
-            report.archived += len(ids)
-            after = ids[-1]
+            if written := archive.lines - before:
+                report.archived += written
+                after = ids[written - 1]
 
-    async def _write(self, connection: Any, ids: list[UUID], archive: Archive) -> None:
+    async def _write(
+        self, connection: Any, ids: list[UUID], archive: Archive, at_once: int = LINES_AT_ONCE
+    ) -> None:
         text = self._database.statements["archived"]
         rest = iter(ids)
-        while some := list(islice(rest, LINES_AT_ONCE)):
+        while some := list(islice(rest, at_once)):
             rows = await connection.fetch(text, some)
             await asyncio.to_thread(archive.add, [row[0] for row in rows])
 
@@ -211,6 +245,18 @@ class Pruner:
     async def _sizes(self) -> dict[str, Size]:
         rows: Iterable[Any] = await self._database.fetch("history_sizes")
         return {row["relation"]: Size(row["rows"], row["dead"], row["bytes"]) for row in rows}
+
+
+def next_size(size: int, seconds: float, most: int) -> int:
+    """How many runs the next batch looks at, if one of `size` took so long. Pure."""
+    if seconds > SLOW:
+        return max(1, int(size * AIM / seconds))
+    return min(most, 2 * size) if seconds < AIM else size
+
+
+def _is_late(error: OpenQueueError) -> bool:
+    """Whether a statement did not end in time, by this side's clock or by the server's."""
+    return isinstance(error.__cause__, TimeoutError) or sqlstate(error.__cause__ or error) == LATE
 
 
 def _between(months: Iterable[Dropped]) -> list[tuple[UUID, UUID]]:

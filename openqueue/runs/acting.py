@@ -12,10 +12,12 @@ from uuid import UUID
 from openqueue.codec import decode, encode
 from openqueue.db.pool import Database
 from openqueue.errors import InvalidOption, did_you_mean
+from openqueue.runs.catalogue import Catalogue
 from openqueue.runs.filter import RunFilter
 from openqueue.runs.history import find_ids
 from openqueue.runs.states import STATUSES
 from openqueue.tasks.checks import check_object, check_text, check_uuid, check_whole
+from openqueue.tasks.enqueuer import Item
 
 __all__ = ["ACTIONS", "DONE", "Acted", "Acting", "Action", "AuditEntry"]
 
@@ -61,6 +63,7 @@ class Acting:
     def __init__(self, database: Database, namespace: str) -> None:
         self._database = database
         self._namespace = namespace
+        self._catalogue = Catalogue(database, namespace)
 
     async def act(
         self,
@@ -83,7 +86,9 @@ class Acting:
         new runs each time, unless it has a name (`once`): by one name a run is run again once, and what it
         made is not; the answer is 'repeated'. Only to runs that are in one of the `expected` statuses, if
         given. `queue` is where to move, `priority` which to set, `input` that of the new run (rerun). `actor`
-        is who is said to do it, by default the database's user.
+        is who is said to do it, by default the database's user. Raises InvalidOption, and InvalidArguments
+        before a batch in which is a run whose task would not take the `input`, by what its workers have
+        published.
         """
         options = checked(
             action,
@@ -98,6 +103,8 @@ class Acting:
         more = (reason, actor, None if expected is None else list(expected), encode(options, what="options"))
         acted = Acted()
         async for ids in self._batches(what):
+            if input is not None:
+                await self._check_input(ids, input)
             rows = await self._database.fetch("act_on_runs", action, ids, *more, self._namespace)
             acted.answers.update(row["outcome"] for row in rows)
             acted.done += sum(row["outcome"] in DONE for row in rows)
@@ -105,6 +112,12 @@ class Acting:
             if progress is not None:
                 progress(acted)
         return acted
+
+    async def check_input(self, what: RunFilter, input: Mapping[str, Any]) -> None:  # noqa: A002  as in RunInfo
+        """Raise InvalidArguments as a rerun of the first runs that the filter chooses would."""
+        async for ids in self._batches(what):
+            await self._check_input(ids, input)
+            return
 
     async def audit(
         self, run: UUID | None = None, *, before: int | None = None, limit: int = 50
@@ -117,6 +130,10 @@ class Acting:
             AuditEntry(**{**dict(row), "runs": tuple(row["runs"]), "details": decode(row["details"])})
             for row in rows
         ]
+
+    async def _check_input(self, ids: Sequence[UUID], given: Mapping[str, Any]) -> None:
+        for row in await self._database.fetch("tasks_of_runs", self._namespace, ids):
+            await self._catalogue.check(Item.named(row["task"], given), allow_unknown=True)
 
     async def _batches(self, what: RunFilter | Iterable[UUID]) -> Any:
         if not isinstance(what, RunFilter):

@@ -8,18 +8,19 @@ in history.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from openqueue.db.pool import Database
 from openqueue.runs.filter import RunFilter
 from openqueue.runs.history import list_runs
-from openqueue.runs.model import RunEvent, RunInfo
+from openqueue.runs.model import Row, RunEvent, RunInfo
 from openqueue.runs.states import LIVE
 
-__all__ = ["MOST", "Watch"]
+__all__ = ["MOST", "Timeline", "Watch"]
 
 MOST: Final = 1000
 """Runs that are followed at a time, the newest."""
@@ -28,6 +29,60 @@ LATE: Final = timedelta(seconds=30)
 """How long after its id was made a run may still appear: an enqueue's transaction may stay open."""
 
 Line = tuple[RunInfo, RunEvent]
+
+_BY_HAND: Final = -1
+_AT_THE_END: Final = 2**63 - 1
+"""What stands in `n` of an event that is neither a line of the log nor progress."""
+
+
+class _Told:
+    """What of a run's timeline has been told.
+
+    The place there does not say it: a line of log is written after it was said, and may come to stand before
+    what somebody did by hand meanwhile. Lines and progress have numbers that grow, and the rest is little.
+    """
+
+    __slots__ = ("_others", "_upto")
+
+    def __init__(self) -> None:
+        self._upto = 0
+        self._others: set[tuple[Any, ...]] = set()
+
+    def news(self, rows: Iterable[Row]) -> list[Row]:
+        """Those that have not been told, which have been told now."""
+        fresh = [row for row in rows if not self._knows(row)]
+        for row in fresh:
+            if 0 < row["n"] < _AT_THE_END:
+                self._upto = max(self._upto, row["n"])
+            else:
+                self._others.add(_name(row))
+        return fresh
+
+    def _knows(self, row: Row) -> bool:
+        if 0 < row["n"] < _AT_THE_END:
+            return bool(row["n"] <= self._upto)
+        return _name(row) in self._others
+
+
+def _name(row: Row) -> tuple[Any, ...]:
+    """Of an event that is none of the log: a 'failed' may become a 'retried', and is the same."""
+    return (row["number"], row["n"], *((row["at"], row["event"]) if row["n"] == _BY_HAND else ()))
+
+
+class Timeline:
+    """What happens to one run, from its beginning on."""
+
+    def __init__(self, database: Database, run_id: UUID) -> None:
+        self._database = database
+        self._run_id = run_id
+        self._told = _Told()
+
+    async def once(self) -> list[RunEvent]:
+        """What has happened since the last time, oldest first."""
+        return [
+            RunEvent.of(row)
+            for row in self._told.news(await self._database.fetch("run_events", self._run_id))
+        ]
 
 
 class Watch:
@@ -41,7 +96,7 @@ class Watch:
         self._namespace = namespace
         self._chosen = replace(chosen, limit=MOST, status=(), since=None, until=None, before=None)
         self._runs: dict[UUID, RunInfo] = {}
-        self._told: dict[UUID, tuple[datetime, int]] = {}
+        self._told: dict[UUID, tuple[datetime, _Told]] = {}
         self._since: datetime | None = None
 
     @property
@@ -54,8 +109,8 @@ class Watch:
         now: datetime = await self._database.fetchval("database_time")
         for run in await self._found(now):
             self._runs[run.id] = run
-        for run, events in await self._timelines():
-            self._tell(run, events, len(events))
+        for run, rows in await self._timelines():
+            self._news(run, rows, now)
         self._since = now
 
     async def once(self) -> list[Line]:
@@ -66,7 +121,7 @@ class Watch:
         for run in await self._found(since):
             if len(self._runs) < MOST and not (run.finished and run.id in self._told):
                 self._runs.setdefault(run.id, run)
-        news = [line for run, events in await self._timelines() for line in self._news(run, events, since)]
+        news = [line for run, rows in await self._timelines() for line in self._news(run, rows, since)]
         self._since = now
         self._told = {
             run_id: told
@@ -84,24 +139,20 @@ class Watch:
             for run in await list_runs(self._database, self._namespace, chosen)
         ]
 
-    async def _timelines(self) -> list[tuple[RunInfo, list[RunEvent]]]:
-        found: dict[UUID, list[RunEvent]] = {}
+    async def _timelines(self) -> list[tuple[RunInfo, Sequence[Row]]]:
+        found: dict[UUID, list[Row]] = {}
         for row in await self._database.fetch("events_of_runs", list(self._runs)):
-            found.setdefault(row["run_id"], []).append(RunEvent.of(row))
-        return [(self._runs[run_id], events) for run_id, events in found.items()]
+            found.setdefault(row["run_id"], []).append(row)
+        return [(self._runs[run_id], rows) for run_id, rows in found.items()]
 
-    def _news(self, run: RunInfo, events: list[RunEvent], since: datetime) -> list[Line]:
-        if run.id in self._told:
-            known = self._told[run.id][1]
-        elif run.created_at < since - LATE:  # an old one that was retried
-            known = sum(event.at < since for event in events)
-        else:
-            known = 0
-        self._tell(run, events, len(events))
-        return [(run, event) for event in events[known:]]
-
-    def _tell(self, run: RunInfo, events: list[RunEvent], told: int) -> None:
-        """Note what was told; a run that has ended is not followed any longer."""
-        self._told[run.id] = (run.created_at, told)
+    def _news(self, run: RunInfo, rows: Sequence[Row], since: datetime) -> list[Line]:
+        """What has not been told; a run that has ended is not followed any longer."""
+        if run.id not in self._told:
+            self._told[run.id] = (run.created_at, _Told())
+            if run.created_at < since - LATE:  # an old one that was retried
+                self._told[run.id][1].news(row for row in rows if row["at"] < since)
+        events = [RunEvent.of(row) for row in rows]
+        fresh = self._told[run.id][1].news(rows)
         if any(event.data.get("final") for event in events):
             del self._runs[run.id]
+        return [(run, RunEvent.of(row)) for row in fresh]

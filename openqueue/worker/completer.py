@@ -211,6 +211,7 @@ class Completer:
         if dropped := self._journal.dropped():
             self._bus.emit(told.RunLogDropped(dropped))
         now = time.monotonic()
+        self._journal.settle(now)
         while entries := self._journal.take():
             try:
                 lost = await self._database.fetchval(

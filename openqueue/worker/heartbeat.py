@@ -209,7 +209,7 @@ class Heartbeat:
             self._worker,
             pulse.state(self._lease),
             pulse.running(),
-            list(pulse.claims()),
+            [str(claim) for claim in pulse.claims()],
             self._timeout,
             *self._usage.read(),
             told[0] if told else 0,
@@ -232,7 +232,7 @@ class Heartbeat:
         pulse.beaten = time.monotonic()
         pulse.others = row["others"]
         if row["cancels"]:
-            cancels = list(row["cancels"])
+            cancels = [UUID(run) for run in row["cancels"]]
             self._call(lambda: self._cancelled(cancels))
 
     def _call(self, function: Callable[[], object]) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from openqueue.runs.outcomes import Asked
     from openqueue.tasks.runlog import Lines
     from openqueue.worker.gathered import Gathered
+    from openqueue.worker.patches import Patches
 
 __all__ = ["PATIENCE", "Job"]
 
@@ -38,6 +39,7 @@ class Job:
     within       the call that it is a part of, if it was gathered with others
     expired      it is gone because the deadline passed before the attempt began
     lines        those of its log, once it has said something
+    patches      those of its progress, likewise
     """
 
     __slots__ = (
@@ -51,6 +53,7 @@ class Job:
         "id",
         "lines",
         "lost",
+        "patches",
         "row",
         "runner",
         "started",
@@ -76,6 +79,7 @@ class Job:
         self.cancelled: Cancellation | None = None
         self.within: Gathered | None = None
         self.lines: Lines | None = None
+        self.patches: Patches | None = None
 
     @property
     def jobs(self) -> tuple[Job, ...]:

@@ -14,6 +14,7 @@ from uuid import UUID
 from openqueue.codec import encode
 from openqueue.tasks.runlog import FULL, Lines, RunLog
 from openqueue.worker.job import Job
+from openqueue.worker.patches import EVERY, Patches
 
 __all__ = ["Entry", "Journal", "RunJournal", "Spread", "entries_of"]
 
@@ -54,11 +55,12 @@ class RunJournal:
         self._entries: deque[Entry] = deque()
         self._bytes = 0
         self._dropped = 0
+        self._holding: dict[Job, Patches] = {}
         self._lock = threading.RLock()  # the garbage collector may let somebody speak while it is held
         self._most = MOST_AT_ONCE
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries) + len(self._holding)
 
     def log(self, job: Job, level: str, message: str, fields: dict[str, Any]) -> None:
         """Keep a log line with the run; what a thread that was left behind says is dropped."""
@@ -84,7 +86,24 @@ class RunJournal:
         """Merge a patch into the run's progress."""
         if job.finished_at:
             return
-        self._append(Entry(job, "progress", time.monotonic(), encode(patch, what="progress")))
+        text, now = encode(patch, what="progress"), time.monotonic()
+        with self._lock:
+            if job.patches is None:
+                job.patches = Patches()
+            for data in job.patches.add(text, now):
+                self._append(Entry(job, "progress", now, data))
+            if job.patches.held is not None:
+                self._holding[job] = job.patches
+            else:
+                self._holding.pop(job, None)
+
+    def settle(self, now: float) -> None:
+        """Have that of progress be taken which was held for long enough, or whose attempt is over."""
+        with self._lock:
+            for job, patches in list(self._holding.items()):
+                if job.finished_at or now - patches.since >= EVERY:
+                    del self._holding[job]
+                    self._append(Entry(job, "progress", now, patches.release()))
 
     def take(self) -> list[Entry]:
         """The oldest entries, which are no longer here; those of lost jobs are left out."""

@@ -61,8 +61,8 @@ BEGIN
             SELECT 'added', :schema.add_job(r.task, options -> 'input', r.queue, priority => r.priority::integer,
                 max_attempts => r.max_attempts::integer, meta => (r.meta - ARRAY['openqueue.tick', 'openqueue.rerun_once']) || jsonb_strip_nulls(jsonb_build_object(
                     'openqueue.rerun_of', one, 'openqueue.rerun_once', once)),
-                tags => r.tags, namespace => r.namespace)
-            INTO outcome, made FROM :schema.find_run(one) r;
+                tags => r.tags, group_key => q.group_key, concurrency_key => q.concurrency_key, namespace => r.namespace)
+            INTO outcome, made FROM :schema.find_run(one) r CROSS JOIN (SELECT q.* FROM :schema.run_requests q WHERE q.id = one) q;
         ELSIF $1 = 'delete' AND place = 'live' THEN
             outcome := 'waiting';
         ELSIF $1 = 'delete' THEN

@@ -144,7 +144,7 @@ BEGIN
     IF cardinality(new_queues) > 0 THEN
         PERFORM :schema.announce(add_keyed.namespace, array_agg(n.queue), array_agg(n.priority), array_agg(n.seq), array_agg(n.run_at))
         FROM unnest(new_queues, new_priorities, new_seqs, new_run_ats, new_gates) AS n (queue, priority, seq, run_at, gate) WHERE n.gate IS NULL;
-        PERFORM :schema.note_waiters(add_keyed.namespace, ARRAY(SELECT DISTINCT n FROM unnest(new_gates) n WHERE n IS NOT NULL));
+        PERFORM :schema.note_waiters(add_keyed.namespace, ARRAY(SELECT DISTINCT n FROM unnest(new_gates) n WHERE n NOT LIKE 'back %'));
     END IF;
     RETURN QUERY SELECT a.i, a.id, a.outcome FROM unnest(places, runs, outcomes) AS a (i, id, outcome) ORDER BY a.i;
 END $$;

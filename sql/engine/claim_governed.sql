@@ -233,13 +233,14 @@ BEGIN
     IF opened > COALESCE(cardinality(taken.ids), 0) THEN  -- there are some for others
         PERFORM :schema.wake(namespace);
     END IF;
-    -- What has gone through queues with a limit or a rate; how far fair lanes have been served.
+    -- What has gone through queues with a limit or a rate; how far fair lanes have been served: what came out of a gate before its queue was
+    -- fair stands by its arrival, in no turn.
     PERFORM :schema.pass_scopes(namespace, array_agg('queue ' || g.queue), array_agg(g.gone), array_agg(r.counted)) FROM (
         SELECT lanes.queues[met.ords[p]] AS queue, count(*)::integer AS gone FROM unnest(taken.places) p GROUP BY 1) g
     JOIN unnest(rooms.queues, rooms.rooms, rooms.counted) AS r (queue, room, counted) ON r.queue = g.queue AND r.room IS NOT NULL HAVING count(*) > 0;
     PERFORM :schema.note_served(namespace, array_agg(g.queue), array_agg(g.priority), array_agg(g.seq)) FROM (
         SELECT lanes.queues[met.ords[p]] AS queue, lanes.priorities[met.ords[p]] AS priority, max(met.seqs[p]) AS seq
-        FROM unnest(taken.places) p WHERE lanes.fair[met.ords[p]] GROUP BY 1, 2) g HAVING count(*) > 0;
+        FROM unnest(taken.places) p WHERE lanes.fair[met.ords[p]] AND met.seqs[p] < 0 GROUP BY 1, 2) g HAVING count(*) > 0;
     RETURN QUERY
     (SELECT j.id, j.task, j.queue, j.priority, j.seq, j.attempt - j.uncounted, j.max_attempts, j.state = 'r', j.suspect, j.run_at,
         NULLIF(j.deadline, 'infinity'), r.input::text, r.meta::text, r.tags,

@@ -100,33 +100,45 @@ CREATE OR REPLACE FUNCTION :schema.set_control(
 ) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-    fault text[] := :schema.find_control_fault(kind, name, change, queue);
-    scope text := :schema.scope_of(kind, name, queue);
-    before integer := (SELECT f.concurrency FROM :schema.controls_in_force f WHERE f.namespace = set_control.namespace
-                       AND f.kind = set_control.kind AND f.name = set_control.name AND f.queue = set_control.queue);
+    fault text[];
+    scope text;
+    before :schema.controls_in_force;
+    holds  :schema.controls_in_force;
     c :schema.controls;
     was :schema.controls;
     same boolean;
 BEGIN
+    queue := COALESCE(queue, ''); namespace := COALESCE(namespace, 'default'); source := COALESCE(source, 'run time');
+    fault := CASE WHEN source NOT IN ('run time', 'settings', 'code') THEN ARRAY['source', format('is %L', source), 'give run time, settings or code']
+        WHEN namespace = '' OR length(namespace) > 200 THEN ARRAY['namespace', 'must be a name of 1 to 200 characters', 'leave it out for the default one']
+        ELSE :schema.find_control_fault(kind, name, change, queue) END;
     IF fault IS NOT NULL THEN
-        PERFORM :schema.refuse(fault[1], fault[2], fault[3], kind || ' ' || name);
+        PERFORM :schema.refuse(fault[1], fault[2], fault[3], concat_ws(' ', kind, name));
     END IF;
+    scope := :schema.scope_of(kind, name, queue);
     LOOP  -- somebody may take all back between the two
         INSERT INTO :schema.controls (namespace, kind, name, queue, source) VALUES (namespace, kind, name, queue, source) ON CONFLICT DO NOTHING;
         SELECT * INTO c FROM :schema.controls k WHERE k.namespace = set_control.namespace AND k.kind = set_control.kind
             AND k.name = set_control.name AND k.queue = set_control.queue AND k.source = set_control.source FOR UPDATE;
         EXIT WHEN FOUND;
     END LOOP;
+    SELECT * INTO before FROM :schema.controls_in_force f WHERE f.namespace = set_control.namespace AND f.kind = set_control.kind
+        AND f.name = set_control.name AND f.queue = set_control.queue;
     was := c;
     BEGIN
-        c := jsonb_populate_record(c, change || jsonb_build_object('changed_at', clock_timestamp()));
+        c := jsonb_populate_record(c, change || jsonb_build_object('changed_at', clock_timestamp()) || COALESCE((
+            SELECT jsonb_object_agg(e.key, trunc((e.value::text)::numeric)) FROM jsonb_each(change) e  -- 5.0 is whole, too
+            WHERE e.key IN ('concurrency', 'rate', 'burst') AND jsonb_typeof(e.value) = 'number'), '{}'));
     EXCEPTION WHEN data_exception THEN
         PERFORM :schema.refuse_span(change, kind || ' ' || name);
         RAISE;
     END;
-    IF c.period <= interval '0' OR c.ageing <= interval '0' OR NOT isfinite(c.period) OR NOT isfinite(c.ageing) THEN
-        PERFORM :schema.refuse(CASE WHEN c.period <= interval '0' OR NOT isfinite(c.period) THEN 'period' ELSE 'ageing' END,
-                               'is not longer than nothing, or has no end', 'give a span of time, such as "1 minute"', kind || ' ' || name);
+    -- No more than a client can read: it would break the list of all that holds.
+    IF c.paused_until <> 'infinity' AND c.paused_until NOT BETWEEN '0001-01-02 00:00+00' AND '9998-12-31 00:00+00' THEN
+        PERFORM :schema.refuse('paused_until', format('is %s', c.paused_until), 'give a time before the year 9999, or "infinity"', kind || ' ' || name);
+    ELSIF NOT (c.period > interval '0' AND c.period <= interval '36525000 days' AND c.ageing > interval '0' AND c.ageing <= interval '36525000 days') THEN
+        PERFORM :schema.refuse(CASE WHEN NOT (c.period > interval '0' AND c.period <= interval '36525000 days') THEN 'period' ELSE 'ageing' END,
+                               'is not longer than nothing, or longer than a hundred thousand years', 'give a span of time, such as "1 minute"', kind || ' ' || name);
     END IF;
     same := (c.concurrency, c.rate, c.period, c.burst, c.fairness, c.ageing, c.weight, c.paused_until, c.reason) IS NOT DISTINCT FROM
         (was.concurrency, was.rate, was.period, was.burst, was.fairness, was.ageing, was.weight, was.paused_until, was.reason);
@@ -140,13 +152,19 @@ BEGIN
     IF same THEN
         RETURN;
     END IF;
-    IF before IS NULL AND c.concurrency IS NOT NULL AND kind IN ('queue', 'task') THEN
+    SELECT * INTO holds FROM :schema.controls_in_force f WHERE f.namespace = set_control.namespace AND f.kind = set_control.kind
+        AND f.name = set_control.name AND f.queue = set_control.queue;
+    IF before.concurrency IS NULL AND c.concurrency IS NOT NULL AND kind IN ('queue', 'task') THEN
         PERFORM :schema.count_running(namespace, kind, name);
     END IF;
-    IF kind = 'queue' AND change ? 'fairness' AND NOT EXISTS (
-            SELECT FROM :schema.controls_in_force f WHERE f.namespace = set_control.namespace AND f.kind = 'queue'
-              AND f.name = set_control.name AND f.fairness <> 'strict') THEN
+    IF kind = 'queue' AND change ? 'fairness' AND COALESCE(holds.fairness, 'strict') = 'strict' THEN
         PERFORM :schema.end_turns(namespace, name);
+    ELSIF kind = 'queue' AND holds.fairness <> before.fairness THEN
+        PERFORM :schema.share_anew(namespace, name, ARRAY(
+            SELECT f.name FROM :schema.controls_in_force f WHERE f.namespace = set_control.namespace AND f.kind = 'group'
+              AND f.queue = set_control.name AND f.weight IS NOT NULL));
+    ELSIF kind = 'group' AND holds.weight IS DISTINCT FROM before.weight THEN
+        PERFORM :schema.share_anew(namespace, queue, ARRAY[name]);
     END IF;
     -- Whoever waits at this gate is looked at anew: now, and when a pause ends.
     INSERT INTO :schema.openings (namespace, scope, at) SELECT namespace, scope, v.at

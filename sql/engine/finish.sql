@@ -60,15 +60,16 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'outcomes has an unknown outcome',
             HINT = 'completed, failed, retry, snoozed, cancelled or released';
     END IF;
-    -- First the jobs that completed and that nobody can have locked: their xmax is none, or their xmin (who claimed them). What
-    -- once was locked goes the longer way. What a limit counts gives its slots back.
+    -- First the jobs that completed and, for who does not wait, that nobody can have locked: their xmax is none, or their xmin (who claimed
+    -- them). What once was locked goes the longer way. Who waits does so in the order of the ids, as all do that lock several. What a limit
+    -- counts gives its slots back.
     WITH gone AS (
         DELETE FROM :schema.jobs j
         USING (SELECT * FROM unnest(ids, claims, outcomes, outputs, started, finished)
                    AS u (id, claim, outcome, output, started, finished)
                WHERE COALESCE(u.outcome, one_outcome) = 'completed' ORDER BY u.id) u
         WHERE j.id = ANY (ARRAY[u.id]) AND j.worker = finish_jobs.worker AND j.claim = COALESCE(u.claim, one_claim)
-          AND (j.xmax = '0' OR j.xmax = j.xmin)
+          AND (NOT skipping OR j.xmax = '0' OR j.xmax = j.xmin)
         RETURNING j.id, j.claim, j.attempt, j.uncounted, j.awaited, j.claimed_at, j.namespace, j.queue, j.task, j.concurrency_key,
             j.slots, u.output, u.started, u.finished
     ), history AS (

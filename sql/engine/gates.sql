@@ -164,7 +164,7 @@ BEGIN
         CASE WHEN f.paused_until IS NOT NULL THEN 0 ELSE GREATEST(0, LEAST(m.most - l.used,
             CASE WHEN f.rate IS NOT NULL THEN :schema.rate_room(l.next_at, f.rate, f.period, f.burst, l.moment) END, 1000000000)) END,
         m.most, f.rate IS NOT NULL, f.paused_until,
-        CASE WHEN f.rate IS NOT NULL THEN :schema.rate_opens(l.next_at, f.rate, f.period, f.burst) END
+        CASE WHEN f.rate IS NOT NULL THEN :schema.rate_opens(l.next_at, f.rate, f.period, f.burst, l.moment) END
     FROM locked l LEFT JOIN said f ON f.scope = l.scope
     CROSS JOIN LATERAL (SELECT COALESCE(f.concurrency, CASE WHEN l.scope LIKE 'key %' THEN COALESCE((
         SELECT j.key_limit::integer FROM :schema.jobs j WHERE j.namespace = scope_rooms.namespace AND j.gate = l.scope
@@ -210,12 +210,12 @@ BEGIN
     INSERT INTO :schema.openings (namespace, scope, at)
     SELECT look_again.namespace, w.scope, w.at FROM (
         SELECT u.scope, CASE WHEN f.paused_until IS NOT NULL THEN f.paused_until
-            WHEN f.rate IS NOT NULL AND u.room > 0 THEN GREATEST(clock_timestamp(), :schema.rate_opens(s.next_at, f.rate, f.period, f.burst))
+            WHEN f.rate IS NOT NULL AND u.room > 0 THEN GREATEST(clock_timestamp(), :schema.rate_opens(s.next_at, f.rate, f.period, f.burst, clock_timestamp()))
             WHEN u.room > 0 THEN clock_timestamp() + CASE WHEN NOT opened THEN '0' WHEN u.scope LIKE 'key %' THEN '100 milliseconds' ELSE '1 second' END::interval
             -- Unless it is the limit that holds up, of which somebody will give a slot back. What the rate lacked may have gathered by now.
             WHEN f.rate IS NOT NULL AND s.used < COALESCE(f.concurrency, 1000000000)
                 THEN GREATEST(clock_timestamp() + CASE WHEN u.scope LIKE 'key %' THEN '100 milliseconds' ELSE '0' END::interval,
-                              :schema.rate_opens(s.next_at, f.rate, f.period, f.burst))
+                              :schema.rate_opens(s.next_at, f.rate, f.period, f.burst, clock_timestamp()))
             ELSE clock_timestamp() + interval '1 minute' END AS at
         FROM unnest(waited.scopes, waited.rooms) AS u (scope, room)
         LEFT JOIN :schema.said_of(namespace, waited.scopes) f ON f.scope = u.scope

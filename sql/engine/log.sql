@@ -50,7 +50,11 @@ COMMENT ON FUNCTION :schema.log_runs(uuid, uuid[], bigint[], text[], double prec
 CREATE OR REPLACE FUNCTION :schema.merge_patch(target jsonb, patch jsonb) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF jsonb_typeof(patch) <> 'object' THEN
+    -- The common case, a third of the time: nothing to remove, and nothing to merge more deeply.
+    IF jsonb_typeof(target) = 'object' AND jsonb_typeof(patch) = 'object'
+       AND NOT jsonb_path_exists(patch, 'strict $.* ? (@ == null || @.type() == "object")') THEN
+        RETURN target || patch;
+    ELSIF jsonb_typeof(patch) <> 'object' THEN
         RETURN patch;
     END IF;
     IF target IS NULL OR jsonb_typeof(target) <> 'object' THEN

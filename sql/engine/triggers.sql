@@ -15,6 +15,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     source  text := CASE event WHEN 'delete' THEN 'old' ELSE 'new' END;
     nothing text := format('(SELECT (NULL::%s).*)', relation);
+    -- A virtual generated column (PostgreSQL 18) is nowhere in a transition table: each is worked out.
+    virtual constant boolean := EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attgenerated = 'v' AND NOT a.attisdropped);
+    unfolded text := 'SELECT (%s.r).*';
     -- Always with .* behind it: a name alone is looked for among the columns first.
     rows    constant text := '(SELECT (t.*)::%s AS r, row_number() OVER () AS i FROM %s t)';
     fresh   text := format(rows, relation, CASE WHEN from_tables THEN 'new_rows' ELSE nothing END);
@@ -24,6 +27,13 @@ DECLARE
     made    text;
     whole   text;
 BEGIN
+    IF virtual THEN
+        SELECT format('SELECT %s FROM (SELECT (%%s.r).*) AS plain', string_agg(CASE a.attgenerated
+                WHEN 'v' THEN replace(format('(%s) AS %I', pg_get_expr(d.adbin, d.adrelid), a.attname), '%', '%%')
+                ELSE replace(format('plain.%I', a.attname), '%', '%%') END, ', ' ORDER BY a.attnum)) INTO unfolded
+        FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped;
+    END IF;
     SELECT string_agg(format('%I.%I', source, c), ', ') INTO named FROM jsonb_array_elements_text(spec -> 'columns') c;
     made := CASE spec ->> 'payload' WHEN 'row' THEN format('to_jsonb(%I.*)', source)
         WHEN 'change' THEN format('jsonb_build_object(''event'', %L, ''table'', %L, ''row'', to_jsonb(%I.*)%s)', event,
@@ -31,10 +41,10 @@ BEGIN
             source, CASE event WHEN 'update' THEN ', ''old'', to_jsonb(old.*)' ELSE '' END)
         ELSE format('(SELECT to_jsonb(c.*) FROM (SELECT %s) AS c)', named) END;
     whole := CASE event
-        WHEN 'insert' THEN format('%s a CROSS JOIN LATERAL (SELECT (a.r).*) AS new CROSS JOIN %s AS old', fresh, nothing)
-        WHEN 'delete' THEN format('%s a CROSS JOIN LATERAL (SELECT (a.r).*) AS old CROSS JOIN %s AS new', stale, nothing)
-        ELSE format('%s a LEFT JOIN %s b ON b.i = a.i CROSS JOIN LATERAL (SELECT (a.r).*) AS new CROSS JOIN LATERAL (SELECT (b.r).*) AS old',
-                    fresh, stale) END;
+        WHEN 'insert' THEN format('%s a CROSS JOIN LATERAL (%s) AS new CROSS JOIN %s AS old', fresh, format(unfolded, 'a'), nothing)
+        WHEN 'delete' THEN format('%s a CROSS JOIN LATERAL (%s) AS old CROSS JOIN %s AS new', stale, format(unfolded, 'a'), nothing)
+        ELSE format('%s a LEFT JOIN %s b ON b.i = a.i CROSS JOIN LATERAL (%s) AS new CROSS JOIN LATERAL (%s) AS old',
+                    fresh, stale, format(unfolded, 'a'), format(unfolded, 'b')) END;
     RETURN format('SELECT array_agg(p.payload ORDER BY p.i) FROM (SELECT %s AS payload, row_number() OVER (ORDER BY a.i) AS i FROM %s WHERE %s%s) p GROUP BY (p.i - 1) / 10000 ORDER BY (p.i - 1) / 10000',
         made, whole,
         -- Compared as they are stored: any type can be, and what is equal but looks different is a change.
@@ -167,6 +177,9 @@ BEGIN
         PERFORM :schema.refuse_call('task', 'must be a name of 1 to 200 characters', 'a task is named module.function', 'add_trigger');
     END IF;
     events := COALESCE(events, '{insert}'); payload := COALESCE(payload, 'row'); namespace := COALESCE(namespace, 'default');
+    IF namespace = '' OR length(namespace) > 200 THEN
+        PERFORM :schema.refuse_call('namespace', 'must be a name of 1 to 200 characters', 'leave it out for the default one', 'add_trigger');
+    END IF;
     PERFORM :schema.check_options('{}', queue_name, NULL, priority, max_attempts, NULL, NULL, NULL, 'add_trigger');
     IF payload = 'id' THEN
         IF columns IS NOT NULL THEN

@@ -69,8 +69,9 @@ SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives
 
 -- name: beat_worker
 -- $1 worker · $2 state · $3 running · $4 claims that it knows of · $5 how old a claim may be that it does not · $6 bytes of memory · $7 percent
--- of a core · $8 number of what it tells · $9 namespace · $10 what it tells of what has ended
-SELECT known, cancels, others, released, now FROM :schema.beat_worker_and_tell($1::uuid, $2::text, $3::integer, $4::bigint[], $5::interval,
+-- of a core · $8 number of what it tells · $9 namespace · $10 what it tells of what has ended. Arrays are of text: of any other type asyncpg
+-- asks the catalogue first, with three statements, in each new session.
+SELECT known, cancels::text[], others, released, now FROM :schema.beat_worker_and_tell($1::uuid, $2::text, $3::integer, $4::text[]::bigint[], $5::interval,
     $6::bigint, $7::float4, $8::bigint, $9::text, $10::text::jsonb);
 
 -- name: live_by_lease

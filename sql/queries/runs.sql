@@ -7,12 +7,12 @@ SELECT id, namespace, task, queue, priority, status, input::text AS input, outpu
 FROM :schema.find_run($1::uuid);
 
 -- name: run_events
-SELECT at, event, counted AS attempt, attempt AS number, worker, data::text AS data
+SELECT at, event, counted AS attempt, attempt AS number, worker, data::text AS data, n
 FROM :schema.find_events($1::uuid);
 
 -- name: events_of_runs
 -- The timelines of several runs, each in order.
-SELECT e.run_id, e.at, e.event, e.counted AS attempt, e.attempt AS number, e.worker, e.data::text AS data
+SELECT e.run_id, e.at, e.event, e.counted AS attempt, e.attempt AS number, e.worker, e.data::text AS data, e.n
 FROM unnest($1::uuid[]) AS u (id) CROSS JOIN LATERAL :schema.find_events(u.id) e
 ORDER BY e.run_id, e.at, e.attempt NULLS FIRST, e.n;
 
@@ -35,6 +35,10 @@ ORDER BY u.i;
 -- The same without the runs: their ids alone, as one row.
 SELECT ids, cursor, searched_to, walked
 FROM :schema.search_runs($1::text, $2::text::jsonb, $3::text, $4::boolean, $5::text, $6::integer);
+
+-- name: tasks_of_runs
+-- Of which tasks these runs are.
+SELECT DISTINCT r.task FROM :schema.run_requests r WHERE r.id = ANY ($2::uuid[]) AND r.namespace = $1::text ORDER BY 1;
 
 -- name: run_attempts
 SELECT attempt, counted, outcome, final, worker, started_at, finished_at, error::text AS error

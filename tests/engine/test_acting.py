@@ -80,6 +80,34 @@ async def test_a_rerun_is_a_new_run_of_the_same_kind(engine: Engine) -> None:
     assert again["status"] == "queued"
 
 
+async def test_a_rerun_is_held_by_the_same_concurrency_key_and_stands_in_the_same_group(
+    engine: Engine,
+) -> None:
+    """What Python computes of the arguments nobody else can: without its key it would run beside others."""
+    run = await in_state(engine, "completed")
+    await engine.sql("UPDATE run_requests SET concurrency_key = 'ann', key_limit = 1, group_key = 'g'")
+    (row,) = await engine.sql(
+        "SELECT made FROM act_on_runs('rerun', $1, options => '{\"input\": {}}')", [run]
+    )
+    (again,) = await engine.sql(
+        "SELECT concurrency_key, key_limit, group_key FROM run_requests WHERE id = $1", row["made"]
+    )
+    assert tuple(again) == ("ann", 1, "g")
+
+
+async def test_a_rerun_waits_for_its_turn_as_the_run_did(engine: Engine) -> None:
+    """It keeps the group, and the concurrency key: what may run one at a time does so."""
+    first, second = await engine.add(2, group_key="g", concurrency_key="account 7")
+    await engine.run_once()
+    assert [row["id"] for row in await engine.claim()] == [second]
+    (row,) = await engine.sql(
+        "SELECT * FROM act_on_runs('rerun', $1, options => '{\"input\": {\"a\": 5}}')", [first]
+    )
+    (again,) = await engine.sql("SELECT group_key, concurrency_key FROM jobs WHERE id = $1", row["made"])
+    assert tuple(again) == ("g", "account 7")
+    assert await engine.claim() == []
+
+
 async def test_a_rerun_that_has_a_name_makes_each_run_once_however_often_it_is_said(
     engine: Engine, another: Another
 ) -> None:

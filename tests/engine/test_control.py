@@ -217,7 +217,7 @@ async def test_a_worker_is_told_of_a_cancel_with_every_beat_until_the_run_has_en
     await engine.claim()
     for _ in range(2):
         assert await engine.value("cancel_run", run, None) == "cancelling"
-        assert (await beat(engine))["cancels"] == [run]
+        assert (await beat(engine))["cancels"] == [str(run)]
     assert await engine.finish([run], ["cancelled"]) == ["applied"]
     assert (await beat(engine))["cancels"] == []
     assert await engine.sql("SELECT FROM cancels") == []
@@ -301,7 +301,7 @@ async def test_a_run_that_is_retried_while_it_is_deleted_stays(engine: Engine, a
 async def beat(engine: Engine) -> Any:
     (row,) = await engine.call(
         "beat_worker",
-        *(engine.worker, "running", 1, [engine.claim_number], timedelta(seconds=15)),
+        *(engine.worker, "running", 1, [str(engine.claim_number)], timedelta(seconds=15)),
         *NOTHING_TOLD,
     )
     return row

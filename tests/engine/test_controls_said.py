@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import asyncpg
+import pytest
 
 from tests.engine.calls import Engine
 
@@ -103,3 +104,30 @@ async def test_workers_that_start_with_the_same_code_change_nothing(
     await publish(engine, "code", ["task a"], a={"concurrency": 5, "rate": 7, "period": "1.5 min"})
     assert await engine.sql("SELECT ctid, * FROM controls") == before
     assert heard == []
+
+
+async def test_null_means_the_default_and_a_whole_number_may_be_written_with_a_point(engine: Engine) -> None:
+    await engine.sql(
+        "SELECT set_control('queue', 'mail', $1::text::jsonb, NULL, namespace => NULL, source => NULL)",
+        '{"concurrency": 5.0, "rate": 10.0, "period": "1 s", "burst": 2.0}',
+    )
+    assert await said(engine) == [("run time", "queue", "mail", 5, 10)]
+    await engine.sql("SELECT pause_queue('mail', namespace => NULL)")
+    (row,) = await engine.sql("SELECT namespace, paused_until IS NOT NULL AS paused FROM controls")
+    assert tuple(row) == ("default", True)
+
+
+@pytest.mark.parametrize(
+    ("field", "call"),
+    [
+        ("name", "pause_queue(NULL)"),
+        ("name", "pause_group('mail', NULL)"),
+        ("kind", "set_control(NULL, 'mail', '{}')"),
+        ("source", "set_control('queue', 'mail', '{}', source => 'me')"),
+        ("namespace", "resume_queue('mail', '')"),
+    ],
+)
+async def test_what_cannot_be_is_refused_by_its_name(engine: Engine, field: str, call: str) -> None:
+    with pytest.raises(asyncpg.InvalidParameterValueError) as caught:
+        await engine.sql(f"SELECT {call}")
+    assert (caught.value.column_name, bool(caught.value.hint)) == (field, True)

@@ -137,7 +137,6 @@ async def test_new_ids_are_of_version_7_in_order_of_time_and_tell_their_time(eng
         ("task", "repeat('t', 201)"),
         ("payload", "'t', '[]'"),
         ("payload", "'t', '1'"),
-        ("payload", "'t', NULL"),
         ("payload", "'t', jsonb_build_object('a', repeat('é', 1024 * 1024))"),
         ("payload", "'t', jsonb_build_object('a', repeat('xy', 1024 * 1024))"),
         ("queue_name", "'t', queue_name => ''"),
@@ -156,7 +155,6 @@ async def test_new_ids_are_of_version_7_in_order_of_time_and_tell_their_time(eng
         ("job_key_mode", "'t', job_key => 'k', job_key_mode => 'debounce'"),
         ("meta", "'t', meta => '[1]'"),
         ("namespace", "'t', namespace => ''"),
-        ("namespace", "'t', namespace => NULL"),
         ("tags", "'t', tags => ARRAY['a', NULL]"),
     ],
 )
@@ -168,6 +166,13 @@ async def test_bad_input_is_refused_with_the_field_named_and_nothing_is_stored(
     assert refused.value.column_name == field
     assert refused.value.hint
     assert await stored(engine) == 0
+
+
+async def test_null_means_the_default(engine: Engine) -> None:
+    await engine.sql("SELECT add_job('t', NULL, namespace => NULL)")
+    await engine.sql('SELECT add_jobs(ARRAY[\'{"task": "t", "payload": null}\'::jsonb], NULL)')
+    rows = await engine.sql("SELECT namespace, input FROM runs")
+    assert [tuple(row) for row in rows] == [("default", "{}")] * 2
 
 
 @pytest.mark.parametrize(

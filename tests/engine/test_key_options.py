@@ -140,3 +140,13 @@ async def test_one_bad_key_refuses_the_whole_batch_and_is_named(
         await engine.sql(f"SELECT add_batch('{{t}}', '{{\"{{}}\", \"{{}}\"}}', {given})")
     assert refused.value.detail == "job 1"
     assert await stored(engine) == []
+
+
+async def test_a_run_that_was_let_through_and_keeps_its_place_opens_no_gate(engine: Engine) -> None:
+    for _ in range(2):
+        await engine.add(1, job_key="j", job_key_mode="keep_time", concurrency_key="k")
+        await engine.sql("SELECT open_gates('default')")
+    (job,) = await engine.sql("SELECT gate FROM jobs")
+    assert job["gate"] == "back default"
+    assert await engine.sql("SELECT FROM openings WHERE scope LIKE 'back %'") == []
+    assert await engine.sql("SELECT FROM slots WHERE scope LIKE 'back %'") == []

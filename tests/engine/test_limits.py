@@ -259,6 +259,10 @@ async def test_a_claim_of_one_lane_finds_nothing_that_waits_at_a_gate(engine: En
         ("task", "t", {"fairness": "strict"}, "fairness"),
         ("group", "g", {"weight": 2}, "queue"),
         ("task", "t", {"paused_until": "never"}, "paused_until"),
+        ("task", "t", {"paused_until": "12000-01-01"}, "paused_until"),
+        ("queue", "mail", {"rate": 5, "period": "1000000 years"}, "period"),
+        ("queue", "mail", {"ageing": "1000000 years"}, "ageing"),
+        ("queue", "mail", {"ageing": "-1 s"}, "ageing"),
     ],
 )
 async def test_what_cannot_be_said_is_refused_with_the_field_named(

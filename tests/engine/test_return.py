@@ -86,7 +86,7 @@ async def test_a_claim_that_no_beat_names_is_released_once_it_is_old(engine: Eng
     await engine.value("register_worker", engine.worker, "default", "n", "h", 1, "v", None, 1)
     (known,) = await held(engine)
     (stranded,) = await held(engine, starting=0)
-    beat = ("beat_worker", engine.worker, "running", 1, [1])
+    beat = ("beat_worker", engine.worker, "running", 1, ["1"])
     (row,) = await engine.call(*beat, timedelta(seconds=15), *NOTHING_TOLD)
     assert row["released"] == 0
     (row,) = await engine.call(*beat, timedelta(0), *NOTHING_TOLD)

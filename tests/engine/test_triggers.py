@@ -264,6 +264,7 @@ async def test_what_no_longer_fits_says_which_trigger_and_what_to_do(shop: Engin
         ("when_sql", "'public.orders', 't', when_sql => 'true /*'"),
         ("queue_name", "'public.orders', 't', queue_name => '*'"),
         ("priority", "'public.orders', 't', priority => 70000"),
+        ("namespace", "'public.orders', 't', namespace => ''"),
     ],
 )
 async def test_a_wrong_argument_is_refused_by_its_name(shop: Engine, field: str, call: str) -> None:

@@ -15,8 +15,8 @@ WITH_OWNERS_RIGHTS = {
 
 INLINED = {
     *("new_id", "new_ids", "id_time", "id_floor", "nobody", "task_defaults", "governed", "scope_of"),
-    *("rate_steps", "rate_room", "rate_next", "rate_opens", "gates_of", "known_lanes"),
-    *("first_turn", "turns_key", "slots_key", "unpublished"),
+    *("rate_steps", "rate_room", "rate_next", "rate_opens", "rate_due", "gates_of", "known_lanes"),
+    *("first_turn", "turn_step", "turns_key", "slots_key", "unpublished"),
 }
 """SQL that becomes part of the statement around it, and so has no settings of its own. None of them runs with
 the owner's rights but inside a function that has: by that one's path."""

@@ -55,6 +55,23 @@ def test_a_rerun_of_all_that_a_filter_chooses_is_given_a_name_by_which_to_repeat
     assert oq("runs", "count", "--task", "post.send").out == "2\n"
 
 
+def test_an_input_that_the_task_would_not_take_makes_no_run(oq: Command) -> None:
+    oq.work()
+    run = oq("enqueue", "post.send", '{"to": "x"}', "--delay", "1h", "--json").json["id"]
+    other = oq("enqueue", "post.later", '{"a": 1}', "--delay", "1h", "--allow-unknown", "--json").json["id"]
+    wrong = ("--input", '{"too": "y"}')
+    for line in ((), ("--json",), ("--yes",)):
+        refused = oq("runs", "rerun", "--task", "post.send", *wrong, *line)
+        assert (refused.code, refused.out) == (2, "")
+        assert "post.send: `to` is missing; there is no argument `too`" in refused.err
+    answers = oq("runs", "rerun", run, other, *wrong, "--json")
+    assert answers.code == 1
+    first, second = answers.json
+    assert (first["answer"], first["made"], second["answer"]) == (None, None, "added")
+    assert first["error"].startswith(f"run {run}: post.send: ")
+    assert oq("runs", "count", "--task", "post.send").out == "1\n"
+
+
 def test_neither_ids_nor_a_filter_is_refused_and_both_are(oq: Command) -> None:
     for line in ((), ("01981f00-5a5e-7c6e-9f0a-0123456789ab", "--task", "x")):
         answer = oq("runs", "retry", *line)

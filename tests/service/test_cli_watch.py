@@ -7,10 +7,10 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -82,6 +82,53 @@ def test_a_run_that_nobody_can_run_is_watched_with_the_reason(oq: Command) -> No
     assert "enqueued" in out
 
 
+@asynccontextmanager
+async def nobody_let_in(server: str, url: str) -> AsyncIterator[None]:
+    """Within the block the database takes no sessions, and those that were there have ended."""
+    outside, inside = await asyncpg.connect(server), await asyncpg.connect(url)
+    name = await inside.fetchval("SELECT current_database()")
+    try:
+        await outside.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        try:
+            await inside.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            yield
+        finally:
+            await outside.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    finally:
+        await inside.close()
+        await outside.close()
+
+
+def read_until(stream: IO[str] | None, text: str) -> None:
+    assert stream is not None
+    while text not in (said := stream.readline()):
+        assert said, f"it has ended, and did not say {text!r}"
+
+
+@pytest.mark.parametrize("one", [True, False])
+async def test_a_database_that_is_away_for_a_while_is_waited_for(
+    oq: Command, server_dsn: str, dsn: str, db: asyncpg.Connection, one: bool
+) -> None:
+    run = await db.fetchval("SELECT openqueue.add_job('a.b')")
+    with oq.start("runs", "watch", *([str(run)] if one else ["--task", "a.b"]), "--json") as process:
+        try:
+            read_until(process.stdout if one else process.stderr, "enqueued" if one else "Watching")
+            async with nobody_let_in(server_dsn, dsn):
+                read_until(process.stderr, "It is asked again until it answers")
+            read_until(process.stderr, "The database answers again")
+            again = await asyncpg.connect(dsn)
+            await again.execute("SELECT openqueue.cancel_run($1)", run)
+            await again.close()
+            read_until(process.stdout, "cancelled")
+            if one:
+                assert process.wait(240) == 6
+        finally:
+            process.kill()
+
+
 def test_a_run_that_does_not_exist_is_not_watched(oq: Command) -> None:
     answer = oq("runs", "watch", str(uuid4()))
     assert answer.code == 1
@@ -140,6 +187,28 @@ async def test_a_finished_run_that_is_retried_is_told_of_again_and_nothing_twice
     again = [event.event for _, event in await watch.once()]
     assert "cancelled" not in again
     assert watch.followed == 1
+    await db.execute("SELECT openqueue.cancel_run($1)", run)
+    assert [event.event for _, event in await watch.once()] == ["cancelled"]
+
+
+async def test_a_line_that_arrives_after_what_was_done_by_hand_is_told_and_nothing_twice(
+    database: Database, db: asyncpg.Connection
+) -> None:
+    """Lines come in batches, with the times at which they were said: before what has been told already."""
+    run = await db.fetchval("SELECT openqueue.add_job('a.b')")
+    watch = Watch(database, "default", RunFilter())
+    await watch.begin()
+    done = await db.fetchval("SELECT outcome FROM openqueue.act_on_runs('promote', ARRAY[$1::uuid])", run)
+    told = [event.event for _, event in await watch.once()]
+    assert (done, told) == ("ready", ["promote"])
+    for kind in ("log", "progress"):
+        await db.execute(
+            "INSERT INTO openqueue.run_log (run_id, at, attempt, kind, data)"
+            " SELECT $1, now() - interval '1 minute', 1, $2, '{}'",
+            run,
+            kind,
+        )
+        assert [event.event for _, event in await watch.once()] == [kind]
     await db.execute("SELECT openqueue.cancel_run($1)", run)
     assert [event.event for _, event in await watch.once()] == ["cancelled"]
 

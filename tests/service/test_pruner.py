@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from openqueue.cluster.events import HistoryPruned
-from openqueue.cluster.pruner import Pruner
+from openqueue.cluster.pruner import Pruner, next_size
 from openqueue.cluster.retention import Pruned, Retention, Rule
 from openqueue.db.pool import Database
 from openqueue.db.target import Target
@@ -348,6 +348,35 @@ async def test_the_report_has_the_rows_and_the_dead_ones_as_they_are_after_it(
     before, after = done.before["run_requests"], done.after["run_requests"]
     assert before.rows - after.rows == 25
     assert after.dead >= 25
+
+
+@pytest.mark.parametrize("archived", [False, True])
+async def test_runs_that_logged_too_much_for_one_batch_go_in_smaller_ones(
+    engine: Engine, dsn: str, tmp_path: Path, archived: bool
+) -> None:
+    """A batch that does not end in time would be tried again for ever, and nothing ever go."""
+    await ended_late(engine)
+    ids = await add_runs(engine.db, OLD, 4)
+    await engine.db.execute("""
+        CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN IF (SELECT count(*) FROM gone) > 2 THEN PERFORM pg_sleep(300); END IF; RETURN NULL; END $$;
+        CREATE TRIGGER linger AFTER DELETE ON openqueue.run_requests
+        REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION linger()""")
+    path = tmp_path / "runs.jsonl.gz"
+    async with Database(dsn, timeout=2.5) as database:
+        done = await Pruning(database, dsn)(archive=path if archived else None)
+    assert done.removed == 4
+    if archived:
+        assert sorted(one["id"] for one in lines(path)) == sorted(map(str, ids))
+        assert done.archived == 4
+
+
+def test_a_batch_is_as_large_as_its_runs_let_it_be() -> None:
+    assert next_size(1000, 0.05, 1000) == 1000
+    assert next_size(1000, 5.0, 1000) == 20
+    assert next_size(20, 0.3, 1000) == 20
+    assert next_size(20, 0.01, 1000) == 40
+    assert next_size(1, 9.0, 1000) == 1
 
 
 async def test_without_a_run_there_is_no_archive(pruning: Pruning, tmp_path: Path) -> None:

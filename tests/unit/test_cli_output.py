@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -220,6 +221,26 @@ def test_a_moment_may_be_how_long_ago() -> None:
 def test_what_is_no_moment_is_refused_with_examples() -> None:
     with pytest.raises(InvalidOption, match=r"--since: 'soon' is neither a time nor a duration\. Write '1h'"):
         read_moment("soon", "--since")
+
+
+def test_a_time_at_the_end_of_all_times_is_refused_where_the_zone_carries_it_beyond(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for zone, text in (("Asia/Tokyo", "0001-01-01"), ("America/New_York", "9999-12-31T23:00")):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        try:
+            with pytest.raises(InvalidOption, match=r"--since: '.*' is too far away"):
+                read_moment(text, "--since")
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+
+
+def test_meta_that_cannot_hold_is_refused_not_half_looked_for() -> None:
+    assert read_meta(["a=1", "b=x", "a=1"]) == {"a": 1, "b": "x"}
+    with pytest.raises(InvalidOption, match="--meta: 'a' is given twice, with two values"):
+        read_meta(["a=1", "a=2"])
 
 
 def test_words_may_come_in_one_option_or_in_several() -> None:

@@ -105,6 +105,11 @@ def test_what_stands_still_or_is_wrong_is_told_at_the_top() -> None:
     assert "paused: the year" in "\n".join(shown(snapshot(queues=[queue("mail", paused="the year ends")])))
 
 
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_that_only_some_queues_are_shown_is_seen_in_every_width(width: int) -> None:
+    assert "queues with mail" in shown(snapshot(), View(filter="mail"), width)[-1]
+
+
 def test_where_nothing_is_there_it_says_what_to_do() -> None:
     text = "\n".join(shown(snapshot(queues=[], workers=[], failures=[])))
     assert "nothing waits, nothing runs" in text

@@ -1,0 +1,59 @@
+"""Calls that wait for rows of jobs take them in one order: so no two of them wait for each other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tests.engine.calls import Engine, blocked
+from tests.engine.conftest import Another
+from tests.engine.test_turns import fair, grouped
+
+LOCK = "SELECT id FROM jobs WHERE id = $1 FOR UPDATE"
+
+
+async def test_who_completes_several_holds_none_while_it_waits_for_an_earlier_one(
+    engine: Engine, another: Another
+) -> None:
+    jobs = sorted(await engine.add(3))
+    await engine.claim(3)
+    other, third = await another(), await another()
+    async with other.db.transaction():
+        await other.sql(LOCK, jobs[1])
+        pid: Any = engine.db.get_server_pid()
+        completing = asyncio.create_task(
+            engine.sql(
+                "SELECT complete_jobs($1, $2, $3) AS verdicts",
+                engine.worker,
+                jobs[::-1],
+                [engine.claim_number],
+            )
+        )
+        await blocked(third.db, pid)
+        await other.sql(LOCK, jobs[2])
+    (row,) = await completing
+    assert row["verdicts"] == ["applied"] * 3
+    assert await engine.sql("SELECT FROM jobs") == []
+
+
+async def test_who_ends_turns_holds_none_while_it_waits_for_an_earlier_one(
+    engine: Engine, another: Another
+) -> None:
+    """One that is to have its turn is locked by a claim, which goes on to lock another."""
+    await fair(engine)
+    jobs = sorted([*(await grouped(engine, "a", 3)), *(await grouped(engine, "b", 1))])
+    assert len(await engine.claim(1)) == 1
+    left = [row["id"] for row in await engine.sql("SELECT id FROM jobs WHERE worker = nobody() ORDER BY id")]
+    assert len(left) == len(jobs) - 1
+    for place, job in enumerate(left):
+        await engine.sql("UPDATE jobs SET seq = $2 WHERE id = $1", job, -1000 - place)
+    other, third = await another(), await another()
+    pid: Any = engine.db.get_server_pid()
+    async with other.db.transaction():
+        await other.sql(LOCK, left[0])
+        saying = asyncio.create_task(fair(engine, "strict"))
+        await blocked(third.db, pid)
+        await other.sql(LOCK, left[1])
+    await saying
+    rows = [*await engine.claim(9), *await engine.claim(9)]
+    assert {row["id"] for row in rows} == {*left}

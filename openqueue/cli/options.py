@@ -12,7 +12,6 @@ __all__ = [
     "DatabaseUrl",
     "Namespace",
     "RunId",
-    "RunIds",
     "Schema",
     "examples",
 ]
@@ -39,7 +38,6 @@ Namespace = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id.", show_default=False)]
-RunIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of runs.", show_default=False)]
 
 
 DATABASE_FLAGS = {"database_url": "database_url", "schema": "schema_name", "namespace": "namespace"}

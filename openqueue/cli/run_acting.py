@@ -31,7 +31,7 @@ __all__ = ["acting_commands"]
 
 SOME_IDS = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Ids of runs; or say which by options.", show_default=False),
+    typer.Argument(metavar="ID", help="Ids of runs; or say which by options.", show_default=False),
 ]
 REASON = Annotated[str | None, typer.Option(help="Why: kept with the run and in the audit.")]
 ACTOR = Annotated[

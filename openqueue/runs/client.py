@@ -28,6 +28,7 @@ from openqueue.runs.homes import Lent
 from openqueue.runs.loops import running_loop
 from openqueue.runs.model import Attempt, Run, RunEvent, RunInfo
 from openqueue.runs.news import Choice, news
+from openqueue.runs.parts import no_item
 from openqueue.runs.returned import returned
 from openqueue.runs.statistics import Statistics
 from openqueue.runs.storing import Storing
@@ -157,6 +158,8 @@ class Client:
         """
         if isinstance(what, str):
             what = await self.item(what, payload, allow_unknown=allow_unknown, **options)
+        elif not isinstance(what, Item):
+            raise no_item("what", what)
         return await self._storing.one(what, connection)
 
     async def item(

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
-from openqueue.errors import InvalidOption
+from openqueue.errors import InvalidOption, shown
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.options import NO_OPTIONS
 
-__all__ = ["Part", "chained", "parts"]
+__all__ = ["Part", "chained", "no_item", "parts"]
 
 MOST_WITH_OPTIONS = 20_000
 MOST_TEXT = 16 * 1024 * 1024
@@ -28,6 +28,14 @@ class Part(list[Item[Any]]):
         self.first = first
 
 
+def no_item(place: str, given: object) -> InvalidOption:
+    """The error of what was given in place of an item."""
+    return InvalidOption(
+        f"{place}: {shown(given)} is not an item; make one with `task.item(...)`.",
+        option=place.partition("[")[0],
+    )
+
+
 async def parts(items: Iterable[Item[Any]], most: int) -> AsyncIterator[Part]:
     """Cut items into lists of `most`, without keeping the event loop busy while they are made.
 
@@ -38,9 +46,7 @@ async def parts(items: Iterable[Item[Any]], most: int) -> AsyncIterator[Part]:
     end, text = most, 0
     for place, item in enumerate(items):
         if not isinstance(item, Item):
-            raise InvalidOption(
-                f"items[{place}]: {item!r} is not an item; make one with `task.item(...)`.", option="items"
-            )
+            raise no_item(f"items[{place}]", item)
         if len(part) == end or text > MOST_TEXT:
             yield part
             part, end, text = Part(place), most, 0

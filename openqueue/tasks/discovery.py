@@ -164,6 +164,8 @@ def _made_package(root: Path) -> str:
 
 def _import(name: str, what: str) -> str:
     """Import a module and return its name; what goes wrong becomes a ConfigError that shows where."""
+    if "/" in name or name.startswith("."):  # import_module would speak of a package of its own
+        raise ConfigError(_missing(name, name))
     try:
         importlib.import_module(name)
     except (Exception, SystemExit) as error:
@@ -180,13 +182,25 @@ def _is_or_above(parent: str, name: str) -> bool:
 def _missing(name: str, missing: str) -> str:
     return (
         f"There is no module {name!r} ({missing!r} was not found from {Path.cwd()})."
-        f"{did_you_mean(name, _nearby())} Correct --module (in the settings: modules),"
+        f"{_meant(name)} Correct --module (in the settings: modules),"
         " or start where the program is."
     )
 
 
-def _nearby() -> list[str]:
-    return [entry.stem for entry in Path.cwd().iterdir() if entry.suffix in ("", ".py")]
+def _meant(name: str) -> str:
+    """What may have been meant: the module of a file, or what has nearly this name in its package."""
+    file = Path(name)
+    if len(file.parts) > 1 and not file.is_absolute() and ".." not in file.parts:
+        return f" Did you mean {'.'.join(file.with_suffix('').parts)!r}?"
+    package, dot, _ = name.rpartition(".")
+    if dot and package in sys.modules:
+        inside = getattr(sys.modules[package], "__path__", ())
+        return did_you_mean(name, [f"{package}.{one}" for place in inside for one in _modules(Path(place))])
+    return did_you_mean(name.partition(".")[0], _modules(Path.cwd()))
+
+
+def _modules(place: Path) -> list[str]:
+    return [one.stem for one in place.iterdir() if one.suffix in ("", ".py")] if place.is_dir() else []
 
 
 def _check_signatures(registry: Registry) -> None:

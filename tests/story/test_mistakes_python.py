@@ -106,6 +106,10 @@ ENQUEUE = [
     Mistake("a deadline before its time", lambda _: ship.options(deadline=LONG_AGO, delay="1h").enqueue(1), InvalidOption, "deadline 2020-01-01", "when the run is due", "give a later deadline"),
     Mistake("an empty queue name", lambda _: ship.options(queue="").enqueue(1), InvalidOption, "queue", "must not be empty", "queue"),
     Mistake("an unknown task", lambda oq: oq.enqueue("shop.shipp", {}), UnknownTask, "'shop.shipp'", "No worker has published a task named", "allow_unknown=True"),
+    Mistake("a task in place of an item", lambda oq: oq.enqueue(ship, 1), InvalidOption, "shop.ship", "is not an item", "`task.item(...)`"),
+    Mistake("a function in place of an item", lambda oq: oq.enqueue(print), InvalidOption, "print", "is not an item", "`task.item(...)`"),
+    Mistake("the id of a run that is none", lambda oq: oq.get("42"), InvalidOption, "run_id: '42'", "must be a UUID", "UUID"),
+    Mistake("an option as others call it", lambda _: ship.options(countdown=5), InvalidOption, "countdown", "has no such option", "Here it is 'delay'"),  # type: ignore[call-arg]
     Mistake("arguments in a list", lambda oq: oq.enqueue("shop.ship", [1]), InvalidArguments, "shop.ship", "must be a dict", "by name"),
     Mistake("a call that blocks, in the loop", lambda _: ship.enqueue_sync(1), OpenQueueError, "event loop", "A call that blocks cannot be made", "await task.enqueue"),
     Mistake("a connection of something else", lambda _: ship.options(connection=object()).enqueue(1), InvalidOption, "connection", "is not supported", "Pass an asyncpg Connection"),

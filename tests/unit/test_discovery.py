@@ -364,6 +364,20 @@ def test_a_module_that_does_not_exist_is_refused_with_the_nearest() -> None:
         discover([], ["application.jobs"])
 
 
+def test_a_module_misspelt_within_its_package_is_refused_with_the_nearest_there() -> None:
+    write("outlet/__init__.py")
+    write("outlet/tasks.py")
+    with pytest.raises(ConfigError, match=r"module 'outlet\.taks' .* Did you mean 'outlet\.tasks'\? Correct"):
+        discover([], ["outlet.taks"])
+
+
+@pytest.mark.parametrize("path", ["outlet/tasks.py", "./outlet/tasks.py", "outlet/tasks"])
+def test_a_file_in_place_of_a_module_is_refused_with_its_name(path: str) -> None:
+    write("outlet/tasks.py")
+    with pytest.raises(ConfigError, match=r"There is no module '.*' .* Did you mean 'outlet\.tasks'\?"):
+        discover([], [path])
+
+
 def test_a_file_that_cannot_be_imported_for_its_name_is_refused() -> None:
     write("tasks/mail.old.py")
     with pytest.raises(ConfigError, match="has a dot in its name"):

@@ -29,7 +29,7 @@ from openqueue.tasks.naming import set_roots
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.surrounding import surrounded
 from openqueue.worker.limits import Limits
-from openqueue.worker.processes import Processes
+from openqueue.worker.processes.pool import Processes
 from openqueue.worker.stopping import stopping_on_signals
 from openqueue.worker.surroundings import Surroundings
 from openqueue.worker.worker import Worker

@@ -21,7 +21,7 @@ from openqueue.fleet.words import Failure, Word
 from openqueue.telemetry.health import Facts
 from openqueue.telemetry.tally import Tally
 from openqueue.worker.events import ServiceRecovered, ServiceStumbled, WorkerDraining, WorkerStarted
-from openqueue.worker.frames import packed, read_sync
+from openqueue.worker.processes.frames import packed, read_sync
 from openqueue.worker.stopping import Stopping
 
 __all__ = ["REPORT_EVERY", "Link"]

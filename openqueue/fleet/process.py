@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 
 from openqueue.fleet.words import Failure, Word
 from openqueue.telemetry.health import Facts
-from openqueue.worker.frames import packed, read
+from openqueue.worker.processes.frames import packed, read
 
 __all__ = ["Counted", "WorkerProcess"]
 

@@ -30,16 +30,16 @@ from openqueue.tasks.places import place
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.surrounding import surrounded
 from openqueue.worker.batches import Batches
-from openqueue.worker.busy import Ended
 from openqueue.worker.completer import Completer
 from openqueue.worker.events import RunFinished
 from openqueue.worker.executor import Executor
-from openqueue.worker.gathered import Gathered
 from openqueue.worker.hearing import Hearing
+from openqueue.worker.intake.gathered import Gathered
 from openqueue.worker.job import Job
-from openqueue.worker.journal import RunJournal
-from openqueue.worker.processes import Processes
+from openqueue.worker.processes.pool import Processes
 from openqueue.worker.standstill import OnePlace, Waits
+from openqueue.worker.storing.busy import Ended
+from openqueue.worker.storing.journal import RunJournal
 from openqueue.worker.subscribers import attended
 from openqueue.worker.surroundings import Surroundings
 

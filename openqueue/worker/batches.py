@@ -17,8 +17,8 @@ from openqueue.runs.outcomes import RELEASED, Outcome
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.task import Task
 from openqueue.worker.executor import Executor
-from openqueue.worker.gathered import Gathered
 from openqueue.worker.inflight import Ended
+from openqueue.worker.intake.gathered import Gathered
 from openqueue.worker.job import Job
 
 __all__ = ["Batches"]

@@ -24,12 +24,12 @@ from openqueue.events import Events
 from openqueue.runs.outcomes import Outcome
 from openqueue.service import running
 from openqueue.worker import events as told
-from openqueue.worker.busy import Busy, Ended
 from openqueue.worker.job import Job
-from openqueue.worker.journal import RunJournal, entries_of
-from openqueue.worker.refusal import Refusal, divided
+from openqueue.worker.storing.busy import Busy, Ended
+from openqueue.worker.storing.journal import RunJournal, entries_of
+from openqueue.worker.storing.refusal import Refusal, divided
+from openqueue.worker.storing.tally import Tally
 from openqueue.worker.stumbling import Stumbling
-from openqueue.worker.tally import Tally
 
 __all__ = ["Completer"]
 

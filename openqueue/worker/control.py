@@ -10,8 +10,8 @@ from openqueue.events import Emit
 from openqueue.runs.outcomes import Outcome
 from openqueue.worker.completer import Completer
 from openqueue.worker.events import ExpiredBeforeStart, LeaseWasLost
-from openqueue.worker.gathering import Gathering
 from openqueue.worker.inflight import Inflight
+from openqueue.worker.intake.gathering import Gathering
 from openqueue.worker.job import Job
 
 __all__ = ["Control"]

@@ -27,12 +27,12 @@ from openqueue.tasks.options import TaskOptions
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.task import Task
 from openqueue.worker.events import RunStarted, ThreadAbandoned
-from openqueue.worker.in_process import Written, read, run_in_process
 from openqueue.worker.job import PATIENCE, Job
-from openqueue.worker.journal import Journal, RunJournal, Spread
-from openqueue.worker.orders import order_of
 from openqueue.worker.probation import Probation
-from openqueue.worker.remote import with_description
+from openqueue.worker.processes.in_process import Written, read, run_in_process
+from openqueue.worker.processes.orders import order_of
+from openqueue.worker.processes.remote import with_description
+from openqueue.worker.storing.journal import Journal, RunJournal, Spread
 from openqueue.worker.surroundings import Surroundings
 from openqueue.worker.threads import Call, Threads
 

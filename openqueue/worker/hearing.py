@@ -9,7 +9,7 @@ from logging import LogRecord
 from openqueue.tasks.captured import Capture, capturing, level_number, told
 from openqueue.tasks.registry import Registry
 from openqueue.worker.job import Job
-from openqueue.worker.journal import RunJournal
+from openqueue.worker.storing.journal import RunJournal
 
 __all__ = ["Hearing"]
 

@@ -25,8 +25,8 @@ from openqueue.db.faults import mapped
 from openqueue.db.statements import Statements
 from openqueue.db.target import Connection, Target, connect
 from openqueue.events import Emit
+from openqueue.worker.storing.tally import Tally
 from openqueue.worker.stumbling import Stumbling
-from openqueue.worker.tally import Tally
 from openqueue.worker.usage import Usage
 
 __all__ = ["Heartbeat", "Pulse"]

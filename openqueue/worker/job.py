@@ -14,8 +14,8 @@ from openqueue.tasks.cancellation import Cancellation
 if TYPE_CHECKING:
     from openqueue.runs.outcomes import Asked
     from openqueue.tasks.runlog import Lines
-    from openqueue.worker.gathered import Gathered
-    from openqueue.worker.patches import Patches
+    from openqueue.worker.intake.gathered import Gathered
+    from openqueue.worker.storing.patches import Patches
 
 __all__ = ["PATIENCE", "Job"]
 

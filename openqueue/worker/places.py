@@ -16,12 +16,12 @@ from openqueue.runs.client import Client
 from openqueue.tasks.registry import Registry
 from openqueue.tasks.task import Task
 from openqueue.worker.batches import Batches
-from openqueue.worker.claims import Claims
 from openqueue.worker.completer import Completer
-from openqueue.worker.doorbell import Doorbell
 from openqueue.worker.executor import Executor
-from openqueue.worker.gathering import Gathering
 from openqueue.worker.inflight import Ended, Inflight
+from openqueue.worker.intake.claims import Claims
+from openqueue.worker.intake.doorbell import Doorbell
+from openqueue.worker.intake.gathering import Gathering
 from openqueue.worker.job import Job
 from openqueue.worker.limits import Limits
 from openqueue.worker.producer import Producer

@@ -20,15 +20,15 @@ from uuid import UUID
 from openqueue.db.pool import Database
 from openqueue.errors import OpenQueueError
 from openqueue.events import Emit
-from openqueue.worker.claims import Claims
 from openqueue.worker.completer import Completer
-from openqueue.worker.doorbell import Doorbell
 from openqueue.worker.events import JobsClaimed, JobsReleased
-from openqueue.worker.gathering import Gathering
 from openqueue.worker.inflight import Inflight
+from openqueue.worker.intake.claims import Claims
+from openqueue.worker.intake.doorbell import Doorbell
+from openqueue.worker.intake.gathering import Gathering
+from openqueue.worker.intake.lanes import Belled, Lanes
+from openqueue.worker.intake.pace import Pace
 from openqueue.worker.job import Job
-from openqueue.worker.lanes import Belled, Lanes
-from openqueue.worker.pace import Pace
 from openqueue.worker.stumbling import Stumbling
 
 __all__ = ["Producer"]

@@ -10,8 +10,8 @@ from openqueue.events import Events
 from openqueue.tasks.captured import Capture
 from openqueue.tasks.lifespans import Lifespan, State, living
 from openqueue.tasks.middleware import Middleware
-from openqueue.worker.orders import refuse_while_loading
-from openqueue.worker.processes import Processes
+from openqueue.worker.processes.orders import refuse_while_loading
+from openqueue.worker.processes.pool import Processes
 from openqueue.worker.subscribers import attended
 
 __all__ = ["Surroundings"]

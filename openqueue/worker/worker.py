@@ -31,21 +31,21 @@ from openqueue.tasks.enqueuer import using
 from openqueue.tasks.registry import Registry
 from openqueue.worker.completer import Completer
 from openqueue.worker.control import Control
-from openqueue.worker.doorbell import Doorbell
 from openqueue.worker.draining import drain, worked_off
 from openqueue.worker.events import WorkerDraining, WorkerGivenUp, WorkerStarted, WorkerStopped
 from openqueue.worker.executor import Executor
 from openqueue.worker.hearing import Hearing
 from openqueue.worker.heartbeat import Heartbeat, Pulse
+from openqueue.worker.intake.doorbell import Doorbell
 from openqueue.worker.job import Job
-from openqueue.worker.journal import RunJournal
 from openqueue.worker.leases import Leases
 from openqueue.worker.limits import Limits
 from openqueue.worker.places import Places
 from openqueue.worker.starter import Starter
 from openqueue.worker.stopping import first_of
+from openqueue.worker.storing.journal import RunJournal
+from openqueue.worker.storing.tally import Tally
 from openqueue.worker.surroundings import Surroundings
-from openqueue.worker.tally import Tally
 from openqueue.worker.watchdog import Watchdog
 
 __all__ = ["Worker"]

@@ -1,4 +1,4 @@
--- Claiming. Theory: architecture.md, "Lanes" and "Claim"; the worker's half is openqueue/worker/lanes.py.
+-- Claiming. Theory: architecture.md, "Lanes" and "Claim"; the worker's half is openqueue/worker/intake/lanes.py.
 --
 -- On plans. A queue table is often empty when its plan is made, and then a scan of a whole index costs as little as a look-up
 -- in it; the plan stays when the table has grown. So the engine leaves the planner no such choice: rows are found by

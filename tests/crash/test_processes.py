@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from openqueue import Client, RunCancelled, RunFailed, Task
-from openqueue.worker import in_process, task_process
-from openqueue.worker.processes import Processes
+from openqueue.worker.processes import in_process, task_process
+from openqueue.worker.processes.pool import Processes
 from tests.support import process_tasks as tasks
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.process_tasks import Point

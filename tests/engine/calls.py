@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from openqueue.db.statements import Statements
-from openqueue.worker.lanes import Lanes, Plan
+from openqueue.worker.intake.lanes import Lanes, Plan
 
 Connection = Any
 Row = Any

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from openqueue.worker.lanes import Lanes
+from openqueue.worker.intake.lanes import Lanes
 from tests.engine.calls import Engine
 from tests.support.invariants import assert_sound
 

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from openqueue.worker.lanes import Lanes
+from openqueue.worker.intake.lanes import Lanes
 from tests.engine.calls import Engine
 from tests.engine.conftest import Another
 

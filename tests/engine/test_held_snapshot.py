@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from openqueue.worker.lanes import Lanes
+from openqueue.worker.intake.lanes import Lanes
 from tests.engine.calls import Engine
 from tests.engine.conftest import Another
 from tests.engine.test_plans import touched

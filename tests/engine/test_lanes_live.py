@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openqueue.worker.lanes import Lanes
+from openqueue.worker.intake.lanes import Lanes
 from tests.engine.calls import Engine
 from tests.engine.conftest import Another
 

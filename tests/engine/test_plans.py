@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from openqueue.runs.states import LIVE
-from openqueue.worker.lanes import Plan
+from openqueue.worker.intake.lanes import Plan
 from tests.engine.calls import Engine
 from tests.engine.conftest import Another
 

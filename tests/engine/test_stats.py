@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from openqueue.worker.tally import BUCKETS, bucket
+from openqueue.worker.storing.tally import BUCKETS, bucket
 from tests.engine.calls import Engine
 
 ADDED = "SELECT span, queue, task, completed, failed, waited, ran FROM stats ORDER BY span"

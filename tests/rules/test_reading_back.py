@@ -11,9 +11,9 @@ from tests.rules.source import Module, modules
 MODULES = modules()
 
 BETWEEN_OUR_PROCESSES = {
-    "openqueue.worker.task_process",
-    "openqueue.worker.child",
-    "openqueue.worker.remote",
+    "openqueue.worker.processes.task_process",
+    "openqueue.worker.processes.child",
+    "openqueue.worker.processes.remote",
     "openqueue.fleet.link",
     "openqueue.fleet.process",
 }
@@ -48,5 +48,5 @@ def test_nothing_is_read_back_that_could_run(module: Module) -> None:
 def test_those_who_pickle_reach_no_database() -> None:
     """So nothing of it can come to them but by their own processes."""
     who = [name for name in BETWEEN_OUR_PROCESSES if name in MODULES]
-    assert {"openqueue.worker.child", "openqueue.fleet.link"} <= set(who)
+    assert {"openqueue.worker.processes.child", "openqueue.fleet.link"} <= set(who)
     assert [name for name in who if "asyncpg" in imported(MODULES[name])] == []

@@ -18,8 +18,8 @@ from openqueue.tasks import captured
 from openqueue.tasks.runlog import MOST_LINES
 from openqueue.testing import OpenQueue
 from openqueue.testing.portal import Portal
-from openqueue.worker import journal as journals
 from openqueue.worker import subscribers
+from openqueue.worker.storing import journal as journals
 from tests.support import process_tasks
 
 logger = logging.getLogger("shop.mail")

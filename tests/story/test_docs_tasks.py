@@ -10,9 +10,9 @@ from pathlib import Path
 
 import openqueue
 from openqueue.settings import Settings
-from openqueue.worker.processes import IDLE, MOST_RUNS
+from openqueue.worker.processes.pool import IDLE, MOST_RUNS
+from openqueue.worker.processes.task_process import TERM_GRACE
 from openqueue.worker.subscribers import LONGEST_QUEUE
-from openqueue.worker.task_process import TERM_GRACE
 from tests.support.transcript import Transcript, blocks, environment, tables
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import pytest
 
 from openqueue import InvalidOption, InvalidTask, task
 from openqueue.tasks.options import TaskOptions
-from openqueue.worker.remote import pack_error, unpack_error
+from openqueue.worker.processes.remote import pack_error, unpack_error
 from tests.support.process_tasks import Picky
 from tests.support.transcript import environment
 

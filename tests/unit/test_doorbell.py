@@ -11,8 +11,8 @@ import pytest
 
 from openqueue.db.outage import Outage
 from openqueue.events import Event
-from openqueue.worker.doorbell import Doorbell, wants_bell
 from openqueue.worker.events import BellChanged
+from openqueue.worker.intake.doorbell import Doorbell, wants_bell
 
 
 class Calls:
@@ -37,7 +37,7 @@ class Bell:
         self.heard: list[Any] = []
         self.saturated = False
         self.now = 100.0
-        monkeypatch.setattr("openqueue.worker.doorbell.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("openqueue.worker.intake.doorbell.time.monotonic", lambda: self.now)
         database: Any = self.calls
         self.bell = Doorbell(database, uuid4(), "default", queues, self.events.append)
         self.controls: list[str | None] = []

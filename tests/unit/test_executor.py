@@ -19,7 +19,7 @@ from openqueue.runs.outcomes import RELEASED
 from openqueue.tasks.registry import Registry
 from openqueue.worker.executor import Executor
 from openqueue.worker.job import Job
-from openqueue.worker.journal import RunJournal
+from openqueue.worker.storing.journal import RunJournal
 
 NOW = datetime.now(UTC)
 NEAR, FAR = NOW + timedelta(seconds=5), NOW + timedelta(hours=1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from openqueue.worker.frames import packed, read_sync
+from openqueue.worker.processes.frames import packed, read_sync
 
 
 @pytest.fixture

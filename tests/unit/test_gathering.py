@@ -10,9 +10,9 @@ import pytest
 
 from openqueue.runs.outcomes import RELEASED, Outcome
 from openqueue.tasks.batch import Batch
-from openqueue.worker.gathered import Gathered
-from openqueue.worker.gathering import Gathering
 from openqueue.worker.inflight import Inflight
+from openqueue.worker.intake.gathered import Gathered
+from openqueue.worker.intake.gathering import Gathering
 from openqueue.worker.job import Job
 
 

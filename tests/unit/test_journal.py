@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from openqueue.worker import journal as journals
-from openqueue.worker.journal import RunJournal
+from openqueue.worker.storing import journal as journals
+from openqueue.worker.storing.journal import RunJournal
 
 
 class Said:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from openqueue.worker.lanes import LARGEST_WINDOW, MOST_MARKS, SMALLEST_WINDOW, Belled, Lanes, Plan
+from openqueue.worker.intake.lanes import LARGEST_WINDOW, MOST_MARKS, SMALLEST_WINDOW, Belled, Lanes, Plan
 
 LANE = ("default", 0)
 

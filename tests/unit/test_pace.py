@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openqueue.worker.pace import BUSY_POLL, OVERDUE, SWEEP_EVERY, SWEEP_SHARE, SWEEP_SOON, Pace
+from openqueue.worker.intake.pace import BUSY_POLL, OVERDUE, SWEEP_EVERY, SWEEP_SHARE, SWEEP_SOON, Pace
 
 
 def claimed(

@@ -10,8 +10,8 @@ from hypothesis import strategies as some
 
 from openqueue.codec import decode, encode
 from openqueue.worker import patches
-from openqueue.worker.journal import RunJournal
-from openqueue.worker.patches import Patches
+from openqueue.worker.storing.journal import RunJournal
+from openqueue.worker.storing.patches import Patches
 
 VALUES = some.recursive(
     some.none() | some.integers(0, 3),

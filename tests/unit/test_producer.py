@@ -13,8 +13,8 @@ import pytest
 from openqueue.db.outage import Outage
 from openqueue.errors import ConnectionFailed
 from openqueue.events import Event
-from openqueue.worker.claims import Claims
-from openqueue.worker.doorbell import Doorbell
+from openqueue.worker.intake.claims import Claims
+from openqueue.worker.intake.doorbell import Doorbell
 from openqueue.worker.producer import Producer
 from tests.support.eventually import eventually
 

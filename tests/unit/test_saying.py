@@ -6,8 +6,8 @@ import socket
 import threading
 from typing import Any, cast
 
-from openqueue.worker.frames import Kind, packed
-from openqueue.worker.saying import Saying, Voice
+from openqueue.worker.processes.frames import Kind, packed
+from openqueue.worker.processes.saying import Saying, Voice
 
 
 class Interrupted:

@@ -14,7 +14,7 @@ from openqueue.clock import DatabaseTime
 from openqueue.runs.outcomes import RELEASED, RETURNED_NOTHING, Outcome
 from openqueue.runs.statistics import quantile
 from openqueue.worker.job import Job
-from openqueue.worker.tally import BUCKETS, Tally, bucket
+from openqueue.worker.storing.tally import BUCKETS, Tally, bucket
 from openqueue.worker.usage import Usage, memory
 
 

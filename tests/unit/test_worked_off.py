@@ -10,7 +10,7 @@ from uuid import uuid4
 from openqueue.events import Events
 from openqueue.worker.completer import Completer
 from openqueue.worker.draining import worked_off
-from openqueue.worker.journal import RunJournal
+from openqueue.worker.storing.journal import RunJournal
 
 
 class Database:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from openqueue.tasks.surrounding import Preparation, preparations
 from openqueue.tasks.task import Task
-from openqueue.worker.task_process import TaskProcess, in_time
+from openqueue.worker.processes.task_process import TaskProcess, in_time
 
 __all__ = ["MOST_RUNS", "Processes"]
 

@@ -18,9 +18,9 @@ from openqueue.errors import ConfigError, ProcessDied
 from openqueue.tasks.naming import roots
 from openqueue.tasks.surrounding import Preparation
 from openqueue.tasks.task import Task
-from openqueue.worker.frames import Kind, packed, read
-from openqueue.worker.orders import Order, place_of
-from openqueue.worker.remote import unpack_error
+from openqueue.worker.processes.frames import Kind, packed, read
+from openqueue.worker.processes.orders import Order, place_of
+from openqueue.worker.processes.remote import unpack_error
 
 __all__ = ["Said", "TaskProcess", "in_time"]
 
@@ -37,7 +37,8 @@ GOODBYE: Final = 5.0
 """Seconds that an idle process may take to end by itself."""
 
 _CODE: Final = (
-    "import sys; sys.path[:] = {path!r}; from openqueue.worker.child import main; main({descriptor})"
+    "import sys; sys.path[:] = {path!r}; "
+    "from openqueue.worker.processes.child import main; main({descriptor})"
 )
 
 

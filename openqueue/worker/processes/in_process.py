@@ -12,11 +12,11 @@ from typing import Any
 from openqueue.codec import decode
 from openqueue.tasks.middleware import CallNext
 from openqueue.tasks.task import Task
-from openqueue.worker.frames import Kind
 from openqueue.worker.job import PATIENCE, Job
-from openqueue.worker.journal import RunJournal
-from openqueue.worker.orders import Order
-from openqueue.worker.processes import Processes
+from openqueue.worker.processes.frames import Kind
+from openqueue.worker.processes.orders import Order
+from openqueue.worker.processes.pool import Processes
+from openqueue.worker.storing.journal import RunJournal
 
 __all__ = ["Written", "read", "run_in_process"]
 

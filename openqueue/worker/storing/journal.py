@@ -14,7 +14,7 @@ from uuid import UUID
 from openqueue.codec import encode
 from openqueue.tasks.runlog import FULL, Lines, RunLog
 from openqueue.worker.job import Job
-from openqueue.worker.patches import EVERY, Patches
+from openqueue.worker.storing.patches import EVERY, Patches
 
 __all__ = ["Entry", "Journal", "RunJournal", "Spread", "entries_of"]
 

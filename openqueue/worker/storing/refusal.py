@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from openqueue.errors import OpenQueueError
 from openqueue.runs.outcomes import Outcome, describe_error
-from openqueue.worker.busy import Ended
+from openqueue.worker.storing.busy import Ended
 
 __all__ = ["Refusal", "divided"]
 

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable
 from uuid import UUID
 
 from openqueue.tasks.batch import Batch
-from openqueue.worker.gathered import Gathered
 from openqueue.worker.inflight import MOST_PREFETCHED, Inflight
+from openqueue.worker.intake.gathered import Gathered
 from openqueue.worker.job import Job
 
 __all__ = ["Gathering"]

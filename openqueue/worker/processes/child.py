@@ -35,10 +35,10 @@ from openqueue.tasks.places import place
 from openqueue.tasks.runlog import EmitLog, Lines, RunLog
 from openqueue.tasks.surrounding import wrapped
 from openqueue.tasks.task import Task
-from openqueue.worker.frames import Kind, read_sync
-from openqueue.worker.orders import Order, Place, context_of, find_task, loading
-from openqueue.worker.remote import pack_error
-from openqueue.worker.saying import Saying, Voice
+from openqueue.worker.processes.frames import Kind, read_sync
+from openqueue.worker.processes.orders import Order, Place, context_of, find_task, loading
+from openqueue.worker.processes.remote import pack_error
+from openqueue.worker.processes.saying import Saying, Voice
 
 __all__ = ["main"]
 

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any
 
 from openqueue.codec import encode
-from openqueue.worker.frames import Kind, packed
+from openqueue.worker.processes.frames import Kind, packed
 
 __all__ = ["Saying", "Voice"]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from openqueue.codec import decode, encode
-from openqueue.worker import patches
+from openqueue.worker.storing import patches
 from openqueue.worker.storing.journal import RunJournal
 from openqueue.worker.storing.patches import Patches
 

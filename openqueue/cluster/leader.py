@@ -35,8 +35,12 @@ AT_LEAST: Final = 0.05
 AT_MOST: Final = 0.9
 """Seconds, and a share of the lease, between looks while another one leads."""
 
-ALONE: Final = 0.6
-"""Share of the lease between renewals while no other worker is known, to whom a lapse would matter."""
+ALONE: Final = 2.0
+"""So many times as long is the lease while no other worker is known, to whom a lapse would matter; not where
+the row alone decides, so that who comes after a death waits no longer for it."""
+
+SPARE: Final = 0.45
+"""Share of the lease that is left when it is renewed while no other worker is known."""
 
 AFTER_FAILURE: Final = 0.5
 """Seconds until the next try when the database could not be asked, varied by a half."""
@@ -47,7 +51,8 @@ class Leader:
 
     `lease` and `renew` are seconds: for how long it leads unless it renews, and how often it does. While
     another one leads it looks when that one's lease may have run out, and at once when told. `alone` says
-    whether no other worker is known: then it renews only as often as it must.
+    whether no other worker is known: then the lease is longer, and seldom renewed. `renew_in` is the pause
+    that follows the last renewal.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Leader:
         self._lease = lease
         self._renew = renew
         self._until = 0.0
+        self.renew_in = renew
         self._told = asyncio.Event()
         self._failing = False
         self._asking = False
@@ -97,12 +103,12 @@ class Leader:
         """Lead, or go on leading: None; else the seconds after which another one's lease may be over."""
         self._told.clear()
         self._asking = True  # should it be cancelled now, it may lead without knowing
-        asked = time.monotonic()
-        row = await self._ask()
+        asked, (lease, pause) = time.monotonic(), self._terms()
+        row = await self._ask(lease)
         self._asking = False
         if not row["leads"]:
             return min(max(float(row["again_in"]), AT_LEAST), AT_MOST * self._lease)
-        self._until = asked + self._lease
+        self._until, self.renew_in = asked + lease, pause
         if not self.leads:
             self.leads = True
             self._emit(LeaderElected(self._worker, self._namespace, row["ended"]))
@@ -128,32 +134,36 @@ class Leader:
 
     async def _kept(self) -> str:
         """Renew the lease until that fails; answers why."""
-        pause = self._pause()
+        pause = self.renew_in
         while True:
             await self._wait(min(pause, self._until - time.monotonic()))
             if time.monotonic() >= self._until:
                 return "its lease ran out before it was renewed"
             failed = self._failing
             if (again_in := await self._tried()) is None:
-                pause = self._pause()
+                pause = self.renew_in
             elif not self._failing:
                 return "another worker leads"
             else:
                 pause = again_in if failed else 0.0
 
-    def _pause(self) -> float:
-        return max(self._renew, ALONE * self._lease) if self._alone() else self._renew
+    def _terms(self) -> tuple[float, float]:
+        """For how many seconds to lead, and after how many to renew that."""
+        if not self._alone():
+            return self._lease, self._renew
+        lease = self._lease * (ALONE if self._listener.connected else 1.0)
+        return lease, max(self._renew, (1 - SPARE) * lease)
 
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(seconds, 0.0)):
                 await self._told.wait()
 
-    async def _ask(self) -> Any:
-        lease = timedelta(seconds=self._lease)
+    async def _ask(self, lease: float) -> Any:
+        asked = self._namespace, self._worker, timedelta(seconds=lease)
         if not self._listener.connected:
-            return await self._database.fetchrow("lead", self._namespace, self._worker, lease, False)
-        return await self._on_session("lead", self._namespace, self._worker, lease, True)
+            return await self._database.fetchrow("lead", *asked, False)
+        return await self._on_session("lead", *asked, True)
 
     async def _on_session(self, statement: str, *arguments: Any) -> Any:
         """On the listening session, to which the lock belongs."""

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from openqueue.clock import Clock, SystemClock
 from openqueue.db.events import ListenerAbsent, ListenerConnected, ListenerLost
 from openqueue.db.faults import BEHIND_POOLER, FROM_ASYNCPG, mapped
-from openqueue.db.statements import Statements
+from openqueue.db.statements import Statements, inline
 from openqueue.db.target import Connection, Target, connect
 from openqueue.errors import ConnectionFailed, OpenQueueError
 from openqueue.events import Emit, Events, Unsubscribe
@@ -187,7 +187,7 @@ class Listener:
         try:
             async with asyncio.timeout(self.timeout):
                 await connection.add_listener(self.channel, self._receiver(token, echo))
-                await connection.fetch(self._statements["listener_notify"], self.channel, token)
+                await connection.execute(inline(self._statements["listener_notify"], self.channel, token))
                 await echo
         except TimeoutError:
             raise ConnectionFailed(

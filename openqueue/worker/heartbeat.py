@@ -189,8 +189,6 @@ class Heartbeat:
                 self._target, application="openqueue heartbeat", timeout=CALL_TIMEOUT
             )
             self._session.add_termination_listener(self._ended)
-            if not self._target.pooled:
-                await self._session.fetch(self._statements["keep_alive"])
         if not (self._locked or self._target.pooled):
             self._locked = await self._session.fetchval(self._statements["hold_liveness"], self._worker)
         return self._session

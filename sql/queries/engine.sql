@@ -59,13 +59,11 @@ SELECT :schema.publish_tasks($1::text, $2::text, $3::text::jsonb);
 
 -- name: hold_liveness
 -- The session advisory lock that says: this process lives. false: somebody has it just now, be it a rescuer that looks, or an
--- earlier session of this worker that the server takes to be alive; to wait for that one could take for ever.
-SELECT pg_try_advisory_lock(:schema.liveness_key($1::uuid));
-
--- name: keep_alive
--- The server itself finds out when the machine at the other end has vanished (TCP only; on a socket these do nothing).
-SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '5', false),
-    set_config('tcp_keepalives_count', '2', false), set_config('tcp_user_timeout', '15000', false);
+-- earlier session of this worker that the server takes to be alive; to wait for that one could take for ever. The server itself is
+-- to find out when the machine at the other end has vanished (TCP only; on a socket these settings do nothing).
+SELECT pg_try_advisory_lock(:schema.liveness_key($1::uuid)), set_config('tcp_keepalives_idle', '5', false),
+    set_config('tcp_keepalives_interval', '5', false), set_config('tcp_keepalives_count', '2', false),
+    set_config('tcp_user_timeout', '15000', false);
 
 -- name: beat_worker
 -- $1 worker · $2 state · $3 running · $4 claims that it knows of · $5 how old a claim may be that it does not · $6 bytes of memory · $7 percent

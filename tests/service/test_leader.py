@@ -41,6 +41,7 @@ class Candidate:
 
     def __init__(self, dsn: str, *, pooled: bool = False, lease: float = LONG, renew: float = 1.0) -> None:
         self.told: list[Event] = []
+        self.alone = False
         self.duty = Duty()
         self.worker = uuid4()
         self.listener = Listener(dsn, pooled=pooled)
@@ -52,6 +53,7 @@ class Candidate:
             "default",
             self.told.append,
             duties=[self.duty],
+            alone=lambda: self.alone,
             lease=lease,
             renew=renew,
         )
@@ -194,6 +196,26 @@ async def test_behind_a_pooler_the_row_alone_decides(candidates: Any, db: asyncp
     await first.stop()
     await eventually(lambda: second.leads or third.leads, what="another one leads")
     assert not (second.leads and third.leads)
+
+
+LEFT = "SELECT extract(epoch FROM expires_at - clock_timestamp())::float8 FROM openqueue.leader"
+
+
+@pytest.mark.parametrize(("pooled", "alone", "least", "most"), [(False, 15, 11, 20), (True, 9, 5.5, 10)])
+async def test_who_is_alone_renews_seldom_and_as_all_do_once_it_is_not(
+    candidates: Any, db: asyncpg.Connection, pooled: bool, alone: float, least: float, most: float
+) -> None:
+    """With a longer lease where a lock tells of its death."""
+    one = await candidates(pooled=pooled, lease=10.0)
+    await eventually(lambda: one.leads)
+    one.alone = True
+    assert await one.leader.once() is None
+    assert alone < await db.fetchval(LEFT) <= most
+    assert one.leader.renew_in == pytest.approx(least)
+    one.alone = False
+    assert await one.leader.once() is None
+    assert await db.fetchval(LEFT) <= 10
+    assert one.leader.renew_in == 1.0
 
 
 async def test_each_namespace_has_a_leader_of_its_own(db: asyncpg.Connection) -> None:

@@ -134,7 +134,7 @@ def worker_main(descriptor: int) -> None:
 def _work(link: Link, hello: dict[str, Any]) -> None:
     from importlib import import_module
 
-    from openqueue.cli.worker import run_one
+    from openqueue.cli.working import run_one
 
     for module, function, arguments in hello["preparations"]:
         getattr(import_module(module), function)(*arguments)

@@ -34,10 +34,9 @@ from openqueue.worker.completer import Completer
 from openqueue.worker.events import RunFinished
 from openqueue.worker.executor import Executor
 from openqueue.worker.hearing import Hearing
-from openqueue.worker.intake.gathered import Gathered
-from openqueue.worker.job import Job
+from openqueue.worker.job import Gathered, Job
+from openqueue.worker.one_place import OnePlace, Waits
 from openqueue.worker.processes.pool import Processes
-from openqueue.worker.standstill import OnePlace, Waits
 from openqueue.worker.storing.busy import Ended
 from openqueue.worker.storing.journal import RunJournal
 from openqueue.worker.subscribers import attended

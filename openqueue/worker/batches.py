@@ -18,8 +18,7 @@ from openqueue.tasks.registry import Registry
 from openqueue.tasks.task import Task
 from openqueue.worker.executor import Executor
 from openqueue.worker.inflight import Ended
-from openqueue.worker.intake.gathered import Gathered
-from openqueue.worker.job import Job
+from openqueue.worker.job import Gathered, Job
 
 __all__ = ["Batches"]
 

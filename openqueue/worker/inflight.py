@@ -19,7 +19,7 @@ from uuid import UUID
 from openqueue.runs.outcomes import RELEASED, Outcome
 from openqueue.tasks.places import place
 from openqueue.worker.job import Job
-from openqueue.worker.standstill import Hear, OnePlace, Waits
+from openqueue.worker.one_place import Hear, OnePlace, Waits
 
 __all__ = ["Ended", "Inflight"]
 

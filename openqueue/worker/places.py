@@ -24,8 +24,9 @@ from openqueue.worker.intake.doorbell import Doorbell
 from openqueue.worker.intake.gathering import Gathering
 from openqueue.worker.job import Job
 from openqueue.worker.limits import Limits
+from openqueue.worker.one_place import Hear
 from openqueue.worker.producer import Producer
-from openqueue.worker.standstill import Hear, Standstill
+from openqueue.worker.standstill import Standstill
 
 __all__ = ["Places"]
 

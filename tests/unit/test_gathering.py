@@ -11,9 +11,8 @@ import pytest
 from openqueue.runs.outcomes import RELEASED, Outcome
 from openqueue.tasks.batch import Batch
 from openqueue.worker.inflight import Inflight
-from openqueue.worker.intake.gathered import Gathered
 from openqueue.worker.intake.gathering import Gathering
-from openqueue.worker.job import Job
+from openqueue.worker.job import Gathered, Job
 
 
 def jobs(count: int, *, suspect: bool = False) -> list[Job]:

@@ -14,8 +14,7 @@ from uuid import UUID
 
 from openqueue.tasks.batch import Batch
 from openqueue.worker.inflight import MOST_PREFETCHED, Inflight
-from openqueue.worker.intake.gathered import Gathered
-from openqueue.worker.job import Job
+from openqueue.worker.job import Gathered, Job
 
 __all__ = ["Gathering"]
 

@@ -1,12 +1,14 @@
 """What lies in the tables beside the work: the rate of a drain with history or a backlog, against empty.
 
-Both are filled by SQL, without statistics, as just after a bulk; the ratio is that to the first row.
+Both are filled by SQL, without statistics, as just after a bulk. Each is drained in turn, for several rounds:
+medians, and their ratio to the first row.
 """
 
 from __future__ import annotations
 
 import time
 from argparse import Namespace
+from statistics import median
 from uuid import uuid4
 
 import asyncpg
@@ -37,24 +39,36 @@ async def fill_by_sql(dsn: str, statement: str, count: int) -> None:
 
 async def measure(databases: Databases, arguments: Namespace) -> list[Row]:
     jobs = arguments.jobs
-    rates: dict[str, float] = {}
-    for beside, statement, count in (
-        ("nothing", "", 0),
-        (f"{arguments.finished:,} finished", FINISHED, arguments.finished),
-        (f"{arguments.waiting:,} waiting", READY, arguments.waiting),
+    beside = {"nothing": databases.create()}
+    for kind, statement, count in (
+        ("finished", FINISHED, arguments.finished),
+        ("waiting", READY, arguments.waiting),
     ):
-        dsn = databases.create()
-        if statement:
-            await fill_by_sql(dsn, statement, count)
-        if statement is not READY:
-            await fill(dsn, (idle.item(number) for number in range(jobs)))
-        rates[beside] = await drained(dsn, jobs)
-        databases.drop(dsn)
+        dsn = beside[f"{count:,} {kind}"] = databases.create()
+        await fill_by_sql(dsn, statement, count)
+    rates: dict[str, list[float]] = {name: [] for name in beside}
+    for _ in range(arguments.rounds):
+        for name, dsn in beside.items():
+            if not name.endswith("waiting"):
+                await fill(dsn, (idle.item(number) for number in range(jobs)))
+            await checkpoint(dsn)
+            rates[name].append(await drained(dsn, jobs))
+            tell(f"beside {name}: {rates[name][-1]:,.0f} a second")
+    middle = {name: median(every) for name, every in rates.items()}
     return [
-        {"beside": beside, "jobs": jobs, "jobs/s": rate, "ratio": rate / rates["nothing"]}
-        for beside, rate in rates.items()
+        {"beside": name, "jobs": jobs, "jobs/s": middle[name], "ratio": middle[name] / middle["nothing"]}
+        for name in beside
     ]
 
 
+async def checkpoint(dsn: str) -> None:
+    """What was written is on the disk: writing it is no part of what follows."""
+    db = await asyncpg.connect(dsn)
+    try:
+        await db.execute("CHECKPOINT")
+    finally:
+        await db.close()
+
+
 if __name__ == "__main__":
-    drive(__doc__, measure, jobs=100_000, finished=10_000_000, waiting=5_000_000)
+    drive(__doc__, measure, jobs=100_000, finished=10_000_000, waiting=5_000_000, rounds=3)

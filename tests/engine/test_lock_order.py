@@ -57,3 +57,23 @@ async def test_who_ends_turns_holds_none_while_it_waits_for_an_earlier_one(
     await saying
     rows = [*await engine.claim(9), *await engine.claim(9)]
     assert {row["id"] for row in rows} == {*left}
+
+
+async def test_a_batch_with_keys_holds_none_while_it_waits_for_an_earlier_one(
+    engine: Engine, another: Another
+) -> None:
+    """Keys are in another order than the jobs that have them: who completes these meanwhile goes by jobs."""
+    first, second = [await engine.add_one(job_key=key) for key in ("b", "a")]
+    other, third = await another(), await another()
+    pid: Any = engine.db.get_server_pid()
+    async with other.db.transaction():
+        await other.sql(LOCK, first)
+        adding = asyncio.create_task(
+            engine.sql(
+                "SELECT outcome FROM add_jobs(ARRAY["
+                '\'{"task": "t", "job_key": "a"}\', \'{"task": "t", "job_key": "b"}\']::jsonb[])'
+            )
+        )
+        await blocked(third.db, pid)
+        await other.sql(LOCK, second)
+    assert [row["outcome"] for row in await adding] == ["replaced", "replaced"]

@@ -215,7 +215,7 @@ BEGIN
         AND (:schema.computes_key(namespace, s.task) OR :schema.computes_key(namespace, changes ->> 'task'))
     THEN
         PERFORM :schema.refuse('concurrency_key', 'is missing: the one there is was worked out of the arguments before',
-                               'give that of the new ones; null is none', format('schedule %s', key));
+                               'give that of the new arguments', format('schedule %s', key));
     END IF;
     IF changes ? 'cron' AND NOT changes ? 'every' AND changes -> 'cron' <> 'null' THEN
         s.every := NULL;

@@ -44,7 +44,7 @@ work() { # work id claim task payload
     elif [[ ! $stop ]]; then
         verdict=$(sql "SELECT fail_job(:'worker', :'id', :'claim', :'error')" id="$1" claim="$2" error="$(tail -c 4000 "$err")")
     fi
-    kill "$beating" 2>/dev/null
+    { kill -- "-$beating" && wait "$beating"; } 2>/dev/null # with the sleep it is in, and without bash saying so
     echo "$3 $1 ${verdict:-released}"
 }
 

@@ -15,6 +15,7 @@ from openqueue.cli.schedule_backfill import backfill_from
 from openqueue.cli.schedule_options import (
     AllowUnknown,
     CatchUp,
+    ConcurrencyKey,
     Cron,
     Deadline,
     End,
@@ -74,6 +75,7 @@ def add(
     deadline: Deadline = None,
     meta: Meta = None,
     tag: Tag = None,
+    concurrency_key: ConcurrencyKey = None,
     allow_unknown: AllowUnknown = False,
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
@@ -85,7 +87,7 @@ def add(
 
     given = Words(
         (cron, every, timezone, start, end, max_runs, catch_up, overlap, jitter),
-        (queue, priority, max_attempts, deadline, meta, tag),
+        (queue, priority, max_attempts, deadline, meta, tag, concurrency_key),
     )
     with flags(**FLAGS):
         words = read_words_of(given)
@@ -125,6 +127,7 @@ def update(
     deadline: Deadline = None,
     meta: Meta = None,
     tag: Tag = None,
+    concurrency_key: ConcurrencyKey = None,
     allow_unknown: AllowUnknown = False,
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
@@ -134,7 +137,7 @@ def update(
     """Change what is given; all else stays. The word none takes an option back to its default."""
     given = Words(
         (cron, every, timezone, start, end, max_runs, catch_up, overlap, jitter),
-        (queue, priority, max_attempts, deadline, meta, tag),
+        (queue, priority, max_attempts, deadline, meta, tag, concurrency_key),
     )
     with flags(**FLAGS):
         words = read_words_of(given, none=True)

@@ -11,6 +11,7 @@ from openqueue.cli.completing import complete_queue, complete_schedule
 __all__ = [
     "AllowUnknown",
     "CatchUp",
+    "ConcurrencyKey",
     "Cron",
     "Deadline",
     "End",
@@ -64,6 +65,9 @@ Priority = Annotated[str | None, _runs("--priority", "N", "-32768 … 32767, low
 MaxAttempts = Annotated[str | None, _runs("--max-attempts", "N", "How often each is tried in all.")]
 Deadline = Annotated[str | None, _runs("--deadline", "DURATION", "Not started by then, it expires.")]
 Meta = Annotated[list[str] | None, _runs("--meta", "KEY=VALUE", "Facts to find it by; may be JSON.")]
+ConcurrencyKey = Annotated[
+    str | None, _runs("--concurrency-key", "KEY", "Runs with the same one share a limit.")
+]
 Tag = Annotated[list[str] | None, _runs("--tag", "TAG", "A tag; may be repeated.")]
 AllowUnknown = Annotated[
     bool, typer.Option("--allow-unknown", help="Also if no worker has published such a task.")

@@ -110,6 +110,8 @@ def _of_its_runs(info: ScheduleInfo) -> Iterator[tuple[str, str]]:
             yield name.replace("max_attempts", "attempts"), str(getattr(info, name))
     if info.deadline is not None:
         yield "deadline", format_duration(info.deadline)
+    if info.concurrency_key:
+        yield "key", info.concurrency_key
     if info.tags:
         yield "tags", ", ".join(info.tags)
     if info.meta:

@@ -30,6 +30,7 @@ FLAGS: Final = {
     "deadline": "--deadline",
     "meta": "--meta",
     "tags": "--tag",
+    "concurrency_key": "--concurrency-key",
     "until": "--until",
     "reason": "--reason",
     "start": "--from",
@@ -124,4 +125,5 @@ _READ: Final[dict[str, Callable[[Any, str], Any]]] = {
     "deadline": read_lasting,
     "meta": read_meta,
     "tags": _as_it_is,
+    "concurrency_key": _as_it_is,
 }

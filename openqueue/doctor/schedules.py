@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from openqueue.codec import decode
 from openqueue.doctor.case import Case
 from openqueue.doctor.findings import Finding, Judgement, Row, Rows, Severity
 from openqueue.doctor.phrases import ago, count
@@ -16,12 +17,18 @@ def judge_schedules(rows: Rows, case: Case) -> Judgement:
     schedules = rows["doctor_schedules"]
     published = {row["task"] for row in rows["catalog"]}
     aliases = " ".join(row["options"] for row in rows["catalog"])
+    computing = {
+        row["task"]
+        for row in rows["catalog"]
+        if isinstance(decode(row["options"]).get("concurrency_key"), dict)
+    }
     findings = [
         found
         for row in schedules
         if (
             found := _invalid(row)
             or _unpublished(row, published, aliases)
+            or _without_key(row, computing)
             or _failed(row, case)
             or _late(row, case)
         )
@@ -75,6 +82,19 @@ def _unpublished(row: Row, published: set[str], aliases: str) -> Finding | None:
         "Its runs are enqueued in time, and wait until a worker comes that has the task.",
         "openqueue tasks   # is the name right? Then start a worker that has it: openqueue worker",
         f"openqueue schedule show {row['key']}",
+    )
+
+
+def _without_key(row: Row, computing: set[str]) -> Finding | None:
+    if row["concurrency_key"] is not None or row["task"] not in computing:
+        return None
+    return _finding(
+        row,
+        Severity.WARNING,
+        f"has no concurrency key, and task {row['task']} works one out for its runs.",
+        "It was added by the task's name, or with SQL. Its runs keep no limit, nor the order, of a key.",
+        f"openqueue schedule update {row['key']} --concurrency-key '…'",
+        "# or add it anew in Python, with the task itself: it works the key out",
     )
 
 

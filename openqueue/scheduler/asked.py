@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypedDict
 
@@ -23,9 +24,27 @@ from openqueue.tasks.checks import (
     check_whole,
 )
 
-__all__ = ["RULE", "ScheduleChanges", "ScheduleWords", "as_arguments", "asked", "changed", "rule_of", "said"]
+__all__ = [
+    "RULE",
+    "Asked",
+    "ScheduleChanges",
+    "ScheduleWords",
+    "as_arguments",
+    "asked",
+    "changed",
+    "rule_of",
+    "said",
+]
 
 Overlap = Literal["allow", "skip", "queue", "cancel_previous"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A schedule to be stored, found to be in order."""
+
+    key: str
+    arguments: list[Any]
 
 
 class ScheduleWords(TypedDict, total=False):
@@ -39,7 +58,7 @@ class ScheduleWords(TypedDict, total=False):
     overlap       what becomes of a tick while a run of the schedule is unfinished: 'allow' (another run),
                   'skip', 'queue' (one waits) or 'cancel_previous'
     jitter        the most that a run is delayed
-    queue, priority, max_attempts, deadline, meta, tags
+    queue, priority, max_attempts, deadline, meta, tags, concurrency_key
                   of the runs, instead of the task's
     """
 
@@ -58,6 +77,7 @@ class ScheduleWords(TypedDict, total=False):
     deadline: Duration | None
     meta: Mapping[str, Any] | None
     tags: Iterable[str] | None
+    concurrency_key: str | None
 
 
 class ScheduleChanges(ScheduleWords, total=False):
@@ -86,6 +106,7 @@ _CHECKS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "deadline": check_lasting,
     "meta": check_object,
     "tags": check_texts,
+    "concurrency_key": check_text,
 }
 _MORE: Final[dict[str, Callable[[Any, str], Any]]] = {"task": check_text, "input": check_object}
 
@@ -167,4 +188,5 @@ def as_arguments(
         *(key, task, encode(payload, what="input")),
         *(told.get(option) for option in options),
         *(None if meta is None else encode(meta, what="meta"), told.get("tags"), namespace),
+        told.get("concurrency_key"),
     ]

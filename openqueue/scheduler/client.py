@@ -14,6 +14,7 @@ from openqueue.durations import Duration
 from openqueue.errors import InvalidOption, ScheduleNotFound, did_you_mean
 from openqueue.runs.model import Run
 from openqueue.scheduler.asked import (
+    Asked,
     ScheduleChanges,
     ScheduleWords,
     as_arguments,
@@ -25,6 +26,7 @@ from openqueue.scheduler.asked import (
 from openqueue.scheduler.backfill import Backfill, pace
 from openqueue.scheduler.firetimes import Firetimes
 from openqueue.scheduler.handle import Schedule
+from openqueue.scheduler.keys import key_of_runs
 from openqueue.scheduler.model import Backfilled, ScheduleInfo, TickInfo
 from openqueue.scheduler.until import to_come
 from openqueue.tasks.checks import check_moment, check_text, check_whole
@@ -33,7 +35,7 @@ from openqueue.tasks.task import Task
 if TYPE_CHECKING:
     from openqueue.runs.client import Client
 
-__all__ = ["Asked", "Schedules", "Triggered"]
+__all__ = ["Schedules", "Triggered"]
 
 MOST_TIMES = 10_000
 
@@ -46,14 +48,6 @@ class Triggered:
 
     outcome: Literal["fired", "waiting", "overlap"]
     run: Run[Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A schedule to be stored, found to be in order."""
-
-    key: str
-    arguments: list[Any]
 
 
 class Schedules:
@@ -81,8 +75,9 @@ class Schedules:
         """Add a schedule, or replace the one of that key; its `outcome` is added, updated or unchanged.
 
         A name that no worker has published is refused (UnknownTask) unless `allow_unknown`, and so are
-        arguments that the task would refuse (InvalidArguments). Raises InvalidOption for what cannot be
-        computed, never fires, or is no option; and for a key of which the code declares the schedule.
+        arguments that the task would refuse (InvalidArguments). A concurrency key that is a function is
+        worked out now; of a task by name, give it. Raises InvalidOption for what cannot be computed, never
+        fires, or is no option; and for a key of which the code declares the schedule.
         """
         order = await self.prepare(key, task, input, allow_unknown=allow_unknown, **options)
         return await self.keep(order, connection)
@@ -101,6 +96,8 @@ class Schedules:
         check_text(key, "key")
         words = asked(options)
         name = await self._check_input(task, input, allow_unknown=allow_unknown)
+        if isinstance(task, Task):
+            words = {"concurrency_key": key_of_runs(task, input or {}), **words}
         return Asked(key, as_arguments(key, name, input or {}, words, self._client.namespace))
 
     async def keep(self, order: Asked, connection: object | None = None) -> Schedule:
@@ -119,8 +116,8 @@ class Schedules:
     ) -> Schedule:
         """Change some options of a schedule (and its `task`, its `input`); None is the default.
 
-        One of cron and every takes the other's place. A changed rule counts from now on: of what was
-        before, it has missed nothing. Raises as `add`.
+        One of cron and every takes the other's place. A changed rule has missed nothing of what was before.
+        Where a function makes the concurrency key, new arguments need a new key. Raises as `add`.
         """
         before = await self.get(key, connection=connection)
         words = await self.check(before, changes, allow_unknown=allow_unknown)

@@ -13,6 +13,7 @@ from openqueue.db.pool import Database
 from openqueue.errors import InvalidArguments, InvalidOption, InvalidTask, OpenQueueError
 from openqueue.events import Emit
 from openqueue.scheduler.events import ScheduleTaken
+from openqueue.scheduler.keys import key_of_runs
 from openqueue.scheduler.planner import Policy
 from openqueue.scheduler.rules import Rule
 from openqueue.tasks.registry import Registry
@@ -30,8 +31,8 @@ PAUSES: Final = (0.2, 30.0)
 def declared_schedules(registry: Registry) -> list[dict[str, Any]]:
     """What the tasks declare, as publish_schedules takes it.
 
-    Raises InvalidTask, naming the task, for an expression that cannot be computed, an unknown zone, or an
-    input that the task would refuse.
+    Raises InvalidTask, naming the task, for an expression that cannot be computed, an unknown zone, an
+    input that the task would refuse, or one of which it can make no concurrency key.
     """
     return [_declared(task) for task in registry if task.defaults.scheduled is not None]
 
@@ -89,6 +90,7 @@ def _declared(task: Task[..., Any]) -> dict[str, Any]:
         rule = Rule(cron=said.cron, every=said.every, timezone=said.timezone)
         Policy(said.catch_up, said.jitter)
         task.arguments.parse(encode(dict(said.input), what="input"))
+        key = key_of_runs(task, said.input)
     except InvalidOption as error:
         raise InvalidTask(f"the schedule of task {task.name} ({task.place}): {error}") from error
     except InvalidArguments as error:
@@ -106,4 +108,5 @@ def _declared(task: Task[..., Any]) -> dict[str, Any]:
         "catch_up": said.catch_up,
         "jitter": f"{said.jitter.total_seconds()} seconds",
         "input": dict(said.input),
+        "concurrency_key": key,
     }

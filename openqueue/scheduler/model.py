@@ -28,6 +28,7 @@ class ScheduleInfo:
     cron, every    its rule: one of the two
     input          the arguments of its runs
     queue, …       of its runs; None: as the task says
+    concurrency_key  of its runs; None: as the task says; empty: none
     source         'dynamic' (added by somebody) or 'declarative' (the code says it: `@task(cron=…)`)
     status         'active', 'paused', 'finished' (past its end, or after max_runs) or 'invalid'
     paused_until   the end of a pause; None for one without an end, too
@@ -57,6 +58,7 @@ class ScheduleInfo:
     deadline: timedelta | None
     meta: Mapping[str, Any]
     tags: tuple[str, ...]
+    concurrency_key: str | None
     source: Literal["dynamic", "declarative"]
     status: Literal["active", "paused", "finished", "invalid"]
     paused_until: datetime | None

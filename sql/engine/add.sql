@@ -65,7 +65,7 @@ END $$;
 -- Arrays run in parallel; NULL, or a NULL element, means "what the catalogue says of the task". One element in tasks, queues,
 -- priorities, max_attempts, concurrency_keys, key_limits, keeps_slots or ttls stands for all. run_at wins over delay (seconds). All is
 -- checked before anything is stored.
---   for_sql            faults are told in the words of add_job and add_jobs
+--   caller             the function that a fault is told of, in the words of add_job and add_jobs; NULL: in the client's
 --   concurrency_keys   '' is none, whatever the catalogue says; key_limits: how many jobs with the key run at once; keeps_slots: whether
 --                      one that failed keeps the others waiting until its retry
 --   idempotency_keys   remembered for ttls (seconds; NULL: a day): the same key answers the same run, whatever has become of it
@@ -74,7 +74,7 @@ CREATE OR REPLACE FUNCTION :schema.add_batch(
     priorities integer[] DEFAULT NULL, max_attempts integer[] DEFAULT NULL, run_ats timestamptz[] DEFAULT NULL,
     delays double precision[] DEFAULT NULL, deadlines timestamptz[] DEFAULT NULL, keys text[] DEFAULT NULL,
     key_modes text[] DEFAULT NULL, metas jsonb[] DEFAULT NULL, tags jsonb[] DEFAULT NULL, ids uuid[] DEFAULT NULL,
-    lifetimes double precision[] DEFAULT NULL, max_bytes integer DEFAULT 1048576, for_sql boolean DEFAULT false,
+    lifetimes double precision[] DEFAULT NULL, max_bytes integer DEFAULT 1048576, caller text DEFAULT NULL,
     group_keys text[] DEFAULT NULL, concurrency_keys text[] DEFAULT NULL, key_limits integer[] DEFAULT NULL,
     keeps_slots boolean[] DEFAULT NULL, idempotency_keys text[] DEFAULT NULL, ttls double precision[] DEFAULT NULL
 ) RETURNS TABLE (ordinal integer, id uuid, outcome text)
@@ -99,7 +99,7 @@ BEGIN
         fault := :schema.find_key_fault(group_keys, concurrency_keys, key_limits, idempotency_keys, ttls);
     END IF;
     IF fault IS NOT NULL THEN
-        PERFORM :schema.refuse_fault(fault, for_sql);
+        PERFORM :schema.refuse_fault(fault, caller);
     END IF;
     -- Before any seq is taken: an id that every later snapshot knows of. The floor of a lane relies on it.
     PERFORM pg_current_xact_id();
@@ -118,7 +118,7 @@ BEGIN
     END IF;
     IF alone THEN
         RETURN QUERY SELECT * FROM :schema.add_keyed(tasks, inputs, namespace, queues, priorities, max_attempts, run_ats,
-            delays, deadlines, keys, key_modes, metas, tags, ids, lifetimes, max_bytes, for_sql, group_keys, ckeys, limits, keeps,
+            delays, deadlines, keys, key_modes, metas, tags, ids, lifetimes, max_bytes, caller, group_keys, ckeys, limits, keeps,
             idempotency_keys, ttls);
         RETURN;
     END IF;

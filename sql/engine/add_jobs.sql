@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION :schema.add_job(
     namespace text DEFAULT 'default'
 ) RETURNS uuid LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT b.id FROM :schema.add_batch(ARRAY[$1], ARRAY[COALESCE($2, '{}')], COALESCE($15, 'default'), ARRAY[$3], ARRAY[$5], ARRAY[$6], ARRAY[$4], NULL, ARRAY[$13],
-        ARRAY[$7], ARRAY[$8], ARRAY[$9], ARRAY[to_jsonb($10)], for_sql => true,
+        ARRAY[$7], ARRAY[$8], ARRAY[$9], ARRAY[to_jsonb($10)], caller => 'add_job',
         group_keys => CASE WHEN $11 IS NOT NULL THEN ARRAY[$11] END, concurrency_keys => CASE WHEN $12 IS NOT NULL THEN ARRAY[$12] END,
         idempotency_keys => CASE WHEN $14 IS NOT NULL THEN ARRAY[$14] END) b
 $$;
@@ -87,7 +87,7 @@ BEGIN
         RAISE;
     END;
     RETURN QUERY SELECT b.* FROM :schema.add_batch(a.tasks, a.inputs, COALESCE(namespace, 'default'), a.queues, a.priorities, a.tries, a.run_ats, NULL,
-                                                   a.deadlines, a.keys, a.modes, a.metas, a.tags, for_sql => true,
+                                                   a.deadlines, a.keys, a.modes, a.metas, a.tags, caller => 'add_jobs',
         group_keys => a.groups, concurrency_keys => a.ckeys, idempotency_keys => a.idempotency) b;
 END $$;
 COMMENT ON FUNCTION :schema.add_jobs(jsonb[], text) IS

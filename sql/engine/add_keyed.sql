@@ -1,14 +1,33 @@
 -- Enqueue jobs that may be there already: those with a key, an idempotency key or an id of the caller. What happens in each case stands
 -- in docs/keys.md, a row each.
 
+-- Lock the jobs that a batch with these keys will change: in the order of their ids, as all do that lock several (taken: see add_keyed).
+CREATE OR REPLACE FUNCTION :schema.lock_keyed(namespace text, tasks text[], keys text[], key_modes text[], taken boolean[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    one_task text := CASE cardinality(tasks) WHEN 1 THEN tasks[1] END;
+    ids uuid[] := ARRAY(
+        SELECT j.id FROM unnest(tasks, keys, key_modes, taken) AS u (task, key, mode, taken)
+        CROSS JOIN LATERAL (SELECT j.id FROM :schema.jobs j WHERE j.namespace = lock_keyed.namespace
+                            AND j.task = COALESCE(u.task, one_task) AND j.key = u.key OFFSET 0) j
+        WHERE u.key IS NOT NULL AND u.mode IS DISTINCT FROM 'skip' AND u.taken IS DISTINCT FROM false);
+BEGIN
+    PERFORM FROM (SELECT DISTINCT u.id FROM unnest(ids) AS u (id) ORDER BY 1) u
+    JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) FOR UPDATE OF j;
+END $$;
+
 -- add_batch for such jobs: one after the other, in the order of their keys, so that two batches never wait for each other in a circle.
+-- The jobs that have the keys now are locked before.
 --   skip: a live job with the key is answered instead. replace: a waiting one is overwritten (all but its id); one that runs
 --   keeps running and loses the key; one that waits for a retry is cancelled, since what was tried is history. keep_time: as replace,
 --   but a job that was never tried keeps its time, and its place in line. merge: as keep_time, and lists of both inputs are joined.
 CREATE OR REPLACE FUNCTION :schema.add_keyed(
     tasks text[], inputs jsonb[], namespace text, queues text[], priorities integer[], max_attempts integer[],
     run_ats timestamptz[], delays double precision[], deadlines timestamptz[], keys text[], key_modes text[],
-    metas jsonb[], tags jsonb[], ids uuid[], lifetimes double precision[], max_bytes integer, for_sql boolean, group_keys text[],
+    metas jsonb[], tags jsonb[], ids uuid[], lifetimes double precision[], max_bytes integer, caller text, group_keys text[],
     concurrency_keys text[], key_limits smallint[], keeps_slots boolean[], idempotency_keys text[], ttls double precision[]
 ) RETURNS TABLE (ordinal integer, id uuid, outcome text)
 LANGUAGE plpgsql VOLATILE
@@ -30,6 +49,9 @@ BEGIN
     IF idempotency_keys IS NOT NULL THEN
         SELECT t.runs, t.taken INTO taken_runs, taken_now
         FROM :schema.take_idempotency(namespace, tasks, idempotency_keys, ttls) t;
+    END IF;
+    IF cardinality(keys) > 1 THEN
+        PERFORM :schema.lock_keyed(namespace, tasks, keys, key_modes, taken_now);
     END IF;
     FOR item IN
         -- Subscript 1 / cardinality is 1 where one element stands for all, and 0 (nothing) otherwise.
@@ -57,7 +79,7 @@ BEGIN
             IF item.key_mode <> 'skip' THEN
                 request := (mine.id, CASE item.key_mode WHEN 'replace' THEN item.run_at ELSE request.run_at END, item.deadline,
                     item.priority, item.tries, add_keyed.namespace, item.task, item.queue, item.key, CASE item.key_mode WHEN 'merge'
-                        THEN :schema.merge_inputs(request.input, item.input, max_bytes, for_sql, item.i) ELSE item.input END,
+                        THEN :schema.merge_inputs(request.input, item.input, max_bytes, caller, item.i) ELSE item.input END,
                     item.meta, item.tags, item.group_key, item.concurrency_key, item.key_limit, item.keeps_slot);
                 changed := true; moved := moved OR item.key_mode = 'replace'; what := 'replaced';
             END IF;
@@ -102,7 +124,7 @@ BEGIN
             ELSIF live.id IS NOT NULL THEN
                 IF item.key_mode = 'merge' THEN
                     request.input := :schema.merge_inputs((SELECT r.input FROM :schema.run_requests r WHERE r.id = live.id), item.input,
-                                                          max_bytes, for_sql, item.i);
+                                                          max_bytes, caller, item.i);
                 END IF;
                 IF live.attempt > 0 THEN
                     PERFORM :schema.end_waiting(ARRAY[live.id], 'cancelled',
@@ -202,7 +224,7 @@ END $$;
 
 -- The new input of a waiting run, merged with the old one: of arguments that are lists in both, the new one's elements follow the old
 -- one's; any other is the new one's, and what the new one has not is gone.
-CREATE OR REPLACE FUNCTION :schema.merge_inputs(old jsonb, input jsonb, max_bytes integer, for_sql boolean, place integer) RETURNS jsonb
+CREATE OR REPLACE FUNCTION :schema.merge_inputs(old jsonb, input jsonb, max_bytes integer, caller text, place integer) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -212,7 +234,7 @@ DECLARE
 BEGIN
     IF pg_column_size(merged) > max_bytes / 8 AND octet_length(merged::text) > max_bytes THEN
         PERFORM :schema.refuse_fault(ARRAY['input', format('has %s bytes once it is merged with that of the waiting run, the limit is %s',
-            octet_length(merged::text), max_bytes), 'use another key, or wait until the run has started', (place - 1)::text], for_sql);
+            octet_length(merged::text), max_bytes), 'use another key, or wait until the run has started', (place - 1)::text], caller);
     END IF;
     RETURN merged;
 END $$;

@@ -94,7 +94,7 @@ END $$;
 -- Say what holds for a queue, a task, a concurrency key or a group (of a queue); at once, for all workers. To say what is said already
 -- changes nothing, and tells nobody.
 --   change   {"concurrency", "rate", "period", "burst", "fairness", "ageing", "weight", "paused_until", "reason"}: what is named is
---            said anew, null takes it back, what is not named stays
+--            said anew, null takes it back, what is not named stays; a rate goes with its period and burst
 CREATE OR REPLACE FUNCTION :schema.set_control(
     kind text, name text, change jsonb, queue text DEFAULT '', namespace text DEFAULT 'default', source text DEFAULT 'run time'
 ) RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -125,6 +125,9 @@ BEGIN
     SELECT * INTO before FROM :schema.controls_in_force f WHERE f.namespace = set_control.namespace AND f.kind = set_control.kind
         AND f.name = set_control.name AND f.queue = set_control.queue;
     was := c;
+    IF 'null' IN (change -> 'rate', change -> 'period') THEN  -- a rate is one value, with its period and its burst
+        change := '{"burst": null}' || change || '{"rate": null, "period": null}';
+    END IF;
     BEGIN
         c := jsonb_populate_record(c, change || jsonb_build_object('changed_at', clock_timestamp()) || COALESCE((
             SELECT jsonb_object_agg(e.key, trunc((e.value::text)::numeric)) FROM jsonb_each(change) e  -- 5.0 is whole, too
@@ -139,6 +142,9 @@ BEGIN
     ELSIF NOT (c.period > interval '0' AND c.period <= interval '36525000 days' AND c.ageing > interval '0' AND c.ageing <= interval '36525000 days') THEN
         PERFORM :schema.refuse(CASE WHEN NOT (c.period > interval '0' AND c.period <= interval '36525000 days') THEN 'period' ELSE 'ageing' END,
                                'is not longer than nothing, or longer than a hundred thousand years', 'give a span of time, such as "1 minute"', kind || ' ' || name);
+    END IF;
+    IF c.rate IS NULL AND change ->> 'burst' IS NOT NULL THEN
+        PERFORM :schema.refuse('burst', 'belongs to a rate, and none is said', 'give the rate with it: {"rate": 100, "period": "1 minute", "burst": 20}', kind || ' ' || name);
     END IF;
     same := (c.concurrency, c.rate, c.period, c.burst, c.fairness, c.ageing, c.weight, c.paused_until, c.reason) IS NOT DISTINCT FROM
         (was.concurrency, was.rate, was.period, was.burst, was.fairness, was.ageing, was.weight, was.paused_until, was.reason);

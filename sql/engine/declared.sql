@@ -18,6 +18,9 @@ BEGIN
             s.namespace := namespace; s.key := key; s.source := 'declarative'; s.owner := pool; s.seen_at := statement_timestamp();
             s.input := COALESCE(s.input, '{}'); s.timezone := COALESCE(s.timezone, 'UTC'); s.catch_up := COALESCE(s.catch_up, 0);
             s.overlap := COALESCE(s.overlap, 'allow'); s.jitter := COALESCE(s.jitter, interval '0');
+            IF NOT said ? 'concurrency_key' THEN  -- by a worker of a version that does not know of it
+                s.concurrency_key := (SELECT o.concurrency_key FROM :schema.schedules o WHERE o.namespace = publish_schedules.namespace AND o.key = said ->> 'task');
+            END IF;
             outcome := :schema.keep_schedule(s);
         END IF;
         RETURN NEXT;

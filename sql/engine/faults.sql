@@ -87,14 +87,15 @@ BEGIN
     ) AS checked WHERE fault IS NOT NULL LIMIT 1);
 END $$;
 
--- Raise a fault that was found, in the words of add_job and add_jobs if it is for_sql.
-CREATE OR REPLACE FUNCTION :schema.refuse_fault(fault text[], for_sql boolean) RETURNS void
+-- Raise a fault that was found: to a caller in SQL in the words of add_job, and of many jobs with which one it is.
+CREATE OR REPLACE FUNCTION :schema.refuse_fault(fault text[], caller text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF for_sql THEN
+    IF caller IS NOT NULL THEN
         PERFORM :schema.refuse(CASE fault[1] WHEN 'input' THEN 'payload' WHEN 'queue' THEN 'queue_name' WHEN 'key' THEN 'job_key'
             WHEN 'key_mode' THEN 'job_key_mode' WHEN 'group' THEN 'group_key' WHEN 'idempotency' THEN 'idempotency_key'
-            ELSE fault[1] END, fault[2], fault[3], format('jobs[%s]', fault[4]::integer + 1));
+            ELSE fault[1] END, fault[2], fault[3],
+            CASE caller WHEN 'add_jobs' THEN format('jobs[%s]', fault[4]::integer + 1) ELSE caller END);
     END IF;
     PERFORM :schema.refuse(fault[1], fault[2], fault[3], 'job ' || fault[4]);
 END $$;

@@ -65,6 +65,8 @@ BEGIN
             THEN ARRAY['deadline', format('is %s', s.deadline), 'give how long after its time a run may still start']
         WHEN jsonb_typeof(s.meta) <> 'object'
             THEN ARRAY['meta', 'must be a JSON object', 'pass {"name": value, ...}']
+        WHEN length(s.concurrency_key) > 200
+            THEN ARRAY['concurrency_key', 'must have at most 200 characters', 'leave it out for that of the task']
         END;
 EXCEPTION WHEN invalid_parameter_value THEN
     RETURN ARRAY['timezone', format('is %L, which is not a time zone', s.timezone), 'name a place, such as Europe/Berlin'];
@@ -106,9 +108,9 @@ DECLARE
 BEGIN
     PERFORM :schema.check_schedule(s);
     INSERT INTO :schema.schedules (namespace, key, task, input, cron, every, timezone, start_at, end_at, max_runs, catch_up, overlap,
-        jitter, queue, priority, max_attempts, deadline, meta, tags, source, owner, seen_at, since_at, created_at, updated_at)
+        jitter, queue, priority, max_attempts, deadline, meta, tags, concurrency_key, source, owner, seen_at, since_at, created_at, updated_at)
     VALUES (s.namespace, s.key, s.task, s.input, s.cron, s.every, s.timezone, s.start_at, s.end_at, s.max_runs, s.catch_up, s.overlap,
-        s.jitter, s.queue, s.priority, s.max_attempts, s.deadline, s.meta, s.tags, s.source, s.owner, s.seen_at,
+        s.jitter, s.queue, s.priority, s.max_attempts, s.deadline, s.meta, s.tags, s.concurrency_key, s.source, s.owner, s.seen_at,
         statement_timestamp(), statement_timestamp(), statement_timestamp())
     ON CONFLICT DO NOTHING;
     IF FOUND THEN
@@ -117,16 +119,17 @@ BEGIN
     END IF;
     old := :schema.lock_schedule(s.namespace, s.key);
     moved := (s.cron, s.every, s.timezone, s.start_at, s.end_at) IS DISTINCT FROM (old.cron, old.every, old.timezone, old.start_at, old.end_at);
-    IF NOT moved AND (s.task, s.input, s.max_runs, s.catch_up, s.overlap, s.jitter, s.queue, s.priority, s.max_attempts, s.deadline, s.meta, s.tags, s.source)
+    IF NOT moved AND (s.task, s.input, s.max_runs, s.catch_up, s.overlap, s.jitter, s.queue, s.priority, s.max_attempts, s.deadline, s.meta, s.tags,
+                      s.concurrency_key, s.source)
         IS NOT DISTINCT FROM (old.task, old.input, old.max_runs, old.catch_up, old.overlap, old.jitter, old.queue, old.priority,
-                              old.max_attempts, old.deadline, old.meta, old.tags, old.source)
+                              old.max_attempts, old.deadline, old.meta, old.tags, old.concurrency_key, old.source)
     THEN
         RETURN 'unchanged';
     END IF;
     UPDATE :schema.schedules o SET task = s.task, input = s.input, cron = s.cron, every = s.every, timezone = s.timezone,
         start_at = s.start_at, end_at = s.end_at, max_runs = s.max_runs, catch_up = s.catch_up, overlap = s.overlap, jitter = s.jitter,
         queue = s.queue, priority = s.priority, max_attempts = s.max_attempts, deadline = s.deadline, meta = s.meta, tags = s.tags,
-        source = s.source, updated_at = statement_timestamp(), invalid = NULL,
+        concurrency_key = s.concurrency_key, source = s.source, updated_at = statement_timestamp(), invalid = NULL,
         revision = nextval(:'schema.schedule_revision'::regclass),
         since_at = CASE WHEN moved THEN statement_timestamp() ELSE o.since_at END, next_at = CASE WHEN NOT moved THEN o.next_at END
     WHERE o.namespace = s.namespace AND o.key = s.key;
@@ -152,7 +155,7 @@ CREATE OR REPLACE FUNCTION :schema.add_schedule(
     start_at timestamptz DEFAULT NULL, end_at timestamptz DEFAULT NULL, max_runs bigint DEFAULT NULL, catch_up integer DEFAULT NULL,
     overlap text DEFAULT NULL, jitter interval DEFAULT NULL, queue_name text DEFAULT NULL, priority integer DEFAULT NULL,
     max_attempts integer DEFAULT NULL, deadline interval DEFAULT NULL, meta jsonb DEFAULT NULL, tags text[] DEFAULT NULL,
-    namespace text DEFAULT 'default'
+    namespace text DEFAULT 'default', concurrency_key text DEFAULT NULL
 ) RETURNS text LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -165,11 +168,11 @@ BEGIN
     s.timezone := COALESCE(timezone, 'UTC'); s.start_at := start_at; s.end_at := end_at; s.max_runs := max_runs;
     s.catch_up := COALESCE(catch_up, 0); s.overlap := COALESCE(overlap, 'allow'); s.jitter := COALESCE(jitter, interval '0');
     s.queue := queue_name; s.priority := priority; s.max_attempts := max_attempts; s.deadline := deadline;
-    s.meta := NULLIF(meta, '{}'); s.tags := NULLIF(tags, '{}'); s.source := 'dynamic';
+    s.meta := NULLIF(meta, '{}'); s.tags := NULLIF(tags, '{}'); s.concurrency_key := concurrency_key; s.source := 'dynamic';
     RETURN :schema.keep_schedule(s);
 END $$;
 COMMENT ON FUNCTION :schema.add_schedule(text, text, jsonb, text, interval, text, timestamptz, timestamptz, bigint, integer, text,
-                                         interval, text, integer, integer, interval, jsonb, text[], text) IS
+                                         interval, text, integer, integer, interval, jsonb, text[], text, text) IS
     'Add a schedule, or replace the one of that key: added | updated | unchanged. Example: SELECT add_schedule(''nightly'', ''reports.nightly'', ''{"day": "yesterday"}'', cron => ''0 2 * * *'', timezone => ''Europe/Berlin'')';
 
 -- Refuse what does not fit into a smallint.
@@ -181,13 +184,22 @@ BEGIN
     END IF;
 END $$;
 
+-- Whether the task's code works out the concurrency key of each run of its arguments: then nobody else can.
+CREATE OR REPLACE FUNCTION :schema.computes_key(namespace text, task text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN COALESCE((SELECT jsonb_typeof(c.options -> 'concurrency_key') = 'object' FROM :schema.catalog c
+                     WHERE c.namespace = computes_key.namespace AND c.task = computes_key.task ORDER BY c.seen_at DESC LIMIT 1), false);
+END $$;
+
 -- Change some fields of a schedule, by the names of add_schedule's arguments; null is the default. Giving one of cron and every
--- takes the other away. updated | unchanged.
+-- takes the other away. A key that was worked out of the arguments does not outlive them. updated | unchanged.
 CREATE OR REPLACE FUNCTION :schema.update_schedule(key text, changes jsonb, namespace text DEFAULT 'default')
 RETURNS text LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-    known constant text[] := '{task,payload,cron,every,timezone,start_at,end_at,max_runs,catch_up,overlap,jitter,queue_name,priority,max_attempts,deadline,meta,tags}';
+    known constant text[] := '{task,payload,cron,every,timezone,start_at,end_at,max_runs,catch_up,overlap,jitter,queue_name,priority,max_attempts,deadline,meta,tags,concurrency_key}';
     defaults constant jsonb := '{"payload": {}, "timezone": "UTC", "catch_up": 0, "overlap": "allow", "jitter": "0"}';
     s     :schema.schedules;
     field record;
@@ -199,6 +211,12 @@ BEGIN
     END IF;
     s := :schema.lock_schedule(namespace, key);
     PERFORM :schema.refuse_declared(namespace, key);
+    IF (changes ? 'payload' OR changes ? 'task') AND NOT changes ? 'concurrency_key' AND s.concurrency_key IS NOT NULL
+        AND (:schema.computes_key(namespace, s.task) OR :schema.computes_key(namespace, changes ->> 'task'))
+    THEN
+        PERFORM :schema.refuse('concurrency_key', 'is missing: the one there is was worked out of the arguments before',
+                               'give that of the new arguments', format('schedule %s', key));
+    END IF;
     IF changes ? 'cron' AND NOT changes ? 'every' AND changes -> 'cron' <> 'null' THEN
         s.every := NULL;
     ELSIF changes ? 'every' AND NOT changes ? 'cron' AND changes -> 'every' <> 'null' THEN

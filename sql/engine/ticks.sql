@@ -80,11 +80,13 @@ BEGIN
         array_agg(CASE WHEN jsonb_typeof(t.options -> 'meta') = 'object' THEN t.options -> 'meta' ELSE '{}' END || COALESCE(a.meta, '{}')
             || jsonb_build_object('openqueue.tick', a.tick - 'run_at' || jsonb_build_object('schedule', a.key)) ORDER BY a.i) AS metas,
         array_agg(CASE WHEN jsonb_typeof(t.options -> 'tags') = 'array' THEN t.options -> 'tags' ELSE '[]' END
-            || COALESCE(to_jsonb(a.tags), '[]') ORDER BY a.i) AS tags
+            || COALESCE(to_jsonb(a.tags), '[]') ORDER BY a.i) AS tags,
+        CASE WHEN count(a.concurrency_key) > 0 THEN array_agg(a.concurrency_key ORDER BY a.i) END AS concurrency_keys
     INTO a FROM asked a JOIN tasks t ON t.task = a.task;
     -- A single element would stand for all.
     ids := ARRAY(SELECT b.id FROM :schema.add_batch(a.tasks, a.inputs, enqueue_ticks.namespace, queues => a.queues, priorities => a.priorities,
-        max_attempts => a.tries, run_ats => a.run_ats, deadlines => a.deadlines, metas => a.metas, tags => a.tags) b ORDER BY b.ordinal);
+        max_attempts => a.tries, run_ats => a.run_ats, deadlines => a.deadlines, metas => a.metas, tags => a.tags,
+        concurrency_keys => a.concurrency_keys) b ORDER BY b.ordinal);
     INSERT INTO :schema.schedule_ticks (namespace, schedule, at, fired_at, run_id, number, catch_up, backfill, manual)
     SELECT enqueue_ticks.namespace, u.key, (u.tick ->> 'at')::timestamptz, clock_timestamp(), u.id, (u.tick ->> 'number')::bigint,
         COALESCE((u.tick ->> 'catch_up')::boolean, false), COALESCE((u.tick ->> 'backfill')::boolean, false),

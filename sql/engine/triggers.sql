@@ -14,14 +14,17 @@ CREATE OR REPLACE FUNCTION :schema.change_query(event text, relation regclass, s
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     source  text := CASE event WHEN 'delete' THEN 'old' ELSE 'new' END;
-    nothing text := format('(SELECT (NULL::%s).*)', relation);
+    -- With its schema always: a temporary table may be called as a type of pg_catalog is.
+    kind constant text := (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                           WHERE c.oid = relation);
+    nothing text := format('(SELECT (NULL::%s).*)', kind);
     -- A virtual generated column (PostgreSQL 18) is nowhere in a transition table: each is worked out.
     virtual constant boolean := EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attgenerated = 'v' AND NOT a.attisdropped);
     unfolded text := 'SELECT (%s.r).*';
     -- Always with .* behind it: a name alone is looked for among the columns first.
     rows    constant text := '(SELECT (t.*)::%s AS r, row_number() OVER () AS i FROM %s t)';
-    fresh   text := format(rows, relation, CASE WHEN from_tables THEN 'new_rows' ELSE nothing END);
-    stale   text := format(rows, relation, CASE WHEN from_tables THEN 'old_rows' ELSE nothing END);
+    fresh   text := format(rows, kind, CASE WHEN from_tables THEN 'new_rows' ELSE nothing END);
+    stale   text := format(rows, kind, CASE WHEN from_tables THEN 'old_rows' ELSE nothing END);
     changed text[] := ARRAY(SELECT jsonb_array_elements_text(spec -> 'when_changed'));
     named   text;
     made    text;
@@ -77,7 +80,8 @@ BEGIN
         PERFORM FROM :schema.add_batch(
             tasks => ARRAY[spec ->> 'task'], inputs => payloads, namespace => spec ->> 'namespace',
             queues => ARRAY[spec ->> 'queue_name'], priorities => ARRAY[(spec ->> 'priority')::integer],
-            max_attempts => ARRAY[(spec ->> 'max_attempts')::integer], for_sql => true);
+            max_attempts => ARRAY[(spec ->> 'max_attempts')::integer],
+            caller => format('trigger %s on %s', spec ->> 'name', TG_RELID::regclass));
     END LOOP;
     CLOSE changes;
     RETURN NULL;

@@ -61,11 +61,12 @@ SELECT w.name, extract(epoch FROM clock_timestamp() - w.suspected_at)::float8 AS
 FROM :schema.workers w WHERE w.namespace = $1::text AND w.suspected_at IS NOT NULL ORDER BY w.name;
 
 -- name: doctor_schedules
--- late: how long ago its next tick should have been decided. published: whether any worker has ever published its task.
+-- late: how long ago its next tick should have been decided.
 SELECT s.key, s.task, s.source, s.invalid, s.cron, s.every, s.timezone, s.start_at, s.end_at, s.last_error, s.paused_until > clock_timestamp() AS paused, s.pause_reason,
     extract(epoch FROM clock_timestamp() - s.failed_at)::float8 AS failed,
     extract(epoch FROM clock_timestamp() - s.next_at)::float8 AS late,
-    extract(epoch FROM clock_timestamp() - s.seen_at)::float8 AS unseen
+    extract(epoch FROM clock_timestamp() - s.seen_at)::float8 AS unseen,
+    s.concurrency_key
 FROM :schema.schedules s WHERE s.namespace = $1::text ORDER BY s.key;
 
 -- name: doctor_dead_rows

@@ -37,10 +37,10 @@ SELECT :schema.see_schedules($1::text, $2::text, $3::text[]);
 SELECT :schema.pause_unpublished($1::text, $2::interval);
 
 -- name: add_schedule
--- $1 key · $2 task · $3 input · its options, intervals and times as text · $19 namespace
+-- $1 key · $2 task · $3 input · its options, intervals and times as text · $19 namespace · $20 concurrency key
 SELECT :schema.add_schedule($1::text, $2::text, $3::text::jsonb, $4::text, $5::text::interval, $6::text, $7::text::timestamptz,
     $8::text::timestamptz, $9::bigint, $10::integer, $11::text, $12::text::interval, $13::text, $14::integer, $15::integer,
-    $16::text::interval, $17::text::jsonb, $18::text[], $19::text) AS outcome;
+    $16::text::interval, $17::text::jsonb, $18::text[], $19::text, $20::text) AS outcome;
 
 -- name: update_schedule
 SELECT :schema.update_schedule($1::text, $2::text::jsonb, $3::text) AS outcome;
@@ -65,7 +65,7 @@ SELECT at, run_id, added FROM :schema.backfill_schedule($1::text, $2::text::json
 -- name: schedule_infos
 -- What people read of schedules, by key: $1 namespace · $2 key (null: all)
 SELECT key, task, input::text AS input, cron, every, timezone, start_at, end_at, max_runs, catch_up, overlap, jitter, queue, priority,
-    max_attempts, deadline, meta::text AS meta, tags, source, CASE WHEN isfinite(paused_until) THEN paused_until END AS paused_until,
+    max_attempts, deadline, meta::text AS meta, tags, concurrency_key, source, CASE WHEN isfinite(paused_until) THEN paused_until END AS paused_until,
     COALESCE(paused_until = 'infinity', false) AS paused, pause_reason, cursor_at AS last_at, fired, waiting IS NOT NULL AS waiting, invalid,
     last_error, created_at, updated_at, statement_timestamp() AS now
 FROM :schema.schedules WHERE namespace = $1::text AND ($2::text IS NULL OR key = $2::text) ORDER BY key;

@@ -204,3 +204,23 @@ async def test_a_schedule_that_cannot_be_computed_is_told_before_a_leader_has_se
 async def test_a_schedule_of_a_task_that_nobody_has_is_told(dsn: str, db: asyncpg.Connection) -> None:
     await db.execute("SELECT openqueue.add_schedule('nightly', 'mail.gone', cron => '0 2 * * *')")
     assert "runs task mail.gone, which no worker has ever published" in (await found(dsn, "schedules")).what
+
+
+async def test_a_schedule_past_the_key_that_its_task_works_out_is_told(
+    dsn: str, db: asyncpg.Connection
+) -> None:
+    @task(name="bank.book", concurrency_key=lambda account: account)
+    async def book(account: str) -> None:
+        """Book it."""
+
+    async with working(dsn, book, send):
+        pass
+    add = "SELECT openqueue.add_schedule('nightly', 'bank.book', '{\"account\": \"ada\"}', cron => '@daily'"
+    await db.execute(f"{add})")
+    finding = await found(dsn, "schedules")
+    assert (
+        finding.what
+        == "Schedule nightly has no concurrency key, and task bank.book works one out for its runs."
+    )
+    await db.execute(f"{add}, concurrency_key => 'ada')")
+    assert await seen(dsn, "schedules") == "1 schedule"

@@ -61,6 +61,7 @@ class Control(Drained, RuleBasedStateMachine):
         super().__init__()
         first, *others = self.connections
         self.one, self.workers = Engine(first), [Claimer(db) for db in others]
+        self.other = Engine(first, namespace="elsewhere")
         self.limits: dict[str, int] = {}
         self.runs: list[UUID] = []
         self.do(self.one.sql(EMPTY))
@@ -169,6 +170,17 @@ class Control(Drained, RuleBasedStateMachine):
         )  # fmt: skip
         self.runs += [row["id"] for row in rows or () if row["outcome"] == "added"]
 
+    @rule(queue=queues, mode=st.sampled_from(["replace", "keep_time", "skip"]), key=keys)
+    def add_batch_with_keys(self, queue: str, mode: str, key: str | None) -> None:
+        limit, keeps = KEYS[key] if key else (None, None)
+        rows = self.attempt(
+            "SELECT b.id, b.outcome FROM add_batch('{t0}', '{\"{}\",\"{}\",\"{}\"}'::jsonb[], 'default', ARRAY[$1], keys => '{b,c,a}',"
+            " key_modes => array_fill($2::text, ARRAY[3]), concurrency_keys => ARRAY[$3], key_limits => ARRAY[$4::integer],"
+            " keeps_slots => ARRAY[$5::boolean]) b",
+            *(queue, mode, key or "", limit, keeps),
+        )
+        self.runs += [row["id"] for row in rows or () if row["outcome"] == "added"]
+
     # What workers do.
 
     def idle(self) -> list[Claimer]:
@@ -264,6 +276,31 @@ class Control(Drained, RuleBasedStateMachine):
     )
     def change(self, data: st.DataObject, call: str) -> None:
         self.attempt(f"SELECT {call}", self.choose(data, self.runs))
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def rerun(self, data: st.DataObject) -> None:
+        rows = self.attempt(
+            "SELECT made FROM act_on_runs('rerun', ARRAY[$1::uuid], options => '{\"input\": {}}')",
+            self.choose(data, self.runs),
+        )
+        self.runs += [row["made"] for row in rows or () if row["made"]]
+
+    @rule(most=st.sampled_from([1, 1000]))
+    def prune(self, most: int) -> None:
+        if self.attempt("SELECT FROM prune('1 microsecond', most => $1)", most) is not None:
+            self.runs = [row["id"] for row in self.do(self.one.sql("SELECT id FROM run_requests"))]
+
+    @rule(queue=queues, group=groups, key=keys)
+    def elsewhere(self, queue: str, group: str | None, key: str | None) -> None:
+        """What holds in a namespace holds nobody up in another one."""
+        other = self.other
+        job = self.do(
+            other.add_one(task="t0", queue_name=queue, group_key=group, concurrency_key=key, job_key="a")
+        )
+        assert [row["id"] for row in self.do(other.claim())] == [job]
+        assert self.do(other.finish([job])) == ["applied"]
+        self.do(other.sql("DELETE FROM runs WHERE id = $1", job))
 
     # What holds.
 

@@ -118,6 +118,22 @@ async def test_null_means_the_default_and_a_whole_number_may_be_written_with_a_p
 
 
 @pytest.mark.parametrize(
+    "nothing", [{"rate": None}, {"period": None}, {"rate": None, "period": None, "burst": None}]
+)
+async def test_who_takes_back_a_rate_takes_back_its_period_and_burst(
+    engine: Engine, nothing: dict[str, Any]
+) -> None:
+    await say(engine, "mail", concurrency=2, rate=5, period="1 minute", burst=3)
+    await say(engine, "mail", **nothing)
+    (row,) = await engine.sql("SELECT concurrency, rate, period, burst FROM controls")
+    assert tuple(row) == (2, None, None, None)
+    await say(engine, "mail", rate=7, period="1 minute")
+    await say(engine, "mail", burst=2)
+    (row,) = await engine.sql("SELECT rate, burst FROM controls")
+    assert tuple(row) == (7, 2)
+
+
+@pytest.mark.parametrize(
     ("field", "call"),
     [
         ("name", "pause_queue(NULL)"),
@@ -125,6 +141,8 @@ async def test_null_means_the_default_and_a_whole_number_may_be_written_with_a_p
         ("kind", "set_control(NULL, 'mail', '{}')"),
         ("source", "set_control('queue', 'mail', '{}', source => 'me')"),
         ("namespace", "resume_queue('mail', '')"),
+        ("burst", "set_control('queue', 'mail', '{\"burst\": 5}')"),
+        ("burst", "set_control('queue', 'mail', '{\"rate\": null, \"burst\": 5}')"),
     ],
 )
 async def test_what_cannot_be_is_refused_by_its_name(engine: Engine, field: str, call: str) -> None:

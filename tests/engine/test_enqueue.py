@@ -236,6 +236,16 @@ async def test_an_element_of_add_jobs_that_is_wrong_is_named_with_its_field_and_
     assert await stored(engine) == 0
 
 
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [("task", "''"), ("priority", "'t', priority => 70000"), ("group_key", "'t', group_key => ''")],
+)
+async def test_add_job_has_one_job_and_names_the_field_alone(engine: Engine, field: str, wrong: str) -> None:
+    with pytest.raises(asyncpg.InvalidParameterValueError, match=rf"^{field} ") as refused:
+        await engine.sql(f"SELECT add_job({wrong})")
+    assert (refused.value.column_name, refused.value.detail) == (field, "add_job")
+
+
 async def test_a_key_of_an_element_that_is_not_known_is_answered_with_those_that_are(engine: Engine) -> None:
     with pytest.raises(asyncpg.InvalidParameterValueError, match=r"^paylod is not known") as refused:
         await engine.sql("""SELECT * FROM add_jobs(ARRAY['{"task": "t", "paylod": {}}']::jsonb[])""")

@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.engine.calls import Engine, blocked
 from tests.engine.conftest import Another
 from tests.engine.test_turns import fair, grouped
 
+BATCH = (
+    "SELECT outcome FROM add_jobs(ARRAY["
+    """'{"task": "t", "job_key": "a"}', '{"task": "t", "job_key": "b"}']::jsonb[])"""
+)
 LOCK = "SELECT id FROM jobs WHERE id = $1 FOR UPDATE"
 
 
@@ -57,3 +63,45 @@ async def test_who_ends_turns_holds_none_while_it_waits_for_an_earlier_one(
     await saying
     rows = [*await engine.claim(9), *await engine.claim(9)]
     assert {row["id"] for row in rows} == {*left}
+
+
+async def test_a_batch_with_keys_holds_none_while_it_waits_for_an_earlier_one(
+    engine: Engine, another: Another
+) -> None:
+    """Keys are in another order than the jobs that have them: who completes these meanwhile goes by jobs."""
+    first, second = [await engine.add_one(job_key=key) for key in ("b", "a")]
+    other, third = await another(), await another()
+    pid: Any = engine.db.get_server_pid()
+    async with other.db.transaction():
+        await other.sql(LOCK, first)
+        adding = asyncio.create_task(engine.sql(BATCH))
+        await blocked(third.db, pid)
+        await other.sql(LOCK, second)
+    assert [row["outcome"] for row in await adding] == ["replaced", "replaced"]
+
+
+@pytest.mark.parametrize(
+    ("running", "call"),
+    [
+        (True, "complete_jobs($1, $2, $3)"),
+        (True, "fail_jobs($1, $2, $3)"),
+        (False, "reschedule_jobs($2, priority => 1)"),
+        (False, "permanently_fail_jobs($2)"),
+    ],
+)
+async def test_a_batch_with_keys_and_who_acts_on_the_same_jobs_do_not_wait_in_a_circle(
+    engine: Engine, another: Another, running: bool, call: str
+) -> None:
+    first, second = [await engine.add_one(job_key=key) for key in ("b", "a")]
+    if running:
+        assert len(await engine.claim()) == 2
+    adder, other, third = await another(), await another(), await another()
+    asked = f"SELECT {call} FROM (SELECT $1::uuid, $2::uuid[], $3::bigint[]) AS given"
+    async with other.db.transaction():
+        await other.sql(LOCK, first)
+        acting = asyncio.create_task(engine.sql(asked, engine.worker, [first, second], [engine.claim_number]))
+        await blocked(third.db, engine.db.get_server_pid())
+        adding = asyncio.create_task(adder.sql(BATCH))
+        await blocked(third.db, adder.db.get_server_pid())
+    await acting
+    assert len(await adding) == 2

@@ -76,6 +76,7 @@ async def test_giving_one_of_cron_and_every_takes_the_other_away(engine: Engine)
         ("'k', 't', cron => '@daily', jitter => '-1 second'", "jitter"),
         ("'k', 't', cron => '@daily', queue_name => '*'", "queue_name"),
         ("'k', 't', cron => '@daily', priority => 40000", "priority"),
+        ("'k', 't', cron => '@daily', concurrency_key => repeat('k', 201)", "concurrency_key"),
         ("'k', 't', cron => '@daily', max_attempts => 0", "max_attempts"),
         ("'k', 't', cron => '@daily', deadline => '-1 second'", "deadline"),
         ("'k', 't', cron => '@daily', meta => '[]'", "meta"),
@@ -206,3 +207,48 @@ async def test_what_nobody_publishes_any_longer_is_paused_until_somebody_does(en
     await engine.call("see_schedules", "default", "p", ["a", "b"])
     assert (await row(engine, "a"))["paused_until"] is None
     assert await engine.value("pause_unpublished", "default", WEEK) == []
+
+
+async def publish_task(engine: Engine, concurrency_key: Any) -> None:
+    told = {"task": "t", "queue": "default", "priority": 0, "max_attempts": 1}
+    told["options"] = {"concurrency_key": concurrency_key}
+    await engine.call("publish_tasks", "default", "p", json.dumps([told]))
+
+
+@pytest.mark.parametrize("change", ['{"payload": {"account": 8}}', '{"task": "u"}'])
+async def test_a_key_that_was_worked_out_of_the_arguments_does_not_outlive_them(
+    engine: Engine, change: str
+) -> None:
+    await publish_task(engine, {"of": ["account"]})
+    await engine.sql(
+        "SELECT add_schedule('k', 't', '{\"account\": 7}', cron => '@daily', concurrency_key => '7')"
+    )
+    await engine.sql("SELECT update_schedule('k', '{\"cron\": \"@hourly\"}')")
+    with pytest.raises(asyncpg.InvalidParameterValueError, match="worked out of the arguments") as refused:
+        await engine.sql("SELECT update_schedule('k', $1::text::jsonb)", change)
+    assert (refused.value.column_name, bool(refused.value.hint)) == ("concurrency_key", True)
+    assert (await row(engine))["concurrency_key"] == "7"
+    told = json.dumps({**json.loads(change), "concurrency_key": "8"})
+    assert await value(engine, "SELECT update_schedule('k', $1::text::jsonb)", told) == "updated"
+    assert (await row(engine))["concurrency_key"] == "8"
+
+
+async def test_a_key_that_is_a_text_is_an_option_as_any_other(engine: Engine) -> None:
+    await publish_task(engine, "all of them")
+    await engine.sql("SELECT add_schedule('k', 't', cron => '@daily', concurrency_key => 'mine')")
+    await engine.sql("SELECT update_schedule('k', '{\"payload\": {\"account\": 8}}')")
+    assert (await row(engine))["concurrency_key"] == "mine"
+    await engine.sql("SELECT update_schedule('k', '{\"concurrency_key\": null}')")
+    assert (await row(engine))["concurrency_key"] is None
+
+
+async def test_a_worker_of_a_version_that_knows_no_keys_of_schedules_leaves_them(engine: Engine) -> None:
+    """Both are there while versions change."""
+    told = {"task": "t", "cron": "@daily", "input": {"account": 7}}
+    for said in ({**told, "concurrency_key": "7"}, told):
+        await engine.call("publish_schedules", "default", "p", ["t"], json.dumps([said]))
+        assert (await row(engine, "t"))["concurrency_key"] == "7"
+    await engine.call(
+        "publish_schedules", "default", "p", ["t"], json.dumps([{**told, "concurrency_key": None}])
+    )
+    assert (await row(engine, "t"))["concurrency_key"] is None

@@ -21,6 +21,9 @@ def at(minute: int) -> datetime:
     return BEGIN + timedelta(minutes=minute)
 
 
+TASK = {"task": "t", "queue": "slow", "priority": 7, "max_attempts": 4}
+
+
 async def schedule(engine: Engine, key: str = "k", **options: Any) -> None:
     options = {"cron": "* * * * *", **options}
     named = "".join(f", {name} => '{value}'" for name, value in options.items())
@@ -85,9 +88,8 @@ async def test_a_tick_is_a_row_and_a_run_that_knows_it(engine: Engine) -> None:
 
 
 async def test_what_the_catalogue_says_of_the_task_holds(engine: Engine) -> None:
-    published = {"task": "t", "queue": "slow", "priority": 7, "max_attempts": 4}
     options = {"deadline": 60.0, "tags": ["task"], "meta": {"of": "task"}}
-    await engine.call("publish_tasks", "default", "p", json.dumps([{**published, "options": options}]))
+    await engine.call("publish_tasks", "default", "p", json.dumps([{**TASK, "options": options}]))
     await schedule(engine, tags="{schedule}")
     await fire(engine, await advance(engine, 5))
     (run,) = await engine.sql("SELECT * FROM runs")
@@ -95,6 +97,37 @@ async def test_what_the_catalogue_says_of_the_task_holds(engine: Engine) -> None
     assert run["tags"] == ["task", "schedule"]
     assert json.loads(run["meta"])["of"] == "task"
     assert run["deadline"] - run["run_at"] == timedelta(seconds=60)
+
+
+async def test_the_runs_of_a_schedule_have_its_concurrency_key_or_what_the_catalogue_says(
+    engine: Engine,
+) -> None:
+    """Ticks of several schedules are one batch: each has its own."""
+    said = {"account": "account 7", "none": "", "left out": None}
+    options = {"concurrency_key": "of the task", "key_concurrency": 3, "on_failure": "step_aside"}
+    await engine.call("publish_tasks", "default", "p", json.dumps([{**TASK, "options": options}]))
+    for key, value in said.items():
+        await schedule(engine, key, **({} if value is None else {"concurrency_key": value}))
+    await fire(engine, *[await advance(engine, 5, key=key) for key in said])
+    rows = await engine.sql(
+        "SELECT meta -> 'openqueue.tick' ->> 'schedule' AS schedule, concurrency_key, key_limit, keeps_slot"
+        " FROM run_requests"
+    )
+    assert {row["schedule"]: tuple(row.values())[1:] for row in rows} == {
+        "account": ("account 7", 3, False),
+        "none": (None, None, None),
+        "left out": ("of the task", 3, False),
+    }
+
+
+async def test_of_one_tick_alone_and_of_a_backfill_the_key_is_the_same(engine: Engine) -> None:
+    await schedule(engine, concurrency_key="account 7")
+    await fire(engine, await advance(engine, 5))
+    await engine.sql("SELECT run_schedule_now('k')")
+    await engine.sql("SELECT backfill_schedule('k', '[{\"at\": \"2020-01-01 00:00:00+00\"}]')")
+    assert [row["concurrency_key"] for row in await engine.sql("SELECT * FROM run_requests")] == [
+        "account 7"
+    ] * 3
 
 
 async def test_the_same_advance_fires_once_however_many_leaders_send_it(

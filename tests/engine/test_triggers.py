@@ -183,6 +183,46 @@ async def test_names_may_be_anything(engine: Engine, name: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        "TEMPORARY TABLE orders",
+        "TEMPORARY TABLE int4",
+        'TEMPORARY TABLE "timestamp with time zone"',
+        'TEMPORARY TABLE "a.b"',
+        'TABLE public."integer"',
+        "TABLE public.int4",
+        'TABLE public."timestamp with time zone"',
+        'TABLE public."integer[]"',
+        "TABLE public.pg_class",
+        'TABLE "x.y"."a.b"',
+        'UNLOGGED TABLE "x.y"."integer"',
+    ],
+)
+async def test_tables_of_any_kind_named_like_a_type_are_watched(engine: Engine, table: str) -> None:
+    name = table.rpartition("TABLE ")[2]
+    name = f"pg_temp.{name}" if table.startswith("TEMPORARY") else name
+    await engine.sql('CREATE SCHEMA "x.y"')
+    await engine.sql(f"CREATE {table} (id integer PRIMARY KEY, c text)")
+    await add(
+        engine,
+        "'{insert,update,delete}', payload => 'change', when_sql => '(old).id is distinct from 9'",
+        table=name,
+    )
+    await engine.sql(f"INSERT INTO {name} VALUES (1, 'a'), (2, 'b')")
+    await engine.sql(f"UPDATE {name} SET c = 'd' WHERE id = 1")
+    await engine.sql(f"DELETE FROM {name} WHERE id = 2")
+    found = [(one["event"], one["row"]) for one in await taken(engine)]
+    assert found == [
+        ("insert", {"id": 1, "c": "a"}),
+        ("insert", {"id": 2, "c": "b"}),
+        ("update", {"id": 1, "c": "d"}),
+        ("delete", {"id": 2, "c": "b"}),
+    ]
+    assert (await engine.sql("SELECT drop_trigger($1::text::regclass, 't')", name))[0][0] is True
+    assert await engine.sql("SELECT FROM triggers") == []
+
+
 async def test_a_trigger_is_replaced_by_its_name_and_long_names_differ(shop: Engine) -> None:
     long = "ü" * 150
     for name in (long + "1", long + "2"):

@@ -16,7 +16,7 @@ from openqueue.db.listener import Listener
 from openqueue.db.pool import Database
 from openqueue.errors import InvalidTask
 from openqueue.events import Event
-from openqueue.scheduler.declared import DeclaredSchedules
+from openqueue.scheduler.declared import DeclaredSchedules, declared_schedules
 from openqueue.scheduler.events import (
     ScheduleFailed,
     ScheduleInvalid,
@@ -218,6 +218,23 @@ async def test_what_tasks_declare_is_published_before_a_worker_takes_in_work(
     registry = Registry([ticking([], cron="@daily")])
     async with open_worker(load_settings(database_url=dsn), registry=registry):
         assert await db.fetchval("SELECT key FROM openqueue.schedules") == "every.second"
+
+
+async def test_a_key_that_a_function_makes_is_published_with_what_the_task_declares(
+    dsn: str, db: asyncpg.Connection
+) -> None:
+    def declared(**options: Any) -> Registry:
+        return Registry([ticking([], cron="@daily", input={"a": 7}, **options)])
+
+    found = "SELECT concurrency_key FROM openqueue.schedules"
+    async with open_worker(
+        load_settings(database_url=dsn), registry=declared(concurrency_key=lambda a: f"a {a}")
+    ):
+        assert await db.fetchval(found) == "a 7"
+    async with open_worker(load_settings(database_url=dsn), registry=declared(concurrency_key="all")):
+        assert await db.fetchval(found) is None, "of a text the catalogue knows"
+    with pytest.raises(InvalidTask, match=r"every\.second.*concurrency_key: the function .* KeyError"):
+        declared_schedules(declared(concurrency_key=lambda a: {}[a]))
 
 
 async def test_a_schedule_added_by_hand_is_not_taken_by_the_code(dsn: str, db: asyncpg.Connection) -> None:

@@ -322,3 +322,46 @@ async def test_the_runs_of_a_schedule_are_filtered_as_all_are(oq: Client) -> Non
     assert [run.id for run in await oq.list_runs(RunFilter(schedule="k", before=ids[1]))] == ids[:1]
     assert await oq.list_runs(RunFilter(schedule="k", task="x.y")) == []
     assert await oq.list_runs(RunFilter(schedule="nobody")) == []
+
+
+def booking(**options: Any) -> Any:
+    async def book(account: str, amount: int = 1) -> None:
+        """Book it."""
+
+    return task(name="bank.book", **options)(book)
+
+
+def of_account(account: str, amount: int) -> str | None:
+    return f"{account} {amount}" if account else None
+
+
+async def test_a_key_that_a_function_makes_holds_for_the_runs_of_a_schedule(
+    oq: Client, db: asyncpg.Connection
+) -> None:
+    """Who fires the tick has no Python at hand: the key is worked out when the schedule is added."""
+    book = booking(concurrency_key=of_account, key_concurrency=2)
+    made = await oq.schedules.add("k", book, {"account": "ada"}, cron="@daily")
+    assert (await made.info()).concurrency_key == "ada 1", "the arguments' defaults count"
+    await oq.schedules.trigger("k")
+    assert await db.fetchval("SELECT concurrency_key FROM openqueue.run_requests") == "ada 1"
+    assert (await oq.schedules.add("k", book, {"account": "bob"}, cron="@daily")).outcome == "updated"
+    assert (await made.info()).concurrency_key == "bob 1"
+    await oq.schedules.add("k", book, {"account": ""}, cron="@daily")
+    assert (await made.info()).concurrency_key == "", "the function says that it has none"
+    await oq.schedules.add("k", book, {"account": "ada"}, cron="@daily", concurrency_key="mine")
+    assert (await made.info()).concurrency_key == "mine"
+    await oq.schedules.update("k", concurrency_key=None)
+    assert (await made.info()).concurrency_key is None
+
+
+def test_without_await_the_key_is_worked_out_too(dsn: str) -> None:
+    with openqueue.connect_sync(dsn) as client:
+        client.schedules.add("k", booking(concurrency_key=of_account), {"account": "ada"}, cron="@daily")
+        assert client.schedules.get("k").concurrency_key == "ada 1"
+
+
+async def test_a_key_that_cannot_be_worked_out_is_no_schedule(oq: Client) -> None:
+    book = booking(concurrency_key=lambda account: account["number"])
+    with pytest.raises(InvalidOption, match=r"concurrency_key: the function of bank\.book raised TypeError"):
+        await oq.schedules.add("k", book, {"account": "ada"}, cron="@daily")
+    assert list(await oq.schedules.list()) == []

@@ -50,6 +50,7 @@ class Places:
         executor: Executor,
         completer: Completer,
         doorbell: Doorbell,
+        claims: Claims,
         ended: Ended,
         *,
         hear: Hear,
@@ -59,7 +60,7 @@ class Places:
         namespace: str,
         emit: Emit,
     ) -> None:
-        self.claims = Claims()
+        self.claims = claims
         self.pools: list[Inflight] = []
         self.gatherings: list[Gathering] = []
         self.producers: list[Producer] = []
@@ -98,6 +99,11 @@ class Places:
     def count(self) -> int:
         """How many places are taken; may be asked from another thread."""
         return sum(len(pool.running) for pool in self.pools)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job is here, running or not."""
+        return any(one.busy for one in self.everywhere)
 
     def held(self) -> list[Job]:
         """Every job that is here, running or not."""

@@ -79,9 +79,8 @@ class Producer:
         self._lanes = Lanes()
         self._woken = asyncio.Event()
         self._last_queue = ""
-        self._go_on = False
+        self._go_on = self._reconsider = False
         self.governed = self._control_heard = False
-        self._reconsider = False
         self._asked: list[asyncio.Future[int]] = []
         doorbell.join(self.hear, lambda: self._inflight.room()[0] <= 0)
 
@@ -233,6 +232,7 @@ class Producer:
         jobs = [Job(row, claim) for row in rows if row["id"] is not None]
         if jobs:
             self._last_queue = jobs[-1].row["queue"]
+            self._claims.brought.set()
             self._completer.claimed(claim, len(jobs))
         return jobs
 

@@ -24,24 +24,31 @@ EVERY: Final = 0.1
 
 
 class Starter:
-    """Reports the starts of one worker's jobs; `lost` hears of those whose lease is gone."""
+    """Reports the starts of one worker's jobs; `lost` hears of those whose lease is gone.
+
+    It rests while the worker is not `busy`, that is has no job, until some are `brought`.
+    """
 
     def __init__(
         self,
         database: Database,
         worker: UUID,
         running: Callable[[], Iterable[Job]],
+        busy: Callable[[], bool],
+        brought: asyncio.Event,
         lost: Callable[[Job], None],
         emit: Emit,
     ) -> None:
         self._database = database
         self._worker = worker
         self._running = running
+        self._busy = busy
+        self._brought = brought
         self._lost = lost
         self._stumbling = Stumbling("starter", emit, database.outage)
 
     async def run(self) -> None:
-        """Report ten times a second, when there is something, until cancelled."""
+        """Look ten times a second while there are jobs, and report what has begun, until cancelled."""
         while True:
             await asyncio.sleep(EVERY)
             try:
@@ -50,6 +57,9 @@ class Starter:
                 await self._stumbling.pause(error)
             else:
                 self._stumbling.recover()
+            if not self._busy():
+                self._brought.clear()
+                await self._brought.wait()
 
     async def once(self) -> int:
         """Report what has begun since; answers how many."""

@@ -36,6 +36,7 @@ from openqueue.worker.events import WorkerDraining, WorkerGivenUp, WorkerStarted
 from openqueue.worker.executor import Executor
 from openqueue.worker.hearing import Hearing
 from openqueue.worker.heartbeat import Heartbeat, Pulse
+from openqueue.worker.intake.claims import Claims
 from openqueue.worker.intake.doorbell import Doorbell
 from openqueue.worker.job import Job
 from openqueue.worker.leases import Leases
@@ -172,7 +173,15 @@ class Worker:
             tally=self._tally,
             next_claim=lambda: None if self.pulse.draining else self._places.next_claim(),
         )
-        self._starter = Starter(self._database, self.id, self._running, self._lose, bus.emit)
+        claims = Claims()
+        self._starter = Starter(
+            *(self._database, self.id),
+            running=self._running,
+            busy=lambda: self._places.busy,
+            brought=claims.brought,
+            lost=self._lose,
+            emit=bus.emit,
+        )
         self._hearing = Hearing(self._registry, journal, self._surroundings.capture_logs)
         self._executor = Executor(
             self._registry,
@@ -191,7 +200,7 @@ class Worker:
         )
         self._places = Places(
             *(self._database, self.id, self._registry, self._executor, self._completer, self._doorbell),
-            self._ended,
+            *(claims, self._ended),
             client=self._client,
             queues=self._queues,
             limits=limits,

@@ -35,6 +35,11 @@ class Gathering:
         return list(self._jobs)
 
     @property
+    def busy(self) -> bool:
+        """Whether any waits."""
+        return bool(self._jobs)
+
+    @property
     def running(self) -> Collection[Job]:
         """None: what runs is in the pool."""
         return ()

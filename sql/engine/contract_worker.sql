@@ -228,8 +228,10 @@ BEGIN
     last := :schema.last_patch($1, $2, $3);
     IF last.bounded THEN
         together := :schema.join_patches(last.data, progress);
-        IF octet_length(together::text) <= 8192 AND :schema.replace_patch($1, $2, $3, last.n, together) THEN
-            RETURN true;
+        IF octet_length(together::text) <= 8192 THEN
+            IF :schema.replace_patch($1, $2, $3, last.n, together) THEN
+                RETURN true;
+            END IF;
         END IF;
     END IF;
     RETURN :schema.log_runs($1, ARRAY[$2], ARRAY[$3], ARRAY['progress'], ARRAY[0], ARRAY[progress]) = '{}';

@@ -209,6 +209,7 @@ async def test_a_worker_in_sql_may_say_as_much_as_one_in_python(realm: Realm) ->
         worker = await connection.fetchval("SELECT start_worker(lease => '50 seconds')")
         run = await connection.fetchval("SELECT add_job('roles.sql')")
         held = await connection.fetchrow("SELECT id, claim FROM get_job($1, '{roles.sql}')", worker)
+        assert held is not None
         for call in ("log_run($1, $2, $3, 'line')", """progress_run($1, $2, $3, '{"done": 1}')"""):
             said = f"SELECT count(*) FILTER (WHERE {call}) FROM generate_series(1, 1200)"
             assert await connection.fetchval(said, worker, *held) == 1_200

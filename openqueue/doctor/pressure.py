@@ -45,13 +45,16 @@ def judge_dead_rows(rows: Rows, case: Case) -> Judgement:
     return Judgement(said, tuple(findings))
 
 
+_LOOK_AFTER = "-c ALTER TABLE {table} RESET (autovacuum_enabled)"
+
+
 def _unattended(row: Row, case: Case) -> Finding:
     table = f"{quote_ident(case.schema)}.{quote_ident(row['name'])}"
     return Finding(
         Severity.CRITICAL,
         f"Autovacuum is turned off for table {row['name']} ({count(row['dead'], 'dead row')}).",
         "Its dead rows are never removed: it grows with every job that was ever run.",
-        (psql(f"-c ALTER TABLE {table} RESET (autovacuum_enabled)"),),
+        (psql(_LOOK_AFTER.format(table=table)),),
         dict(row),
     )
 

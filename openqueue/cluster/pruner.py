@@ -224,6 +224,9 @@ class Pruner:
             else:
                 if not ids:
                     return
+                at_once = min(
+                    LINES_AT_ONCE, 2 * at_once
+                )  # each write is forced to the disk: it takes its time
             if written := archive.lines - before:
                 report.archived += written
                 after = ids[written - 1]

@@ -14,7 +14,13 @@ _SECRET_KEY = re.compile(
     r"passw(or)?d|passphrase|secret|token|api_?key|private_?key|authori[sz]ation|cookie|dsn|database_url",
     re.IGNORECASE,
 )
-_IN_URL = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^\s:/@?#]*:)(?P<secret>\S*)(?=@)", re.IGNORECASE)
+_EXAMPLE = "password@host:5432/database"
+"""How our own messages end a URL that is to be filled in: no secret, and of no use with stars."""
+
+_IN_URL = re.compile(
+    rf"(?P<before>[a-z][a-z0-9+.-]*://[^\s:/@?#]*:)(?!{_EXAMPLE}(?![^\s.,]))(?P<secret>\S*)(?=@)",
+    re.IGNORECASE,
+)
 _IN_PAIR = re.compile(
     r"(?P<before>\b(?:pg)?(?:password|passwd|passphrase|secret|token|api_?key)\s*[=:]\s*)"
     r"(?P<quote>[\"']?)[^\s\"'&;,]+",

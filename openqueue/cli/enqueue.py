@@ -11,6 +11,7 @@ import typer
 from openqueue.cli.attendance import tell_who_is_missing, telling_who_is_missing
 from openqueue.cli.completing import complete_queue, complete_task
 from openqueue.cli.options import AsJson, DatabaseUrl, Namespace, Schema, examples
+from openqueue.cli.outages import Outages
 from openqueue.cli.output import say, show_json
 from openqueue.cli.payload import read_payload
 from openqueue.cli.session import client, run_async, settings_of
@@ -234,9 +235,10 @@ async def _enqueue_and_watch(
         run = await order.place(opened)
         _tell_outcome(run)
         say(f"{run.id}: waiting for its end; Ctrl-C leaves it running.")
+        outages = Outages()
         try:
-            async with following(opened, run.id), telling_who_is_missing(opened, run):
-                result = await run.result(patience)
+            async with following(opened, run.id, outages), telling_who_is_missing(opened, run):
+                result = await outages.result(run, patience)
         finally:
             if as_json:
                 show_json(await run.info())

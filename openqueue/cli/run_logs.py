@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from openqueue.cli.outages import Outages
 from openqueue.cli.output import say, show_json_line
 from openqueue.cli.pipes import end_if_nobody_reads
 from openqueue.cli.session import client
@@ -23,13 +24,21 @@ LOOK_EVERY = 0.25
 
 
 async def print_logs(settings: Settings, run_id: UUID, *, follow: bool, as_json: bool) -> None:
-    """Print the lines of its log; with `follow` also those to come, until it has ended."""
+    """Print the lines of its log; with `follow` also those to come, until it has ended.
+
+    Who follows goes on when the database was away.
+    """
     told = 0
     last = None
+    outages = Outages()
     async with client(settings) as opened:
-        while True:
+
+        async def look() -> tuple[bool, list[RunEvent]]:
             has_ended = (await opened.get(run_id)).finished
-            lines = [event for event in await opened.events(run_id) if event.event == "log"]
+            return has_ended, [event for event in await opened.events(run_id) if event.event == "log"]
+
+        while True:
+            has_ended, lines = await (outages.outlast(look) if follow else look())
             if told and lines[told - 1].data != last:  # so many more were dropped
                 told -= 1
             for event in lines[told:]:

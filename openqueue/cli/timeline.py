@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from openqueue.cli.output import STYLES, console, error_line, say, took
-from openqueue.errors import OpenQueueError
+from openqueue.errors import ConnectionFailed, OpenQueueError
 from openqueue.redaction import printable
 
 if TYPE_CHECKING:
+    from openqueue.cli.outages import Outages
     from openqueue.runs.client import Client
     from openqueue.runs.model import RunEvent
 
@@ -60,21 +61,20 @@ def line(event: RunEvent) -> str:
 
 
 @asynccontextmanager
-async def following(client: Client, run_id: UUID) -> AsyncIterator[None]:
+async def following(client: Client, run_id: UUID, outages: Outages) -> AsyncIterator[None]:
     """Tell of what happens to a run as it happens, and on leaving of what has happened by then."""
     import asyncio
 
-    told = 0
+    from openqueue.runs.watching import Timeline
+
+    timeline = Timeline(client.database, run_id)
 
     async def look() -> None:
-        nonlocal told
-        events = await client.events(run_id)
-        say(*map(line, events[told:]))
-        told = len(events)
+        say(*map(line, await timeline.once()))
 
     async def keep_looking() -> None:
         while True:
-            await look()
+            await outages.outlast(look)
             await asyncio.sleep(LOOK_EVERY)
 
     looking = asyncio.create_task(keep_looking())
@@ -84,7 +84,8 @@ async def following(client: Client, run_id: UUID) -> AsyncIterator[None]:
         looking.cancel()
         with suppress(asyncio.CancelledError, OpenQueueError):
             await looking
-        await look()
+        with suppress(ConnectionFailed):  # why it is left is what is to be told
+            await look()
 
 
 def _fields(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from openqueue.cli.attendance import telling_who_is_missing
+from openqueue.cli.outages import Outages
 from openqueue.cli.output import STYLES, console, say, show_json_line
 from openqueue.cli.pipes import end_if_nobody_reads
 from openqueue.cli.session import client
 from openqueue.cli.timeline import said
 from openqueue.cli.unknown import tell_unknown
-from openqueue.errors import ConnectionFailed
 from openqueue.redaction import printable
 
 if TYPE_CHECKING:
@@ -25,9 +24,6 @@ __all__ = ["Teller", "watch_many", "watch_one"]
 
 LOOK_EVERY = (0.25, 0.5)
 """Seconds between looks for news of one run, and of many."""
-
-AWAY = 1.0
-"""The same while the database is away."""
 
 WIDE = 110
 """From so many columns on, each line has the run's id; where there are fewer, it stands above its lines."""
@@ -68,30 +64,6 @@ class Teller:
         self._page.file.flush()
 
 
-class _Outages:
-    """Waits while the database is away, and says so: who watches wants to see what comes afterwards."""
-
-    def __init__(self) -> None:
-        self._is_away = False
-
-    async def outlast(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """What it answers, once it does."""
-        while True:
-            try:
-                answer = await ask()
-            except ConnectionFailed as error:
-                if not self._is_away:
-                    self._is_away = True
-                    say(f"{error} It is asked again until it answers. Stop with Ctrl-C.")
-                end_if_nobody_reads()
-                await asyncio.sleep(AWAY)
-            else:
-                if self._is_away:
-                    self._is_away = False
-                    say("The database answers again.")
-                return answer
-
-
 async def watch_one(settings: Settings, run_id: UUID, *, as_json: bool) -> None:
     """Tell of a run from its beginning to its end, also when the database was away. Raises as its result."""
     from openqueue.runs.model import Run
@@ -101,7 +73,7 @@ async def watch_one(settings: Settings, run_id: UUID, *, as_json: bool) -> None:
         info = await opened.get(run_id)
         teller, timeline = Teller(as_json=as_json), Timeline(opened.database, run_id)
         run: Run[object] = Run(opened, run_id, info.task)
-        outages = _Outages()
+        outages = Outages()
         ending = asyncio.create_task(outages.outlast(run.result))
         try:
             async with telling_who_is_missing(opened, run):
@@ -128,7 +100,7 @@ async def watch_many(settings: Settings, chosen: RunFilter, *, as_json: bool) ->
         await watch.begin()
         await tell_unknown(opened, chosen)
         say(f"Watching {watch.followed or 'no'} unfinished runs, and new ones. Stop with Ctrl-C.")
-        teller, outages, is_full = Teller(as_json=as_json, several=True), _Outages(), False
+        teller, outages, is_full = Teller(as_json=as_json, several=True), Outages(), False
         while True:
             for run, event in await outages.outlast(watch.once):
                 teller.tell(run.id, run.task, event)

@@ -27,7 +27,7 @@ from openqueue.cluster.rounds import portions, rounds
 from openqueue.db.faults import sqlstate
 from openqueue.db.pool import Database
 from openqueue.db.target import Target
-from openqueue.errors import OpenQueueError
+from openqueue.errors import ConnectionFailed, OpenQueueError
 from openqueue.events import Emit
 
 __all__ = ["BATCH", "Pruner", "next_size"]
@@ -183,16 +183,23 @@ class Pruner:
         """Lock them, write them, remove exactly these: one transaction."""
         statements = self._database.statements
         gone: Any = None
-        async with self._database.transaction() as connection:
-            picked: Any = await connection.fetchrow(statements["pick_ended"], *asked)
-            if picked["ids"]:
-                mark = archive.mark()
-                try:
-                    await self._write(connection, picked["ids"], archive)
-                    gone = await connection.fetchrow(statements["remove_ended"], picked["ids"])
-                except Exception:  # whatever it is, these are not removed
-                    archive.take_back(mark)
-                    raise
+        try:
+            async with self._database.transaction() as connection:
+                picked: Any = await connection.fetchrow(statements["pick_ended"], *asked)
+                if picked["ids"]:
+                    mark = archive.mark()
+                    try:
+                        await self._write(connection, picked["ids"], archive)
+                        gone = await connection.fetchrow(statements["remove_ended"], picked["ids"])
+                    except Exception:  # whatever it is, these are not removed
+                        archive.take_back(mark)
+                        raise
+        except OpenQueueError as error:
+            if gone is None:
+                raise
+            raise ConnectionFailed(
+                str(error)
+            ) from None  # at the commit: they may be gone, it is not repeated
         if gone is not None:
             report.archived += len(picked["ids"])
             report.add(Counter(picked["ends"]), gone["attempts"], gone["lines"])
@@ -217,6 +224,9 @@ class Pruner:
             else:
                 if not ids:
                     return
+                at_once = min(
+                    LINES_AT_ONCE, 2 * at_once
+                )  # each write is forced to the disk: it takes its time
             if written := archive.lines - before:
                 report.archived += written
                 after = ids[written - 1]

@@ -19,9 +19,9 @@ def _grade(value: float, bounds: tuple[float, float]) -> Severity | None:
 
 
 def judge_dead_rows(rows: Rows, case: Case) -> Judgement:
-    """Tables with more dead rows than live ones, and too many."""
+    """Tables with more dead rows than live ones, and too many, or of which nobody removes any."""
     tables = rows["doctor_dead_rows"]
-    findings = []
+    findings = [_unattended(row, case) for row in tables if row["unattended"]]
     for row in tables:
         if row["dead"] >= case.bounds.dead_rows and row["dead"] > row["live"]:
             since = (
@@ -43,6 +43,20 @@ def judge_dead_rows(rows: Rows, case: Case) -> Judgement:
     most = max(tables, key=lambda row: row["dead"], default=None)
     said = "none" if most is None or not most["dead"] else f"{most['dead']:,} at most, in {most['name']}"
     return Judgement(said, tuple(findings))
+
+
+_LOOK_AFTER = "-c ALTER TABLE {table} RESET (autovacuum_enabled)"
+
+
+def _unattended(row: Row, case: Case) -> Finding:
+    table = f"{quote_ident(case.schema)}.{quote_ident(row['name'])}"
+    return Finding(
+        Severity.CRITICAL,
+        f"Autovacuum is turned off for table {row['name']} ({count(row['dead'], 'dead row')}).",
+        "Its dead rows are never removed: it grows with every job that was ever run.",
+        (psql(_LOOK_AFTER.format(table=table)),),
+        dict(row),
+    )
 
 
 def judge_transactions(rows: Rows, case: Case) -> Judgement:

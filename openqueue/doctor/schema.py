@@ -127,14 +127,22 @@ def judge_partitions(rows: Rows, _case: Case) -> Judgement:
             _PARTITION[min(row["ahead"], 2)],
             f"There is no partition for {row['month']}{' (this month)' if not row['ahead'] else ''}:"
             f" {', '.join(row['missing'])}.",
-            "Nothing can be enqueued." if not row["ahead"] else
-            "From its first day on nothing could be enqueued. Workers make them ahead: one that may has not.",
+            f"Now {_without(row['missing'])}" if not row["ahead"] else
+            f"From its first day on {_without(row['missing'])} Workers make it ahead: one that may has not.",
             ("openqueue migrate",),
             dict(row),
         )
         for row in rows["doctor_partitions"]
     )  # fmt: skip
     return Judgement("this month and the next ones" if not findings else "some are missing", findings)
+
+
+def _without(missing: list[str]) -> str:
+    """What cannot be done without these tables."""
+    if "run_requests" in missing:
+        return "nothing can be enqueued."
+    what = "no outcome of a run" if "attempts" in missing else "no line of log of a run"
+    return f"{what} that is enqueued in that month can be stored."
 
 
 _PARTITION = {0: Severity.CRITICAL, 1: Severity.WARNING, 2: Severity.NOTICE}

@@ -110,8 +110,8 @@ class SyncClient:
         item = what
         if connection is None:
             return self.ask(lambda client: client.enqueue(item))
-        (run,) = self.enqueue_many([item], connection=connection)
-        return run
+        require_sync(connection)
+        return in_place(self.opened().enqueue(item, connection=connection))
 
     def enqueue_many(self, items: Iterable[Item[Any]], *, connection: object | None = None) -> list[Run[Any]]:
         """Enqueue all or none; see `Client.enqueue_many`."""

@@ -17,7 +17,7 @@ from openqueue.errors import ConfigError
 from openqueue.runs.model import Run
 from openqueue.tasks.carrier import carried
 from openqueue.tasks.context import Context
-from openqueue.tasks.control import Snooze
+from openqueue.tasks.control import Cancelled, Snooze
 from openqueue.tasks.enqueuer import Item
 from openqueue.tasks.middleware import CallNext
 
@@ -81,8 +81,8 @@ class OpenTelemetry:
         ) as span:
             try:
                 return await call_next()
-            except Snooze:
-                span.add_event("snoozed")
+            except (Snooze, Cancelled) as word:
+                span.add_event("snoozed" if isinstance(word, Snooze) else "cancelled")
                 raise
             except BaseException as error:
                 self._failed(span, error)
@@ -103,9 +103,13 @@ class OpenTelemetry:
         name = (
             kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         )
-        span.record_exception(error)
         span.set_attribute("error.type", name)
-        span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, f"{kind.__qualname__}: {error}"))
+        try:
+            span.record_exception(error)
+            said = f"{kind.__qualname__}: {error}"
+        except Exception:  # noqa: BLE001  one that has no words; what becomes of the run is not for us to decide
+            said = kind.__qualname__
+        span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, said))
 
 
 class _Sending:

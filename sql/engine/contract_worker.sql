@@ -157,12 +157,6 @@ CREATE OR REPLACE FUNCTION :schema.get_job(
 COMMENT ON FUNCTION :schema.get_job(uuid, text[], text[], bigint) IS
     'Claim one ready job, of these tasks and queues; no row if there is none. Commit before working on it, or do all in one transaction. Example: SELECT * FROM get_job(:worker, ARRAY[''mail.send''])';
 
--- The line of a log that is full.
-CREATE OR REPLACE FUNCTION :schema.full_log(dropped bigint) RETURNS jsonb LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT jsonb_build_object('level', 'warning', 'message', 'the log is full: lines after the 1,000th are dropped',
-                              'fields', jsonb_build_object('dropped', $1))
-$$;
-
 -- A line in the log of a running attempt; false: the lease is lost, nothing was written. What is longer than 8 KiB is cut; after the
 -- 1,000th of an attempt one more line says how many were dropped.
 CREATE OR REPLACE FUNCTION :schema.log_run(
@@ -188,8 +182,8 @@ BEGIN
         SELECT o.n FROM :schema.jobs j JOIN :schema.run_log o ON o.run_id = j.id AND o.attempt = j.attempt AND o.kind = 'log'
         WHERE j.id = $2 AND j.worker = $1 AND j.claim = $3 ORDER BY o.n LIMIT 1001) l;
     IF lines > 1000 THEN
-        UPDATE :schema.run_log o SET data = :schema.full_log((o.data -> 'fields' ->> 'dropped')::bigint + 1)
-        WHERE o.run_id = $2 AND o.n = last;
+        PERFORM :schema.log_full(o.run_id, o.attempt, (o.data -> 'fields' ->> 'dropped')::bigint + 1)
+        FROM :schema.run_log o WHERE o.run_id = $2 AND o.n = last;
         RETURN true;
     END IF;
     RETURN :schema.log_runs($1, ARRAY[$2], ARRAY[$3], ARRAY['log'], ARRAY[0], ARRAY[CASE lines WHEN 1000 THEN :schema.full_log(1)
@@ -198,15 +192,49 @@ END $$;
 COMMENT ON FUNCTION :schema.log_run(uuid, uuid, bigint, text, text, jsonb) IS
     'Write a line to the log of a run that a worker holds; false if its lease is lost. Example: SELECT log_run(:worker, :id, :claim, ''half of it is done'')';
 
--- Progress of a running attempt, laid over what it said before (RFC 7386); false: the lease is lost, nothing was written.
+-- What an attempt has said of its progress last. bounded: it has said so much already that what it says now goes into that, as long as
+-- that is not a second old. A thousand patches are kept one by one, or a mebibyte of them. They are counted only for who says something
+-- twice within a second, and where by the numbers of the log, which all runs share, there may be so many.
+CREATE OR REPLACE FUNCTION :schema.last_patch(worker uuid, id uuid, claim bigint, OUT n bigint, OUT data jsonb, OUT bounded boolean)
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_sort = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    number integer := (SELECT j.attempt FROM :schema.jobs j WHERE j.id = $2 AND j.worker = $1 AND j.claim = $3);
+    since  timestamptz;
+BEGIN
+    SELECT o.n, o.at, o.data INTO n, since, data FROM :schema.run_log o
+    WHERE o.run_id = $2 AND o.attempt = number AND o.kind = 'progress' ORDER BY o.n DESC LIMIT 1;
+    bounded := COALESCE(since > statement_timestamp() - interval '1 second', false)
+        AND n - (SELECT o.n FROM :schema.run_log o WHERE o.run_id = $2 ORDER BY o.n LIMIT 1) >= CASE WHEN pg_column_size(data) < 1024 THEN 999 ELSE 100 END
+        AND (SELECT count(*) >= 1000 OR sum(l.size) >= 1048576 FROM (
+                SELECT pg_column_size(o.data) AS size FROM :schema.run_log o
+                WHERE o.run_id = $2 AND o.attempt = number AND o.kind = 'progress' ORDER BY o.n LIMIT 1000) l);
+END $$;
+
+-- Progress of a running attempt, laid over what it said before (RFC 7386); false: the lease is lost, nothing was written. Whoever reads a
+-- run lays all of its patches one over the other, so they are bounded: after the first thousand there is one a second, of all that was said in it.
 CREATE OR REPLACE FUNCTION :schema.progress_run(worker uuid, id uuid, claim bigint, progress jsonb) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    last     record;
+    together jsonb;
 BEGIN
     PERFORM :schema.check_fence($1, ARRAY[$2], ARRAY[$3], false, 'progress_run');
     IF jsonb_typeof(progress) IS DISTINCT FROM 'object' OR octet_length(progress::text) > 8192 THEN
         PERFORM :schema.refuse_call('progress', 'must be a JSON object of at most 8192 bytes', 'pass {"done": 5, "of": 10}', 'progress_run');
     END IF;
+    last := :schema.last_patch($1, $2, $3);
+    IF last.bounded THEN
+        together := :schema.join_patches(last.data, progress);
+        IF octet_length(together::text) <= 8192 THEN
+            IF :schema.replace_patch($1, $2, $3, last.n, together) THEN
+                RETURN true;
+            END IF;
+        END IF;
+    END IF;
     RETURN :schema.log_runs($1, ARRAY[$2], ARRAY[$3], ARRAY['progress'], ARRAY[0], ARRAY[progress]) = '{}';
 END $$;
 COMMENT ON FUNCTION :schema.progress_run(uuid, uuid, bigint, jsonb) IS
-    'Say how far a run is that a worker holds: objects are merged, null removes; false if its lease is lost. Example: SELECT progress_run(:worker, :id, :claim, ''{"done": 5, "of": 10}'')';
+    'Say how far a run is that a worker holds: objects are merged, null removes; false if its lease is lost. Of an attempt a thousand patches are kept one by one, later ones become one a second. Example: SELECT progress_run(:worker, :id, :claim, ''{"done": 5, "of": 10}'')';

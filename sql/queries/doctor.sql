@@ -70,9 +70,12 @@ SELECT s.key, s.task, s.source, s.invalid, s.cron, s.every, s.timezone, s.start_
 FROM :schema.schedules s WHERE s.namespace = $1::text ORDER BY s.key;
 
 -- name: doctor_dead_rows
+-- unattended: autovacuum was turned off for this table.
 SELECT t.relname::text AS name, t.n_live_tup AS live, t.n_dead_tup AS dead,
     extract(epoch FROM clock_timestamp() - GREATEST(t.last_autovacuum, t.last_vacuum))::float8 AS vacuumed,
-    pg_catalog.pg_table_size(t.relid) AS bytes
+    pg_catalog.pg_table_size(t.relid) AS bytes,
+    EXISTS (SELECT FROM pg_catalog.pg_class c, pg_catalog.pg_options_to_table(c.reloptions) o
+            WHERE c.oid = t.relid AND o.option_name = 'autovacuum_enabled' AND NOT o.option_value::boolean) AS unattended
 FROM pg_catalog.pg_stat_user_tables t
 WHERE t.schemaname = :'schema' AND t.relname !~ '^(run_requests|attempts|run_log)' ORDER BY t.n_dead_tup DESC;
 

@@ -64,7 +64,7 @@ async def test_prepared_transactions_and_slots_are_found_too() -> None:
 async def test_dead_rows_that_outnumber_the_live_ones_are_told_with_the_table(
     dsn: str, db: asyncpg.Connection
 ) -> None:
-    await db.execute("ALTER TABLE openqueue.jobs SET (autovacuum_enabled = off)")
+    await db.execute("ALTER TABLE openqueue.jobs SET (autovacuum_vacuum_threshold = 1000000)")
     await db.fetch("SELECT openqueue.add_job('a.b') FROM generate_series(1, 50)")
     await db.execute("DELETE FROM openqueue.jobs")
     await db.execute("DELETE FROM openqueue.run_requests")
@@ -79,6 +79,19 @@ async def test_dead_rows_that_outnumber_the_live_ones_are_told_with_the_table(
     assert "Table jobs has 50 dead rows and 0 live ones" in finding.what
     assert 'VACUUM (VERBOSE) "openqueue"."jobs"' in finding.mend[1]
     assert "50 at most, in jobs" in (await report(dsn, "dead-rows")).said
+
+
+async def test_a_table_that_autovacuum_was_told_to_leave_alone_is_found_before_it_is_large(
+    dsn: str, db: asyncpg.Connection
+) -> None:
+    await db.execute("ALTER TABLE openqueue.jobs SET (autovacuum_enabled = 'no')")
+    finding = await found(dsn, "dead-rows")
+    assert finding.severity is Severity.CRITICAL
+    assert "turned off for table jobs" in finding.what
+    said = re.search(r"ALTER TABLE .*\)", finding.mend[0])
+    assert said is not None
+    await db.execute(said[0])
+    await seen(dsn, "dead-rows")
 
 
 async def test_a_lock_is_told_once_with_who_holds_it_and_who_waits(dsn: str, db: asyncpg.Connection) -> None:

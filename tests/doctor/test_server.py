@@ -160,6 +160,9 @@ async def test_a_month_without_partitions_is_graded_by_how_near_it_is(
         await db.execute(f"DROP TABLE openqueue.{row[0]}")
     first = (await report(dsn, "partitions")).findings[0]
     assert (first.severity, first.mend) == (Severity.CRITICAL, ("openqueue migrate",))
+    assert first.why == "Now no outcome of a run that is enqueued in that month can be stored."
+    await db.execute(f"DROP TABLE openqueue.{names[0][0].replace('attempts', 'run_requests')}")
+    assert (await report(dsn, "partitions")).findings[0].why == "Now nothing can be enqueued."
     await migrate(dsn)
     assert await seen(dsn, "partitions") == "this month and the next ones"
 

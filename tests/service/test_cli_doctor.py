@@ -68,7 +68,8 @@ def test_a_notice_is_no_reason_for_an_alarm(oq: Command) -> None:
 def test_without_a_database_the_doctor_says_so_and_how_much_it_could_not_see(bare: Command) -> None:
     answer = bare("doctor")
     assert answer.code == 10
-    assert "There is no database: set OPENQUEUE_DATABASE_URL" in answer.out
+    assert "There is no database: set OPENQUEUE_DATABASE_URL=postgresql://user:password@host" in answer.out
+    assert "***" not in answer.out, "what is to be filled in is no secret"
     assert answer.out.splitlines()[-1] == f"2 checks, {len(NAMES) - 2} could not be made: 1 critical"
     away = bare("doctor", "--database-url", "postgresql://app:geheim@127.0.0.1:1/shop", "--json")
     assert away.code == 10

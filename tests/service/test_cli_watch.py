@@ -129,6 +129,68 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(
             process.kill()
 
 
+async def test_who_enqueues_and_watches_waits_for_the_database_too(
+    oq: Command, server_dsn: str, dsn: str
+) -> None:
+    with oq.start("enqueue", "a.b", "--allow-unknown", "--watch", "--json") as process:
+        try:
+            read_until(process.stderr, "enqueued")
+            async with nobody_let_in(server_dsn, dsn):
+                read_until(process.stderr, "It is asked again until it answers")
+            read_until(process.stderr, "The database answers again")
+            again = await asyncpg.connect(dsn)
+            await again.execute("SELECT openqueue.cancel_run(id) FROM openqueue.runs")
+            await again.close()
+            out, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
+    assert (process.returncode, json.loads(out)["status"]) == (6, "cancelled")
+    assert err.count("  cancelled ") == 1
+    assert "  enqueued " not in err
+
+
+async def test_the_time_that_it_waits_goes_on_while_the_database_is_away(
+    oq: Command, server_dsn: str, dsn: str
+) -> None:
+    with oq.start("enqueue", "a.b", "--allow-unknown", "--watch", "--timeout", "3s") as process:
+        try:
+            read_until(process.stderr, "enqueued")
+            async with nobody_let_in(server_dsn, dsn):
+                read_until(process.stderr, "It is asked again until it answers")
+                _, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
+    assert process.returncode == 8, err
+    assert "while the database is away" in err
+
+
+async def test_who_follows_a_log_waits_for_the_database_too(
+    oq: Command, server_dsn: str, dsn: str, db: asyncpg.Connection
+) -> None:
+    run = await db.fetchval("SELECT openqueue.add_job('a.b')")
+    line = (
+        "INSERT INTO openqueue.run_log (run_id, at, attempt, kind, data)"
+        " SELECT $1, now(), 1, 'log', jsonb_build_object('level', 'info', 'message', $2::text)"
+    )
+    await db.execute(line, run, "before")
+    with oq.start("runs", "logs", str(run), "--follow") as process:
+        try:
+            read_until(process.stdout, "before")
+            async with nobody_let_in(server_dsn, dsn):
+                read_until(process.stderr, "It is asked again until it answers")
+            read_until(process.stderr, "The database answers again")
+            again = await asyncpg.connect(dsn)
+            await again.execute(line, run, "after")
+            await again.execute("SELECT openqueue.cancel_run($1)", run)
+            await again.close()
+            out, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (0, "")
+    assert out.endswith("info: after\n")
+    assert "before" not in out
+
+
 def test_a_run_that_does_not_exist_is_not_watched(oq: Command) -> None:
     answer = oq("runs", "watch", str(uuid4()))
     assert answer.code == 1

@@ -6,12 +6,14 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from pyarrow import parquet
 
 from openqueue.cluster.events import HistoryPruned
 from openqueue.cluster.pruner import Pruner, next_size
@@ -44,6 +46,7 @@ class Pruning:
         *,
         patience: float = PATIENCE,
         namespace: str = "default",
+        batch: int = 10,
         **how: Any,
     ) -> Pruned:
         target = Target.of(self.dsn)
@@ -52,7 +55,7 @@ class Pruning:
             target,
             namespace,
             self.told.append,
-            batch=10,
+            batch=batch,
             patience=patience,
             retention=retention,
         )
@@ -350,9 +353,28 @@ async def test_the_report_has_the_rows_and_the_dead_ones_as_they_are_after_it(
     assert after.dead >= 25
 
 
-@pytest.mark.parametrize("archived", [False, True])
+def archived(path: Path) -> list[str]:
+    """The ids of the runs in an archive, in order."""
+    rows = parquet.read_table(path).to_pylist() if path.suffix == ".parquet" else lines(path)
+    return [row["id"] for row in rows]
+
+
+@asynccontextmanager
+async def impatient(dsn: str, whose: str) -> AsyncIterator[Database]:
+    """A database whose statements may take 2.5 s, by the clock of this side or of the server."""
+    limited = f"{dsn}{'&' if '?' in dsn else '?'}options=-c%20statement_timeout%3D2500"
+    async with Database(
+        dsn if whose == "ours" else limited, timeout=2.5 if whose == "ours" else PATIENCE
+    ) as one:
+        yield one
+
+
+@pytest.mark.parametrize(
+    ("whose", "archive"),
+    [("ours", None), ("ours", "runs.jsonl.gz"), ("the server's", "runs.parquet"), ("the server's", None)],
+)
 async def test_runs_that_logged_too_much_for_one_batch_go_in_smaller_ones(
-    engine: Engine, dsn: str, tmp_path: Path, archived: bool
+    engine: Engine, dsn: str, tmp_path: Path, whose: str, archive: str | None
 ) -> None:
     """A batch that does not end in time would be tried again for ever, and nothing ever go."""
     await ended_late(engine)
@@ -362,13 +384,76 @@ async def test_runs_that_logged_too_much_for_one_batch_go_in_smaller_ones(
         $$ BEGIN IF (SELECT count(*) FROM gone) > 2 THEN PERFORM pg_sleep(300); END IF; RETURN NULL; END $$;
         CREATE TRIGGER linger AFTER DELETE ON openqueue.run_requests
         REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION linger()""")
-    path = tmp_path / "runs.jsonl.gz"
-    async with Database(dsn, timeout=2.5) as database:
-        done = await Pruning(database, dsn)(archive=path if archived else None)
+    path = tmp_path / (archive or "none")
+    async with impatient(dsn, whose) as database:
+        done = await Pruning(database, dsn)(archive=path if archive else None)
     assert done.removed == 4
-    if archived:
-        assert sorted(one["id"] for one in lines(path)) == sorted(map(str, ids))
+    if archive:
+        assert files(tmp_path) == [archive]
+        assert archived(path) == sorted(map(str, ids))
         assert done.archived == 4
+
+
+LATE_AT_THE_END = """
+    CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM set_config('test.gone', concat(current_setting('test.gone', true), 'x'), true);
+        IF length(current_setting('test.gone')) > 2 THEN PERFORM pg_sleep(300); END IF;
+        RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER linger AFTER DELETE ON openqueue.run_requests DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION linger()"""
+"""A transaction that removes more than two runs does not end in time, at its commit."""
+
+
+async def test_where_it_is_not_known_whether_a_batch_is_gone_it_stays_in_the_archive_and_that_is_the_end(
+    engine: Engine, dsn: str, tmp_path: Path
+) -> None:
+    await ended_late(engine)
+    ids = await add_runs(engine.db, OLD, 4)
+    await engine.db.execute(LATE_AT_THE_END)
+    async with impatient(dsn, "ours") as database:
+        with pytest.raises(ConnectionFailed, match="may still have been carried out"):
+            await Pruning(database, dsn)(archive=tmp_path / "runs.jsonl.gz")
+    assert files(tmp_path) == ["runs.jsonl.gz.partial"]
+    assert archived(tmp_path / "runs.jsonl.gz.partial") == sorted(map(str, ids))
+
+
+@pytest.mark.parametrize(
+    ("name", "whose", "batch"),
+    [
+        ("runs.jsonl.gz", "ours", 100),
+        ("runs.parquet", "ours", 6),
+        ("runs.jsonl.gz", "the server's", 6),
+        ("runs.parquet", "the server's", 100),
+    ],
+)
+async def test_a_month_with_a_run_that_logged_too_much_is_archived_by_fewer_at_a_time(
+    engine: Engine, dsn: str, tmp_path: Path, name: str, whose: str, batch: int
+) -> None:
+    """Of 25 that are read at once the sixteenth takes too long, unless no more than one is read with it."""
+    ids = await add_runs(engine.db, OLD, 25)
+    heavy = sorted(ids)[15]
+    await engine.db.execute(f"""
+        DO $$ BEGIN
+            EXECUTE replace(pg_get_functiondef('openqueue.archived'::regproc), 'archived', 'archived_alone');
+        END $$;
+        CREATE OR REPLACE FUNCTION openqueue.archived(id uuid) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN
+            IF current_setting('test.at', true) IS DISTINCT FROM statement_timestamp()::text THEN
+                PERFORM set_config('test.at', statement_timestamp()::text, false);
+                PERFORM set_config('test.read', '0', false);
+            END IF;
+            PERFORM set_config('test.read', (current_setting('test.read')::integer + 1)::text, false);
+            IF id = '{heavy}' AND current_setting('test.read')::integer > 2 THEN
+                PERFORM pg_sleep(300);
+            END IF;
+            RETURN openqueue.archived_alone(id);
+        END $$""")
+    async with impatient(dsn, whose) as database:
+        done = await Pruning(database, dsn)(archive=tmp_path / name, batch=batch)
+    assert [(one.month, one.waits) for one in done.months] == [(MONTH, None)]
+    assert (done.archived, await count(engine)) == (25, 0)
+    assert files(tmp_path) == [name]
+    assert archived(tmp_path / name) == sorted(map(str, ids))
 
 
 def test_a_batch_is_as_large_as_its_runs_let_it_be() -> None:

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 import openqueue
-from openqueue import Client, ConnectionFailed, RunNotFound, UnknownTask
+from openqueue import Client, ConnectionFailed, Context, RunNotFound, UnknownTask, task
 from openqueue.cluster.pruner import Pruner
 from openqueue.cluster.retention import Retention, Rule
 from openqueue.db.migrations import migrate
@@ -183,6 +183,42 @@ async def test_a_worker_that_leads_prunes_run_by_run_and_says_that_months_are_th
         assert f"{month_ago(7):%Y-%m}" in {one.month for one in report.months if one.waits}
         with pytest.raises(RunNotFound):
             await client.get(run.id)
+
+
+@task(name="roles.chatter")
+async def chatter(*, ctx: Context = Context.injected) -> None:
+    for number in range(1_200):
+        ctx.log.info("a line", number=number)
+        ctx.progress({"done": number})
+
+
+async def test_a_worker_says_of_a_full_log_how_much_was_dropped_although_it_changes_no_history(
+    realm: Realm,
+) -> None:
+    async with working(realm.worker, chatter, **realm.settings) as here:
+        run = await here.worker.client.enqueue(chatter.item())
+        await run.result("120s")
+        last = [event.data for event in await run.events() if event.event == "log"][-1]
+        assert last["fields"] == {"dropped": 200}
+        assert (await run.info()).progress == {"done": 1_199}
+
+
+async def test_a_worker_in_sql_may_say_as_much_as_one_in_python(realm: Realm) -> None:
+    async with session(realm.worker) as connection:
+        await connection.execute(f"SET search_path = {quote_ident(realm.schema)}")
+        worker = await connection.fetchval("SELECT start_worker(lease => '50 seconds')")
+        run = await connection.fetchval("SELECT add_job('roles.sql')")
+        held = await connection.fetchrow("SELECT id, claim FROM get_job($1, '{roles.sql}')", worker)
+        assert held is not None
+        for call in ("log_run($1, $2, $3, 'line')", """progress_run($1, $2, $3, '{"done": 1}')"""):
+            said = f"SELECT count(*) FILTER (WHERE {call}) FROM generate_series(1, 1200)"
+            assert await connection.fetchval(said, worker, *held) == 1_200
+        counted = "SELECT kind, count(*) FROM run_log WHERE run_id = $1 GROUP BY 1 ORDER BY 1"
+        assert [tuple(row) for row in await connection.fetch(counted, run)] == [
+            ("log", 1_001),
+            ("progress", 1_000),
+        ]
+        await connection.execute("SELECT complete_job($1, $2, $3)", worker, *held)
 
 
 async def test_what_people_did_is_added_to_and_never_changed(realm: Realm) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -16,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 import openqueue
-from openqueue import Batch, Context, GiveUp, Snooze, task
+from openqueue import Batch, Cancelled, Context, GiveUp, Snooze, task
 from openqueue.clients import open_client
 from openqueue.settings import load_settings
 from openqueue.tasks.carrier import CARRIER
@@ -34,11 +35,23 @@ async def send(to: str, *, ctx: Context = Context.injected) -> str:
         pass
     if ctx.attempt == 1 and to == "later":
         raise Snooze("1ms")
+    if to == "stop":
+        raise Cancelled("nobody wants it any more")
     if to == "nobody":
         raise GiveUp("there is no such address")
     if ctx.attempt == 1 and to == "again":
         raise ValueError("the provider says no")
     return to
+
+
+class Unspeakable(GiveUp):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@task(name="post.strange")
+async def strange() -> None:
+    raise Unspeakable
 
 
 @task(name="post.thread")
@@ -157,6 +170,42 @@ async def test_every_attempt_is_a_span_and_tells_how_it_failed(dsn: str, spans: 
         with pytest.raises(openqueue.RunFailed):
             await nobody.result("120s")
         assert one(spans, "run post.send").attributes["error.type"] == "openqueue.tasks.control.GiveUp"
+
+
+async def test_an_error_that_cannot_be_told_is_still_the_error_of_the_task(
+    dsn: str, spans: InMemorySpanExporter
+) -> None:
+    async with working(dsn, strange, tracing=True) as here:
+        run = await here.worker.client.enqueue(strange.item())
+        with pytest.raises(openqueue.RunFailed):
+            await run.result("120s")
+        error = (await run.info()).error
+    assert error is not None
+    assert error["type"].endswith("Unspeakable")
+    assert "retryable" not in error or error["retryable"] is False
+    attempt = one(spans, "run post.strange")
+    assert attempt.status.status_code is StatusCode.ERROR
+    assert attempt.attributes["error.type"].endswith("Unspeakable")
+
+
+async def test_a_run_that_ends_as_cancelled_is_no_error(dsn: str, spans: InMemorySpanExporter) -> None:
+    async with working(dsn, send, tracing=True) as here:
+        run = await here.worker.client.enqueue(send.item("stop"))
+        with pytest.raises(openqueue.RunCancelled):
+            await run.result("120s")
+    attempt = one(spans, "run post.send")
+    assert attempt.status.status_code is StatusCode.UNSET
+    assert [event.name for event in attempt.events] == ["cancelled"]
+
+
+def test_one_run_on_the_callers_connection_is_a_span_as_any_other(
+    dsn: str, spans: InMemorySpanExporter
+) -> None:
+    with openqueue.connect_sync(dsn, tracing=True) as client, psycopg.connect(dsn) as connection:
+        run = client.enqueue(send.item("a@b.c"), connection=connection)
+        connection.commit()
+    attributes = one(spans, "enqueue post.send").attributes
+    assert attributes["messaging.message.id"] == str(run.id)
 
 
 async def test_to_snooze_is_no_error(dsn: str, spans: InMemorySpanExporter) -> None:

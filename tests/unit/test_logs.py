@@ -187,6 +187,9 @@ def test_no_password_reaches_the_log(look: Any) -> None:
         ("host=h password=p dbname=d", "host=h password=*** dbname=d"),
         ("?user=u&password=p&x=1", "?user=u&password=***&x=1"),
         ("nothing here", "nothing here"),
+        ("X=postgres://user:password@host:5432/database.", "X=postgres://user:password@host:5432/database."),
+        ("postgres://user:password@host:5432/database_2", "postgres://user:***@host:5432/database_2"),
+        ("postgres://user:password@host/db", "postgres://user:***@host/db"),
     ],
 )
 def test_passwords_in_text_are_masked_and_nothing_else(text: str, masked: str) -> None:

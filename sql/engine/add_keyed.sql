@@ -139,7 +139,10 @@ BEGIN
             END IF;
             IF job.id IS NULL THEN
                 job := :schema.store_job(request, false);
-                CONTINUE WHEN job.id IS NULL;
+                IF job.id IS NULL THEN  -- somebody has just made it, and others of these keys, perhaps
+                    PERFORM :schema.lock_keyed(namespace, tasks, keys, key_modes, taken_now);
+                    CONTINUE;
+                END IF;
                 INSERT INTO :schema.run_requests SELECT request.* ON CONFLICT DO NOTHING;
             END IF;
             new_queues := new_queues || job.queue; new_priorities := new_priorities || job.priority;

@@ -1,7 +1,9 @@
 -- Enqueue jobs that may be there already: those with a key, an idempotency key or an id of the caller. What happens in each case stands
 -- in docs/keys.md, a row each.
 
--- Lock the jobs that a batch with these keys will change: in the order of their ids, as all do that lock several (taken: see add_keyed).
+-- Before a batch of several keys changes anything: lock the keys, in order, against other such batches, and then the jobs that have them,
+-- in the order of their ids, as all do that lock several (taken: see add_keyed). Of very many keys neither: the server has room for so
+-- many locks only, and then who meets them in another order may have to be told of a deadlock.
 CREATE OR REPLACE FUNCTION :schema.lock_keyed(namespace text, tasks text[], keys text[], key_modes text[], taken boolean[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -9,18 +11,34 @@ SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp A
 #variable_conflict use_column
 DECLARE
     one_task text := CASE cardinality(tasks) WHEN 1 THEN tasks[1] END;
-    ids uuid[] := ARRAY(
-        SELECT j.id FROM unnest(tasks, keys, key_modes, taken) AS u (task, key, mode, taken)
-        CROSS JOIN LATERAL (SELECT j.id FROM :schema.jobs j WHERE j.namespace = lock_keyed.namespace
-                            AND j.task = COALESCE(u.task, one_task) AND j.key = u.key OFFSET 0) j
-        WHERE u.key IS NOT NULL AND u.mode IS DISTINCT FROM 'skip' AND u.taken IS DISTINCT FROM false);
+    changed_tasks text[]; changed_keys text[];
+    held  uuid[] := '{}';
+    fresh uuid[];
 BEGIN
-    PERFORM FROM (SELECT DISTINCT u.id FROM unnest(ids) AS u (id) ORDER BY 1) u
-    JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) FOR UPDATE OF j;
+    SELECT array_agg(c.task), array_agg(c.key) INTO changed_tasks, changed_keys FROM (
+        SELECT DISTINCT COALESCE(u.task, one_task) AS task, u.key FROM unnest(tasks, keys, key_modes, taken) AS u (task, key, mode, taken)
+        WHERE u.key IS NOT NULL AND u.mode IS DISTINCT FROM 'skip' AND u.taken IS DISTINCT FROM false) c;
+    IF COALESCE(cardinality(changed_keys), 0) NOT BETWEEN 2 AND 50 THEN
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock(k.number) FROM (
+        SELECT DISTINCT hashtextextended(concat_ws(E'\n', :'schema', 'job key', namespace, u.task, u.key), 0) AS number
+        FROM unnest(changed_tasks, changed_keys) AS u (task, key) ORDER BY 1 OFFSET 0) k;
+    LOOP  -- one that has its key since is younger than those locked before
+        fresh := ARRAY(
+            SELECT j.id FROM unnest(changed_tasks, changed_keys) AS u (task, key)
+            CROSS JOIN LATERAL (SELECT j.id FROM :schema.jobs j WHERE j.namespace = lock_keyed.namespace
+                                AND j.task = u.task AND j.key = u.key OFFSET 0) j
+            WHERE j.id <> ALL (held));
+        EXIT WHEN cardinality(fresh) = 0;
+        PERFORM FROM (SELECT u.id FROM unnest(fresh) AS u (id) ORDER BY 1) u
+        JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) FOR UPDATE OF j;
+        held := held || fresh;
+    END LOOP;
 END $$;
 
 -- add_batch for such jobs: one after the other, in the order of their keys, so that two batches never wait for each other in a circle.
--- The jobs that have the keys now are locked before.
+-- The jobs that have several keys are locked before (lock_keyed).
 --   skip: a live job with the key is answered instead. replace: a waiting one is overwritten (all but its id); one that runs
 --   keeps running and loses the key; one that waits for a retry is cancelled, since what was tried is history. keep_time: as replace,
 --   but a job that was never tried keeps its time, and its place in line. merge: as keep_time, and lists of both inputs are joined.

@@ -105,3 +105,32 @@ async def test_a_batch_with_keys_and_who_acts_on_the_same_jobs_do_not_wait_in_a_
         await blocked(third.db, adder.db.get_server_pid())
     await acting
     assert len(await adding) == 2
+
+
+async def test_batches_with_the_same_keys_wait_for_each_other_and_not_for_each_others_jobs(
+    engine: Engine, another: Another
+) -> None:
+    """The first has found no job of the second key, where the second finds one: it may not lock that."""
+    first, second, single, third = [await another() for _ in range(4)]
+    async with single.db.transaction():
+        await single.add_one(job_key="a")
+        adding = [asyncio.create_task(first.sql(BATCH))]
+        await blocked(third.db, first.db.get_server_pid())
+        made = await engine.add_one(job_key="b")
+        adding.append(asyncio.create_task(second.sql(BATCH)))
+        await blocked(third.db, second.db.get_server_pid())
+        assert await third.sql(f"{LOCK} NOWAIT", made)
+    for one in adding:
+        assert [row["outcome"] for row in await one] == ["replaced", "replaced"]
+
+
+async def test_a_batch_of_very_many_keys_takes_no_lock_for_each(engine: Engine) -> None:
+    """The locks of all sessions together have to fit into the server's memory."""
+    jobs = ['{"task": "t", "job_key": "' + str(n) + '"}' for n in range(1000)]
+    async with engine.db.transaction():
+        await engine.sql("SELECT FROM add_jobs($1::text[]::jsonb[])", jobs)
+        ((held,),) = await engine.sql(
+            "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+            " WHERE d.datname = current_database() AND l.pid = pg_backend_pid() AND l.locktype = 'advisory'"
+        )
+    assert held <= 50

@@ -153,12 +153,12 @@ class RunFilter:
             raise InvalidOption(
                 "oldest_first: how long before its"
                 f" {'start' if started else 'end'} a run was created cannot be known."
-                " Give since=, or sort='finished'.",
+                " Give since, or sort by 'finished'.",
                 option="oldest_first",
             )
         if self.text is not None and not (self.since or self.started_since or self.finished_since):
             raise InvalidOption(
-                "text: errors are searched only within a time. Give since=, or finished_since=.",
+                "text: errors are searched only within a time. Give since, or finished_since.",
                 option="text",
             )
 

@@ -181,30 +181,31 @@ class Pruner:
 
     async def _archive_batch(self, asked: tuple[Any, ...], report: Pruned, archive: Archive) -> UUID | None:
         """Lock them, write them, remove exactly these: one transaction."""
-        statements = self._database.statements
         gone: Any = None
         try:
             async with self._database.transaction() as connection:
-                picked: Any = await connection.fetchrow(statements["pick_ended"], *asked)
+                picked: Any = await connection.fetchrow(self._database.statements["pick_ended"], *asked)
                 if picked["ids"]:
-                    mark = archive.mark()
-                    try:
-                        await self._write(connection, picked["ids"], archive)
-                        gone = await connection.fetchrow(statements["remove_ended"], picked["ids"])
-                    except Exception:  # whatever it is, these are not removed
-                        archive.take_back(mark)
-                        raise
+                    gone = await self._write_and_remove(connection, picked["ids"], archive)
         except OpenQueueError as error:
             if gone is None:
                 raise
-            raise ConnectionFailed(
-                str(error)
-            ) from None  # at the commit: they may be gone, it is not repeated
+            # At the commit: they may be gone. Without its cause, by which it would be tried again.
+            raise ConnectionFailed(str(error)) from None
         if gone is not None:
             report.archived += len(picked["ids"])
             report.add(Counter(picked["ends"]), gone["attempts"], gone["lines"])
         last: UUID | None = picked["last"]
         return last
+
+    async def _write_and_remove(self, connection: Any, ids: list[UUID], archive: Archive) -> Any:
+        mark = archive.mark()
+        try:
+            await self._write(connection, ids, archive)
+            return await connection.fetchrow(self._database.statements["remove_ended"], ids)
+        except Exception:  # whatever it is, these are not removed
+            archive.take_back(mark)
+            raise
 
     async def _archive_month(self, low: UUID, high: UUID, archive: Archive, report: Pruned) -> None:
         """All runs of a month that is frozen."""
@@ -224,9 +225,7 @@ class Pruner:
             else:
                 if not ids:
                     return
-                at_once = min(
-                    LINES_AT_ONCE, 2 * at_once
-                )  # each write is forced to the disk: it takes its time
+                at_once = min(LINES_AT_ONCE, 2 * at_once)  # each write is forced to the disk
             if written := archive.lines - before:
                 report.archived += written
                 after = ids[written - 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from openqueue.codec import decode
 from openqueue.doctor.case import Case
 from openqueue.doctor.findings import Finding, Judgement, Row, Rows, Severity
@@ -50,7 +52,7 @@ def _invalid(row: Row) -> Finding | None:
         Severity.CRITICAL,
         f"cannot be computed: {fault}",
         "It fires nothing until it is edited.",
-        f"openqueue schedule update {row['key']} --cron '…'   # or --every, or --timezone",
+        f"openqueue schedule update {quote(row['key'])} --cron '…'   # or --every, or --timezone",
     )
 
 
@@ -71,7 +73,7 @@ def _unpublished(row: Row, published: set[str], aliases: str) -> Finding | None:
             f"was paused because no worker has published its task {row['task']} for {ago(row['unseen'])}.",
             "The code that declares it runs nowhere: it was removed, or its workers were forgotten.",
             "openqueue worker   # with that code: the schedule goes on by itself",
-            f"openqueue schedule remove {row['key']}   # if it is not wanted any more",
+            f"openqueue schedule remove {quote(row['key'])}   # if it is not wanted any more",
         )
     if row["task"] in published or f'"{row["task"]}"' in aliases:
         return None
@@ -81,7 +83,7 @@ def _unpublished(row: Row, published: set[str], aliases: str) -> Finding | None:
         f"runs task {row['task']}, which no worker has ever published.",
         "Its runs are enqueued in time, and wait until a worker comes that has the task.",
         "openqueue tasks   # is the name right? Then start a worker that has it: openqueue worker",
-        f"openqueue schedule show {row['key']}",
+        f"openqueue schedule show {quote(row['key'])}",
     )
 
 
@@ -93,7 +95,7 @@ def _without_key(row: Row, computing: set[str]) -> Finding | None:
         Severity.WARNING,
         f"has no concurrency key, and task {row['task']} works one out for its runs.",
         "It was added by the task's name, or with SQL. Its runs keep no limit, nor the order, of a key.",
-        f"openqueue schedule update {row['key']} --concurrency-key '…'",
+        f"openqueue schedule update {quote(row['key'])} --concurrency-key '…'",
         "# or add it anew in Python, with the task itself: it works the key out",
     )
 
@@ -106,7 +108,7 @@ def _failed(row: Row, case: Case) -> Finding | None:
         Severity.WARNING,
         f"could not enqueue a tick {ago(row['failed'])} ago: {row['last_error']}",
         "That tick has no run; the schedule goes on with the next one.",
-        f"openqueue schedule show {row['key']}   # and mend its input or options: openqueue schedule update",
+        f"openqueue schedule show {quote(row['key'])}   # mend its input or options: schedule update",
     )
 
 

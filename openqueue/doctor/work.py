@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from shlex import quote
 
 from openqueue.doctor.case import Case
 from openqueue.doctor.findings import Finding, Judgement, Row, Rows, Severity
@@ -78,7 +79,7 @@ def _unknown(rows: Rows, alive: Sequence[Row], known: set[str], here: set[str]) 
             "They wait until a worker comes that has the task; they are never failed for it.",
             (
                 "openqueue worker --dir tasks   # where the task is",
-                f"openqueue runs list --task {task} --status queued   # or cancel them, if the name is wrong",
+                f"openqueue runs list --task {quote(task)} --status queued   # cancel them if it is wrong",
             ),
             {"task": task, "jobs": jobs},
         )
@@ -147,7 +148,7 @@ def _waiting_too_long(queue: str, waiting: list[Row], rows: Rows, case: Case) ->
             Severity.CRITICAL if oldest >= case.bounds.unattended else Severity.WARNING,
             f"{begun}, and none of the workers that are alive works on it.",
             "They wait until one comes.",
-            (f"openqueue worker --queue {queue}",),
+            (f"openqueue worker --queue {quote(queue)}",),
             details,
         )
     known = [row for row in waiting if not _nobody_for(row, rows, case)]  # the others are told of by `tasks`
@@ -159,8 +160,8 @@ def _waiting_too_long(queue: str, waiting: list[Row], rows: Rows, case: Case) ->
         f"{begun}, although workers work on it.",
         "More comes in than is done, or something holds the jobs up.",
         (
-            f"openqueue queues show {queue}   # which limits hold, and what they are at",
-            f"openqueue worker --queue {queue}   # another worker; or raise concurrency",
+            f"openqueue queues show {quote(queue)}   # which limits hold, and what they are at",
+            f"openqueue worker --queue {quote(queue)}   # another worker; or raise concurrency",
         ),
         details,
     )
@@ -187,14 +188,15 @@ def judge_pauses(rows: Rows, _case: Case) -> Judgement:
 
 def _pause(row: Row, waiting: Sequence[Row]) -> Finding:
     kind, name = row["kind"], row["name"]
+    said = quote(name)
     what, waits, resume = {
         "all": ("Everything", lambda _: True, "openqueue queues resume --all"),
-        "queue": (f"Queue {name}", lambda one: one["queue"] == name, f"openqueue queues resume {name}"),
-        "task": (f"Task {name}", lambda one: one["task"] == name, f"openqueue tasks resume {name}"),
+        "queue": (f"Queue {name}", lambda one: one["queue"] == name, f"openqueue queues resume {said}"),
+        "task": (f"Task {name}", lambda one: one["task"] == name, f"openqueue tasks resume {said}"),
         "group": (
             f"Group {name} of queue {row['queue']}",
             lambda _: False,
-            f"openqueue queues resume {row['queue']} --group '{name}'",
+            f"openqueue queues resume {quote(row['queue'])} --group {said}",
         ),
     }.get(kind, (f"{kind} {name}", lambda _: False, "openqueue queues"))
     jobs = sum(one["ready"] + one["blocked"] for one in waiting if waits(one))

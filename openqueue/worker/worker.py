@@ -175,12 +175,8 @@ class Worker:
         )
         claims = Claims()
         self._starter = Starter(
-            *(self._database, self.id),
-            running=self._running,
-            busy=lambda: self._places.busy,
-            brought=claims.brought,
-            lost=self._lose,
-            emit=bus.emit,
+            *(self._database, self.id, self._running, lambda: self._places.busy, claims.brought),
+            *(self._lose, bus.emit),
         )
         self._hearing = Hearing(self._registry, journal, self._surroundings.capture_logs)
         self._executor = Executor(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import asyncpg
 import pytest
 
@@ -204,6 +206,13 @@ async def test_a_schedule_that_cannot_be_computed_is_told_before_a_leader_has_se
 async def test_a_schedule_of_a_task_that_nobody_has_is_told(dsn: str, db: asyncpg.Connection) -> None:
     await db.execute("SELECT openqueue.add_schedule('nightly', 'mail.gone', cron => '0 2 * * *')")
     assert "runs task mail.gone, which no worker has ever published" in (await found(dsn, "schedules")).what
+
+
+async def test_the_remedy_names_a_schedule_as_the_shell_reads_it(dsn: str, db: asyncpg.Connection) -> None:
+    await db.execute("SELECT openqueue.add_schedule('bob''s mail', 'mail.gone', cron => '0 2 * * *')")
+    finding = await found(dsn, "schedules")
+    assert finding.what.startswith("Schedule bob's mail ")
+    assert any(shlex.split(line, comments=True)[2:] == ["show", "bob's mail"] for line in finding.mend)
 
 
 async def test_a_schedule_past_the_key_that_its_task_works_out_is_told(

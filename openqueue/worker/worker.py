@@ -174,10 +174,8 @@ class Worker:
             next_claim=lambda: None if self.pulse.draining else self._places.next_claim(),
         )
         claims = Claims()
-        self._starter = Starter(
-            *(self._database, self.id, self._running, lambda: self._places.busy, claims.brought),
-            *(self._lose, bus.emit),
-        )
+        looks = self._running, self._busy, claims.brought
+        self._starter = Starter(self._database, self.id, *looks, self._lose, bus.emit)
         self._hearing = Hearing(self._registry, journal, self._surroundings.capture_logs)
         self._executor = Executor(
             self._registry,
@@ -273,6 +271,9 @@ class Worker:
 
     def _running(self) -> list[Job]:
         return self._places.running()
+
+    def _busy(self) -> bool:
+        return self._places.busy
 
     def _claims_in_flight(self) -> list[int]:
         return [*self._places.claims.pending.copy(), *self._completer.claims()]

@@ -116,7 +116,7 @@ async def test_a_key_that_cannot_be_is_refused_with_the_field_named(
 ) -> None:
     with pytest.raises(asyncpg.InvalidParameterValueError, match=rf"^{field} must have") as refused:
         await engine.sql(f"SELECT add_job('t', {given})")
-    assert (refused.value.column_name, refused.value.detail) == (field, "jobs[1]")
+    assert (refused.value.column_name, refused.value.detail) == (field, "add_job")
     assert refused.value.hint
     assert await stored(engine) == []
 

@@ -37,6 +37,7 @@ beat() { # While the job runs. It stops the job when the run is cancelled or los
 work() { # work id claim task payload
     "$3" "$4" >"$out" 2>"$err" &
     job=$!
+    [[ $stop ]] && kill -- "-$job" 2>/dev/null # told so just now, when the job was not there yet
     beat id="$1" claim="$2" >/dev/null &
     local beating=$! verdict
     if wait "$job"; then
@@ -56,7 +57,7 @@ while [[ ! $stop ]]; do
     found=$(sql "SELECT id, claim, task, payload FROM get_job(:'worker', :'tasks', claim_number => :'number')" \
         tasks="$tasks" number="$((++claim))") || exec bash "$0" # given up for dead: begin anew
     IFS='|' read -r id number task payload <<<"$found"
-    if [[ $id ]]; then work "$id" "$number" "$task" "$payload"; else sleep 1; fi
+    if [[ $stop ]]; then break; elif [[ $id ]]; then work "$id" "$number" "$task" "$payload"; else sleep 1; fi
 done
 sql "SELECT leave_worker(:'worker')" >/dev/null # what it holds goes back, uncounted
 rm -f "$out" "$err"

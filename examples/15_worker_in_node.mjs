@@ -65,6 +65,7 @@ for (let claim = 1; !stopping; claim++) {
   const asleep = new Promise((resolve) => { wake = resolve; setTimeout(resolve, 2000).unref(); });
   const free = concurrency - running.size;
   const jobs = free && await call("SELECT * FROM get_jobs($1, $2, $3, claim_number => $4)", [worker, free, Object.keys(tasks), claim]);
+  if (stopping) break; // told so meanwhile
   for (const job of jobs || []) run(job);
   if (!jobs?.length) await asleep; // rung out of it by the bell, or by a place that is free again
 }

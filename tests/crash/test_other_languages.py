@@ -173,6 +173,29 @@ async def test_it_runs_jobs_fails_them_by_policy_and_leaves_in_good_order(
     assert await db.fetchval("SELECT count(*) FROM openqueue.workers") == 0
 
 
+CLAIMING = """
+    CREATE FUNCTION hold_on() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_advisory_xact_lock(4242); RETURN new; END';
+    CREATE TRIGGER hold_on BEFORE INSERT ON openqueue.claims FOR EACH ROW EXECUTE FUNCTION hold_on();
+    SELECT pg_advisory_lock(4242)"""
+WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4242 AND NOT granted)"
+
+
+async def test_told_to_leave_while_it_claims_it_gives_back_what_the_claim_brings(
+    language: tuple[str, list[str]], dsn: str, engine: Engine, db: asyncpg.Connection, tmp_path: Path
+) -> None:
+    name, line = language
+    with working(line, dsn, tmp_path) as worker:
+        await worker.id()
+        await db.execute(CLAIMING)
+        held = await engine.add_one(task=f"{name}.nap", payload={"seconds": 600})
+        await eventually(lambda: db.fetchval(WAITS), timeout=SLOW, what="a claim under way")
+        worker.signal(signal.SIGTERM)
+        await db.execute("SELECT pg_advisory_unlock(4242)")
+        assert await worker.ended() == 0
+    await status(engine, held, "queued")
+
+
 async def test_a_cancelled_run_is_stopped(
     language: tuple[str, list[str]], dsn: str, engine: Engine, tmp_path: Path
 ) -> None:

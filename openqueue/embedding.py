@@ -169,8 +169,10 @@ class Worker:
         """The tasks that were given or are where it was said to look; None: those of the settings."""
         if self._tasks is None and self._modules is None and self._dirs is None:
             return None
-        found = discover(self._dirs or (), self._modules or ())
-        set_roots(settings.dirs)  # names are those that every other process gives them
+        try:
+            found = discover(self._dirs or (), self._modules or ())
+        finally:
+            set_roots(settings.dirs)  # names are those that every other process gives them
         return Registry([*(self._tasks or ()), *found])
 
     @contextmanager

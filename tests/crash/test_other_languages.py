@@ -178,7 +178,10 @@ CLAIMING = """
         'BEGIN PERFORM pg_advisory_xact_lock(4242); RETURN new; END';
     CREATE TRIGGER hold_on BEFORE INSERT ON openqueue.claims FOR EACH ROW EXECUTE FUNCTION hold_on();
     SELECT pg_advisory_lock(4242)"""
-WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4242 AND NOT granted)"
+WAITS = """
+    SELECT EXISTS (
+        SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4242 AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"""
 
 
 async def test_told_to_leave_while_it_claims_it_gives_back_what_the_claim_brings(

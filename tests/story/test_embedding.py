@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 import openqueue
 from openqueue import ConfigError, InvalidTask, SchemaError, Worker, task
 from openqueue.events import Events
+from openqueue.tasks.naming import roots
 from openqueue.tasks.surrounding import set_around
 from openqueue.worker.events import RunFinished, WorkerStopped
 from tests.support.eventually import eventually
@@ -143,8 +144,12 @@ async def test_one_module_and_one_directory_need_no_list(dsn: str, tmp_path: Pat
     async with Worker(dirs=tmp_path, database_url=dsn) as worker:
         run = await worker.client.enqueue("lonely.one", allow_unknown=True)
         assert await run.result(timeout="120s") == 1
+
+
+async def test_one_that_did_not_find_its_tasks_leaves_the_names_of_the_others(dsn: str) -> None:
     with pytest.raises(ConfigError, match=r"no module 'nowhere\.tasks'"):
         await Worker(modules="nowhere.tasks", database_url=dsn).run()
+    assert roots() == (Path("tasks"),)
 
 
 async def test_one_that_runs_is_not_entered_twice_but_may_be_later(dsn: str) -> None:

@@ -31,7 +31,7 @@ def project(tmp_path: Any, monkeypatch: Any) -> Iterator[Any]:
     """A working directory of its own; path, modules and naming as they were afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    before, modules = naming.roots(), set(sys.modules)
+    before, modules = naming.set_roots(["tasks"]), set(sys.modules)
     importlib.invalidate_caches()
     yield tmp_path
     naming.set_roots(before)

@@ -17,7 +17,7 @@ from openqueue.tasks import naming
 def project(tmp_path: Any, monkeypatch: Any) -> Iterator[Any]:
     """A working directory of its own, and the naming directories as they were afterwards."""
     monkeypatch.chdir(tmp_path)
-    before = naming.roots()
+    before = naming.set_roots(["tasks"])
     yield tmp_path
     naming.set_roots(before)
 

@@ -26,7 +26,10 @@ KEYS = "q quit  ↑↓ choose  p pause/resume  r retry failed  / filter  space f
 
 @dataclass
 class View:
-    """What the person at the keyboard has chosen: a queue, a filter, to stand still; and what is said."""
+    """What the person at the keyboard has chosen: a queue, a filter, to stand still; and what is said.
+
+    `silent`: for how many seconds the database has not answered, once that is worth a word.
+    """
 
     chosen: str | None = None
     filter: str = ""
@@ -34,6 +37,7 @@ class View:
     frozen: bool = False
     said: str = ""
     fault: str = ""
+    silent: float = 0.0
     rates: Rates = field(default_factory=Rates)
 
 
@@ -54,7 +58,7 @@ def page(snapshot: Snapshot | None, view: View, width: int, height: int) -> list
         lines = [Text("openqueue top", style="bold"), *(_fault(view, width) or [Text("asks the database …")])]
         return [_fitted(line, width) for line in lines[:height]]
     head = _head(snapshot, view, width)
-    foot = [_foot(view, width)]
+    foot = _foot(view, width)
     room = max(height - len(head) - len(foot), 0)
     parts = _shares(snapshot, room)
     body = [
@@ -100,7 +104,8 @@ def _head(now: Snapshot, view: View, width: int) -> list[Text]:
 
 def _fault(view: View, width: int) -> list[Text]:
     """What went wrong, whole if it is not too long: its end often says what to do."""
-    lines = wrap(printable(view.fault), max(width, 20), max_lines=5, placeholder=" …")
+    silent = f"The database has not answered for {view.silent:.0f} s." if view.silent else ""
+    lines = wrap(printable(view.fault or silent), max(width, 20), max_lines=5, placeholder=" …")
     return [Text(line, style="bold red") for line in lines]
 
 
@@ -113,14 +118,15 @@ def _rate(values: Sequence[float]) -> str:
     return f"{mean:,.0f}" if mean >= 10 else f"{mean:.1f}"
 
 
-def _foot(view: View, width: int) -> Text:
+def _foot(view: View, width: int) -> list[Text]:
     if view.typing:
-        return Text(f"queues with: {view.filter}▏ Enter keeps it, Esc takes it back", style="reverse")
-    if view.said:
-        return Text(view.said, style="reverse")
+        return [Text(f"queues with: {view.filter}▏ Enter keeps it, Esc takes it back", style="reverse")]
+    if view.said:  # whole: a question ends with the keys that answer it
+        lines = wrap(printable(view.said), max(width, 20), max_lines=3, placeholder=" …")
+        return [Text(line, style="reverse") for line in lines]
     only = f"[queues with {view.filter}]   " if view.filter else ""
     shown = KEYS if width >= len(only) + len(KEYS) else "q quit ↑↓ p pause r retry / filter"
-    return Text(f"{only}{shown}", style="dim")
+    return [Text(f"{only}{shown}", style="dim")]
 
 
 def _shares(now: Snapshot, room: int) -> tuple[int, int, int]:

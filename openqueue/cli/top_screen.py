@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from openqueue.cli.output import console
 from openqueue.cli.session import client
@@ -30,7 +31,12 @@ AT_ONCE: Final = 100
 SAID_FOR: Final = 6.0
 """Seconds that an answer stays."""
 
+ANSWERS_WITHIN: Final = 3.0
+"""Seconds after which it is told that the database has not answered yet."""
+
 _NAMED: Final = {"\x1b[A": "up", "\x1b[B": "down", "\x1bOA": "up", "\x1bOB": "down"}
+_KEY: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[@-~]|.", re.DOTALL)
+"""One key: what begins with an escape and goes on as one belongs together."""
 
 
 async def show(settings: Settings, queue: str, every: float) -> None:
@@ -54,27 +60,30 @@ class Screen:
         self._asked: str | None = None
         self._said_at = 0.0
         self._begun = self._shown = 0
+        self._looked_at = time.monotonic()
+        self._looking: asyncio.Task[None] | None = None
+        self._acting: asyncio.Task[None] | None = None
 
     async def run(self, keys: asyncio.Queue[str], every: float) -> None:
-        """Look, draw, obey, until told to leave."""
-        looking = asyncio.create_task(self._look())
-        next_look = time.monotonic() + every
-        while True:
-            self._draw()
-            try:
-                async with asyncio.timeout(min(max(next_look - time.monotonic(), 0.02), 0.5)):
-                    key = await keys.get()
-            except TimeoutError:
-                key = ""
-            if key and not await self._obey(key):
-                looking.cancel()
-                return
-            if time.monotonic() >= next_look and looking.done() and not self.view.frozen:
-                looking = asyncio.create_task(self._look())
-                next_look = time.monotonic() + every
+        """Look, draw, obey, until told to leave. Whatever the database does, keys are obeyed."""
+        next_look = 0.0
+        try:
+            while True:
+                if time.monotonic() >= next_look and _over(self._looking) and not self.view.frozen:
+                    self._looking = asyncio.create_task(self._look())
+                    next_look = time.monotonic() + every
+                self._draw()
+                key = await _next(keys, min(max(next_look - time.monotonic(), 0.02), 0.5))
+                if key and not self._obey(key):
+                    return
+        finally:
+            for task in (self._looking, self._acting):
+                if task is not None:
+                    task.cancel()
 
     async def _look(self) -> None:
         self._begun = mine = self._begun + 1
+        self._looked_at = time.monotonic()
         try:
             found = await read_snapshot(self._client, self._silence, self.view.filter)
         except OpenQueueError as error:
@@ -94,15 +103,17 @@ class Screen:
 
         if self.view.said and time.monotonic() > self._said_at + SAID_FOR and self._asked is None:
             self.view.said = ""
+        waited = 0.0 if _over(self._looking) else time.monotonic() - self._looked_at
+        self.view.silent = waited if waited >= ANSWERS_WITHIN else 0.0
         width, height = self._live.console.size
         lines = page(self.now, self.view, width, height)
         self._live.update(Text("\n").join(lines), refresh=True)
 
-    async def _obey(self, key: str) -> bool:
+    def _obey(self, key: str) -> bool:
         """Do what a key says; False: leave."""
         view = self.view
         if self._asked is not None:
-            await self._answered(key)
+            self._answered(key)
         elif view.typing:
             self._type(key)
         elif key in ("q", "\x03"):
@@ -114,7 +125,7 @@ class Screen:
         elif key == "/":
             view.typing = True
         elif key == "p":
-            await self._pause()
+            self._pause()
         elif key == "r":
             self._ask_retry()
         return True
@@ -146,49 +157,76 @@ class Screen:
             return None
         return self.view.chosen
 
-    async def _pause(self) -> None:
+    def _pause(self) -> None:
         queue = self._chosen()
         if queue is None or self.now is None:
             return
         (row,) = [one for one in self.now.queues if one["queue"] == queue]
-        try:
-            if row["paused"] is None:
-                await self._client.controls.pause(queue=queue, reason="by openqueue top")
-                self._say(f"{queue} is paused: what runs goes on. p resumes it.")
-            else:
-                await self._client.controls.resume(queue=queue)
-                self._say(f"{queue} goes on.")
-        except OpenQueueError as error:
-            self._say(str(error))
-        await self._look()
+        self._act(self._pause_queue(queue) if row["paused"] is None else self._resume_queue(queue))
+
+    async def _pause_queue(self, queue: str) -> str:
+        await self._client.controls.pause(queue=queue, reason="by openqueue top")
+        return f"{queue} is paused: what runs goes on. p resumes it."
+
+    async def _resume_queue(self, queue: str) -> str:
+        await self._client.controls.resume(queue=queue)
+        return f"{queue} goes on."
 
     def _ask_retry(self) -> None:
         self._asked = self._chosen()
         if self._asked is not None:
             self._say(f"Retry the newest failed runs of {self._asked}, up to {AT_ONCE}? y, or any other key.")
 
-    async def _answered(self, key: str) -> None:
+    def _answered(self, key: str) -> None:
         queue, self._asked = self._asked, None
         if key != "y" or queue is None:
             self._say("Nothing was retried.")
             return
+        self._act(self._retry(queue))
+
+    async def _retry(self, queue: str) -> str:
         from openqueue.runs.filter import RunFilter
 
+        failed = await self._client.list_runs(RunFilter(queue=queue, status=("failed",), limit=AT_ONCE))
+        for run in failed:
+            await self._client.retry(run.id)
+        one = len(failed) == 1
+        return f"{len(failed)} run{'' if one else 's'} of {queue} go{'es' if one else ''} again."
+
+    def _act(self, action: Coroutine[Any, Any, str]) -> None:
+        """Begin what a key asks for, unless the last one is still at it."""
+        if not _over(self._acting):
+            action.close()
+            self._say("Not yet: the database has not answered what was asked before.")
+            return
+        self._acting = asyncio.create_task(self._acted(action))
+
+    async def _acted(self, action: Coroutine[Any, Any, str]) -> None:
         try:
-            failed = await self._client.list_runs(RunFilter(queue=queue, status=("failed",), limit=AT_ONCE))
-            for run in failed:
-                await self._client.retry(run.id)
+            self._say(await action)
         except OpenQueueError as error:
             self._say(str(error))
-            return
-        self._say(
-            f"{len(failed)} run{'' if len(failed) == 1 else 's'} of {queue}"
-            f" go{'es' if len(failed) == 1 else ''} again."
-        )
         await self._look()
 
     def _say(self, text: str) -> None:
         self.view.said, self._said_at = text, time.monotonic()
+
+
+def _over(task: asyncio.Task[None] | None) -> bool:
+    """Whether nothing is under way; what went wrong unforeseen ends the program."""
+    if task is None or not task.done():
+        return task is None
+    task.result()
+    return True
+
+
+async def _next(keys: asyncio.Queue[str], seconds: float) -> str:
+    """The next key; '' if none comes for so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await keys.get()
+    except TimeoutError:
+        return ""
 
 
 @contextmanager
@@ -217,11 +255,6 @@ def _keys() -> Iterator[asyncio.Queue[str]]:
 
 
 def keys_of(text: str) -> list[str]:
-    """What was typed, as keys; arrows by their names. Pure."""
-    found = []
-    while text:
-        named = next((name for name in _NAMED if text.startswith(name)), None)
-        key = named or text[0]
-        found.append(_NAMED.get(key, key))
-        text = text[len(key) :]
-    return found
+    """What was typed, as keys: arrows by their names; other keys without a character are none. Pure."""
+    keys = [_NAMED.get(key, key) for key in _KEY.findall(text)]
+    return [key for key in keys if key == "\x1b" or not key.startswith("\x1b")]

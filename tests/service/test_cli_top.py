@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import asyncpg
 
 import openqueue
 from tests.support.command import Command
@@ -17,9 +20,10 @@ SHAPE = "at place namespace queues workers failures failed totals leader paused 
 
 
 @contextmanager
-def top(oq: Command, *flags: str, columns: int = 80, rows: int = 24) -> Iterator[Terminal]:
+def top(oq: Command, *flags: str, columns: int = 80, rows: int = 24, **variables: str) -> Iterator[Terminal]:
     line = [sys.executable, "-m", "openqueue", "top", "--every", "200ms", *flags]
     env = {**os.environ, "PYTHONPATH": str(Path(openqueue.__file__).parent.parent), "TERM": "xterm"}
+    env |= variables
     del env["COLUMNS"]
     with in_terminal(line, cwd=oq.project, env=env, columns=columns, rows=rows) as terminal:
         terminal.read_until("ready", timeout=PATIENCE)
@@ -107,9 +111,6 @@ def test_a_filter_is_typed_and_the_page_stands_still_when_told(oq: Command) -> N
 
 def test_a_database_that_goes_away_is_told_and_waited_for(oq: Command) -> None:
     """Its tables are out of reach for a while: what was seen last stays, with a remark."""
-    import asyncio
-
-    import asyncpg
 
     async def sql(text: str) -> None:
         connection = await asyncpg.connect(oq.url)
@@ -124,3 +125,20 @@ def test_a_database_that_goes_away_is_told_and_waited_for(oq: Command) -> None:
         asyncio.run(sql("ALTER TABLE openqueue.gone RENAME TO jobs"))
         terminal.type("/x")  # typed keys show that it goes on
         terminal.read_until("queues with: x", timeout=PATIENCE)
+
+
+def test_keys_are_obeyed_while_the_database_does_not_answer(oq: Command) -> None:
+    assert oq("enqueue", "post.send", '{"to": "x"}', "--queue", "mail", "--allow-unknown").code == 0
+    with asyncio.Runner() as runner, top(oq, OPENQUEUE_STATEMENT_TIMEOUT="1h") as terminal:
+        terminal.type("j")
+        holder = runner.run(asyncpg.connect(oq.url))
+        runner.run(holder.execute("BEGIN; LOCK TABLE openqueue.jobs, openqueue.audit"))
+        terminal.read_until("has not answered for [0-9]+ s", timeout=PATIENCE)
+        terminal.type("p")  # which looks again once it is done
+        terminal.type("p")
+        terminal.read_until("Not yet", timeout=PATIENCE)
+        terminal.type("/x")
+        terminal.read_until("queues with: x", timeout=PATIENCE)
+        terminal.type("\rq")
+        runner.run(holder.close())
+        assert terminal.process.wait(PATIENCE) == 0

@@ -144,6 +144,23 @@ def test_arrows_are_one_key_each_and_escape_is_itself() -> None:
     assert keys_of("\x1b[A\x1b[Bjp\x1bq") == ["up", "down", "j", "p", "\x1b", "q"]
 
 
+def test_keys_that_mean_nothing_are_none_and_take_no_filter_away() -> None:
+    left, delete, f1, shift_up = "\x1b[D", "\x1b[3~", "\x1bOP", "\x1b[1;2A"
+    assert keys_of(f"a{left}{delete}{f1}{shift_up}b") == ["a", "b"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_question_is_told_whole_with_the_keys_that_answer_it(width: int) -> None:
+    question = f"Retry the newest failed runs of {'a-long-name' * 3}, up to 100? y, or any other key."
+    lines = shown(snapshot(), View(said=question), width)
+    assert len(lines) == 24
+    assert "y, or any other key." in " ".join(lines[-3:])
+
+
+def test_that_the_database_does_not_answer_is_told() -> None:
+    assert shown(snapshot(), View(silent=4.2))[1] == "The database has not answered for 4 s."
+
+
 def test_a_queue_without_a_worker_says_so_in_a_narrow_terminal_too() -> None:
     (line,) = [one for one in shown(snapshot(), width=60) if one.startswith("reports")]
     assert line.endswith("no worker")

@@ -85,10 +85,11 @@ async def open_worker(
             bus=bus,
             version=__version__,
             surroundings=Surroundings(
-                (*_tracing(settings), *declared_middleware(), *middleware),
+                (*declared_middleware(), *middleware),
                 (*declared_lifespans(), *lifespans),
                 processes_of(settings),
                 capture_logs=settings.capture_logs,
+                tracer=tracer_of(settings),
             ),
             beside=_beside(settings, database, listener, declared, bus),
         )
@@ -116,12 +117,6 @@ async def run_worker(
                 started(worker, stopping)
             await (worker.drain(stop) if once else worker.run(stop))
         return 1 if worker.unsaved else 0
-
-
-def _tracing(settings: Settings) -> tuple[Middleware, ...]:
-    """The outermost middleware: what others do belongs to the attempt's span."""
-    tracer = tracer_of(settings)
-    return () if tracer is None else (tracer.around,)
 
 
 def _beside(

@@ -8,22 +8,23 @@ program's business, which sets a TracerProvider (by the SDK, or by `opentelemetr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from openqueue import __version__
+from openqueue.codec import decode
 from openqueue.errors import ConfigError
 from openqueue.runs.model import Run
 from openqueue.tasks.carrier import carried
 from openqueue.tasks.context import Context
-from openqueue.tasks.control import Cancelled, Snooze
 from openqueue.tasks.enqueuer import Item
-from openqueue.tasks.middleware import CallNext
+from openqueue.worker.traced import End
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context as TraceContext
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import Span, Status
 
 __all__ = ["OpenTelemetry"]
 
@@ -67,26 +68,19 @@ class OpenTelemetry:
             self._propagate.inject(carrier)
             yield _Sending(span, carrier)
 
-    async def around(self, ctx: Context, call_next: CallNext) -> Any:
-        """The span of an attempt: a middleware, the outermost one."""
+    @contextmanager
+    def attempting(self, ctx: Context, /, *, rescued: bool) -> Iterator[_Attempt]:
+        """The span of an attempt."""
         parent, links = self._origin([one.carrier for one in ctx.items])
+        attributes = {**_attempt(ctx), **({"openqueue.rescued": True} if rescued else {})}
         with self._tracer.start_as_current_span(
             f"run {ctx.task}",
             context=parent,
             kind=self._trace.SpanKind.CONSUMER,
-            attributes=_attempt(ctx),
+            attributes=attributes,
             links=links,
-            record_exception=False,
-            set_status_on_exception=False,
         ) as span:
-            try:
-                return await call_next()
-            except (Snooze, Cancelled) as word:
-                span.add_event("snoozed" if isinstance(word, Snooze) else "cancelled")
-                raise
-            except BaseException as error:
-                self._failed(span, error)
-                raise
+            yield _Attempt(span, partial(self._trace.Status, self._trace.StatusCode.ERROR))
 
     def _origin(self, carriers: Sequence[Mapping[str, str]]) -> tuple[TraceContext, list[Any]]:
         """The parent of an attempt of one run; the links of an attempt of several, which has none."""
@@ -96,20 +90,35 @@ class OpenTelemetry:
         if len(contexts) == 1:
             return contexts[0], []
         spans = [self._trace.get_current_span(one).get_span_context() for one in contexts]
-        return Nothing(), [self._trace.Link(one) for one in dict.fromkeys(spans) if one.is_valid]
+        different = {(one.trace_id, one.span_id): one for one in spans if one.is_valid}
+        return Nothing(), [self._trace.Link(one) for one in different.values()]
 
-    def _failed(self, span: Span, error: BaseException) -> None:
-        kind = type(error)
-        name = (
-            kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        )
-        span.set_attribute("error.type", name)
-        try:
-            span.record_exception(error)
-            said = f"{kind.__qualname__}: {error}"
-        except Exception:  # noqa: BLE001  one that has no words; what becomes of the run is not for us to decide
-            said = kind.__qualname__
-        span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, said))
+
+class _Attempt:
+    """An attempt under way; of those of its runs that fail, the span has the errors that the history has."""
+
+    def __init__(self, span: Span, failed: Callable[[str], Status]) -> None:
+        self._span = span
+        self._failed = failed
+
+    def ended(self, ends: Sequence[End], /) -> None:
+        kinds = {kind for kind, _ in ends}
+        self._span.set_attribute("openqueue.outcome", kinds.pop() if len(kinds) == 1 else "mixed")
+        errors = [error for kind, error in ends if kind in ("failed", "retry") and error is not None]
+        if len(ends) > 1:
+            self._span.set_attribute("openqueue.failed", len(errors))
+        told = [decode(error) for error in dict.fromkeys(errors)]
+        for error in told:
+            self._span.add_event(
+                "exception", {f"exception.{key}": error[of] for key, of in _EXCEPTION.items()}
+            )
+        if told and len(errors) == len(ends):
+            self._span.set_attribute("error.type", told[0]["type"])
+            self._span.set_status(self._failed(f"{told[0]['type']}: {told[0]['message']}"))
+
+
+_EXCEPTION = {"type": "type", "message": "message", "stacktrace": "traceback"}
+"""What OpenTelemetry calls it, and a stored error."""
 
 
 class _Sending:

@@ -21,7 +21,7 @@ from openqueue.tasks.places import place
 from openqueue.worker.job import Job
 from openqueue.worker.one_place import Hear, OnePlace, Waits
 
-__all__ = ["Ended", "Inflight"]
+__all__ = ["Ended", "Execute", "Inflight"]
 
 PREFETCH_SECONDS: Final = 0.05
 MOST_PREFETCHED: Final = 1_000

@@ -18,7 +18,7 @@ from openqueue.tasks.task import Task
 from openqueue.worker.batches import Batches
 from openqueue.worker.completer import Completer
 from openqueue.worker.executor import Executor
-from openqueue.worker.inflight import Ended, Inflight
+from openqueue.worker.inflight import Ended, Execute, Inflight
 from openqueue.worker.intake.claims import Claims
 from openqueue.worker.intake.doorbell import Doorbell
 from openqueue.worker.intake.gathering import Gathering
@@ -27,6 +27,7 @@ from openqueue.worker.limits import Limits
 from openqueue.worker.one_place import Hear
 from openqueue.worker.producer import Producer
 from openqueue.worker.standstill import Standstill
+from openqueue.worker.traced import AttemptTracer, Traced
 
 __all__ = ["Places"]
 
@@ -59,6 +60,7 @@ class Places:
         limits: Limits,
         namespace: str,
         emit: Emit,
+        tracer: AttemptTracer | None = None,
     ) -> None:
         self.claims = claims
         self.pools: list[Inflight] = []
@@ -78,6 +80,7 @@ class Places:
         self._limits = limits
         self._namespace = namespace
         self._emit = emit
+        self._tracer = tracer
         every = [(name, registry.get(name)) for name in registry.every_name]
         self._add_pool([one for one in every if one[1].is_async], limits.concurrency)
         self._add_pool([one for one in every if one[1].in_thread], limits.threads)
@@ -141,9 +144,14 @@ class Places:
 
     def _make_pool(self, places: int, *, together: bool) -> Inflight:
         if not together:
-            return Inflight(places, self._executor.execute, self._ended, self._hear)
+            return Inflight(places, self._traced(self._executor.execute), self._ended, self._hear)
         batches = Batches(self._registry, self._executor, self._ended)
-        return Inflight(places, batches.execute, batches.ended, self._hear)
+        return Inflight(places, self._traced(batches.execute), batches.ended, self._hear)
+
+    def _traced(self, execute: Execute) -> Execute:
+        if self._tracer is None:
+            return execute
+        return Traced(self._tracer, execute, self._executor.context).execute
 
     def _add_producer(self, pool: Inflight | Gathering, tasks: Iterable[str]) -> None:
         names = list(tasks)

@@ -13,6 +13,7 @@ from openqueue.tasks.middleware import Middleware
 from openqueue.worker.processes.orders import refuse_while_loading
 from openqueue.worker.processes.pool import Processes
 from openqueue.worker.subscribers import attended
+from openqueue.worker.traced import AttemptTracer
 
 __all__ = ["Surroundings"]
 
@@ -21,7 +22,7 @@ __all__ = ["Surroundings"]
 class Surroundings:
     """Those of one worker; without anything in them, there is nothing around a task.
 
-    `capture_logs` is the least level of what tasks log that is kept with their runs.
+    `capture_logs` is the least level of what tasks log that is kept with their runs; `tracer` makes spans.
     """
 
     middleware: tuple[Middleware, ...] = ()
@@ -29,6 +30,7 @@ class Surroundings:
     processes: Processes = field(default_factory=Processes)
     state: State = field(default_factory=State)
     capture_logs: Capture = "info"
+    tracer: AttemptTracer | None = None
 
     @asynccontextmanager
     async def open(self, bus: Events) -> AsyncIterator[None]:

@@ -201,6 +201,7 @@ class Worker:
             namespace=self._namespace,
             emit=bus.emit,
             hear=self._hearing.hear,
+            tracer=self._surroundings.tracer,
         )
         self._leases = Leases(self._database, self.id, self._places.held, self._lose, bus.emit)
         self._producers, self._watches = self._places.producers, self._places.watches

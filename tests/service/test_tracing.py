@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from openqueue.clients import open_client
 from openqueue.settings import load_settings
 from openqueue.tasks.carrier import CARRIER
 from tests.support.command import Command
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.worker_here import working
 
 told: list[Any] = []
@@ -63,6 +65,26 @@ def thread() -> None:
 @task(name="post.parent")
 async def parent() -> None:
     await send.enqueue("a child")
+
+
+@task(name="post.wait", timeout="100ms", max_attempts=1)
+async def wait_too_long() -> None:
+    await asyncio.Event().wait()
+
+
+@task(name="post.stay")
+async def stay() -> None:
+    await asyncio.Event().wait()
+
+
+@task(name="post.unstorable", max_attempts=1)
+async def unstorable() -> Any:
+    return {"here": object()}
+
+
+@task(name="post.some", batch=Batch(size=4, wait="60s"), max_attempts=1)
+async def some(numbers: list[int]) -> list[Any]:
+    return [n if n % 2 else ValueError(f"{n} is even") for n in numbers]
 
 
 @task(name="post.many", batch=Batch(size=10, wait="50ms"))
@@ -133,6 +155,7 @@ async def test_an_attempt_is_a_child_of_its_enqueue_and_what_the_task_does_of_th
         "openqueue.namespace": "default",
         "openqueue.attempt": 1,
         "openqueue.max_attempts": 2,
+        "openqueue.outcome": "completed",
     }
     assert attempt.status.status_code is StatusCode.UNSET
 
@@ -195,7 +218,90 @@ async def test_a_run_that_ends_as_cancelled_is_no_error(dsn: str, spans: InMemor
             await run.result("120s")
     attempt = one(spans, "run post.send")
     assert attempt.status.status_code is StatusCode.UNSET
-    assert [event.name for event in attempt.events] == ["cancelled"]
+    assert attempt.attributes["openqueue.outcome"] == "cancelled"
+
+
+async def test_an_input_that_does_not_fit_is_a_failed_attempt(dsn: str, spans: InMemorySpanExporter) -> None:
+    async with working(dsn, send, tracing=True) as here:
+        by_sql = "SELECT openqueue.add_job('post.send', '{\"nobody\": 7}')"
+        run = await here.worker.client.database.fetchval(by_sql)
+        with pytest.raises(openqueue.RunFailed):
+            await here.worker.client.result(run, "120s")
+    attempt = one(spans, "run post.send")
+    assert attempt.attributes["messaging.message.id"] == str(run)
+    assert attempt.status.status_code is StatusCode.ERROR
+    assert attempt.attributes["error.type"] == "openqueue.errors.InvalidArguments"
+    assert attempt.attributes["openqueue.outcome"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("strange", "error"),
+    [(unstorable, "openqueue.errors.NotSerializable"), (wait_too_long, "openqueue.runs.outcomes.TimedOut")],
+)
+async def test_what_fails_around_the_task_fails_its_span_and_with_the_error_of_the_run(
+    dsn: str, spans: InMemorySpanExporter, strange: Any, error: str
+) -> None:
+    async with working(dsn, strange, tracing=True) as here:
+        run = await here.worker.client.enqueue(strange.item())
+        with pytest.raises(openqueue.RunFailed) as failed:
+            await run.result("120s")
+    attempt = one(spans, f"run {strange.name}")
+    assert attempt.attributes["error.type"] == failed.value.error["type"] == error
+    assert attempt.status.description == f"{error}: {failed.value.error['message']}"
+    (event,) = attempt.events
+    assert event.attributes["exception.stacktrace"] == failed.value.error["traceback"]
+
+
+async def test_what_is_cancelled_or_given_back_is_no_error(dsn: str, spans: InMemorySpanExporter) -> None:
+    async with working(dsn, stay, tracing=True, grace="0s") as here:
+        first, second = [await here.worker.client.enqueue(stay.item()) for _ in range(2)]
+        await eventually(lambda: len(here.worker._places.running()) == 2)
+        await first.cancel()
+        await eventually(lambda: named(spans, "run post.stay"))
+        await here.stopped()
+    ends = [dict(span.attributes or {}) for span in named(spans, "run post.stay")]
+    assert [(end["messaging.message.id"], end["openqueue.outcome"]) for end in ends] == [
+        (str(first.id), "cancelled"),
+        (str(second.id), "released"),
+    ]
+    assert {span.status.status_code for span in named(spans, "run post.stay")} == {StatusCode.UNSET}
+
+
+async def test_an_attempt_whose_lease_is_lost_says_so(dsn: str, spans: InMemorySpanExporter) -> None:
+    async with working(dsn, stay, tracing=True) as here:
+        await here.worker.client.enqueue(stay.item())
+        await eventually(here.worker._places.running)
+        (job,) = here.worker._places.running()
+        here.worker._lose(job)
+        await eventually(lambda: named(spans, "run post.stay"))
+        here.stop.set()
+        attempt = named(spans, "run post.stay")[0]
+        assert dict(attempt.attributes or {})["openqueue.outcome"] == "lost"
+        assert attempt.status.status_code is StatusCode.UNSET
+        await here.worker.client.acting.act("cancel", openqueue.RunFilter(task="post.stay"))
+
+
+async def test_of_a_batch_it_is_told_how_many_have_failed_and_why_whatever_trace_they_come_from(
+    dsn: str, spans: InMemorySpanExporter
+) -> None:
+    elsewhere = {"traceparent": f"00-{7:032x}-{8:016x}-01", "tracestate": "vendor=1"}
+    async with working(dsn, some, tracing=True) as here:
+        client = here.worker.client
+        runs = [run.id for run in await client.enqueue_many([some.item(n) for n in (1, 2)])]
+        by_sql = "SELECT openqueue.add_job('post.some', $1::text::jsonb, meta => $2::text::jsonb)"
+        for given, meta in (({"numbers": 3}, {"openqueue.trace": elsewhere}), ({"nobody": 7}, {})):
+            runs.append(await client.database.fetchval(by_sql, json.dumps(given), json.dumps(meta)))
+        for run in runs:
+            with contextlib.suppress(openqueue.RunFailed):
+                await client.result(run, "120s")
+    attempt = one(spans, "run post.some")
+    assert [link.context.trace_id for link in attempt.links][1:] == [7]
+    assert attempt.attributes["openqueue.outcome"] == "mixed"
+    assert attempt.attributes["openqueue.failed"] == 2
+    assert {event.attributes["exception.type"] for event in attempt.events} == {
+        "ValueError",
+        "openqueue.errors.InvalidArguments",
+    }
 
 
 def test_one_run_on_the_callers_connection_is_a_span_as_any_other(
@@ -215,7 +321,7 @@ async def test_to_snooze_is_no_error(dsn: str, spans: InMemorySpanExporter) -> N
         await run.cancel()
     first = named(spans, "run post.send")[0]
     assert first.status.status_code is StatusCode.UNSET
-    assert [event.name for event in first.events] == ["snoozed"]
+    assert dict(first.attributes or {})["openqueue.outcome"] == "snoozed"
 
 
 async def test_a_task_that_enqueues_goes_on_in_the_same_trace_and_threads_are_part_of_it(
@@ -291,6 +397,7 @@ async def test_what_somebody_else_wrote_there_is_no_reason_to_fail(
 TASKS = """
 import json
 import os
+import signal
 from pathlib import Path
 
 from opentelemetry import trace
@@ -305,7 +412,8 @@ class ToFile(SpanExporter):
         with Path(os.environ["SPANS"]).open("a") as file:
             for span in spans:
                 parent = span.parent and f"{span.parent.span_id:016x}"
-                file.write(json.dumps([span.name, f"{span.context.trace_id:032x}", parent]) + "\\n")
+                trace_id = f"{span.context.trace_id:032x}"
+                file.write(json.dumps([span.name, trace_id, parent, dict(span.attributes)]) + "\\n")
         return SpanExportResult.SUCCESS
 
 
@@ -316,6 +424,14 @@ trace.set_tracer_provider(provider)
 
 @task(name="far.away")
 async def away() -> None: ...
+
+
+@task(name="far.deadly")
+async def deadly() -> None:
+    before = Path(os.environ["SPANS"] + ".begun")
+    if not before.exists():
+        before.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -334,7 +450,38 @@ def test_the_trace_goes_on_in_another_process(
     assert answer.code == 0, answer.err
     enqueued = one(spans, "enqueue far.away")
     expected = [f"{enqueued.context.trace_id:032x}", f"{enqueued.context.span_id:016x}"]
-    assert [json.loads(line) for line in file.read_text().splitlines()] == [["run far.away", *expected]]
+    (written,) = [json.loads(line) for line in file.read_text().splitlines()]
+    assert written[:3] == ["run far.away", *expected]
+
+
+def test_the_attempt_after_one_whose_worker_was_killed_goes_on_in_the_trace_and_says_so(
+    oq: Command, spans: InMemorySpanExporter, tmp_path: Path
+) -> None:
+    (oq.project / "tasks" / "far.py").write_text(TASKS)
+    file = tmp_path / "spans"
+
+    async def enqueue() -> None:
+        async with openqueue.connect(oq.url, tracing=True) as client:
+            run = await client.enqueue("far.deadly", allow_unknown=True)
+            killed = oq.start("worker", OPENQUEUE_TRACING="on", SPANS=str(file))
+            await asyncio.to_thread(killed.communicate, timeout=PATIENCE)
+            assert killed.returncode == -signal.SIGKILL
+            heir = oq.start("worker", OPENQUEUE_TRACING="on", SPANS=str(file))
+            try:
+                await run.result(PATIENCE)
+            finally:
+                heir.terminate()
+                await asyncio.to_thread(heir.communicate)
+            assert [one.outcome for one in await client.attempts(run.id)] == ["lost", "completed"]
+
+    asyncio.run(enqueue())
+    enqueued = one(spans, "enqueue far.deadly")
+    (written,) = [json.loads(line) for line in file.read_text().splitlines()]
+    name, trace_id, parent, attributes = written
+    expected = ["run far.deadly", f"{enqueued.context.trace_id:032x}", f"{enqueued.context.span_id:016x}"]
+    assert [name, trace_id, parent] == expected
+    assert attributes["openqueue.rescued"] is True
+    assert (attributes["openqueue.attempt"], attributes["openqueue.outcome"]) == (1, "completed")
 
 
 def test_without_the_api_it_is_said_which_extra_to_install(oq: Command) -> None:

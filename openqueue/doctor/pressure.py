@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from openqueue.db.quoting import quote_ident, quote_literal
@@ -124,35 +125,40 @@ _ENDS: dict[str, Any] = {
 
 def judge_notifications(rows: Rows, case: Case) -> Judgement:
     """How full the queue of NOTIFY is, and who may keep it from being emptied."""
-    (row,) = rows["doctor_notify_queue"]
-    severity = _grade(row["usage"], case.bounds.notify)
-    said = f"{row['usage']:.1%} full"
+    sessions = rows["doctor_notify_queue"]
+    usage = sessions[0]["usage"]
+    severity = _grade(usage, case.bounds.notify)
+    said = f"{usage:.1%} full"
     if severity is None:
         return Judgement(said)
-    mend = ("# end the session that listens and stays in a transaction: SELECT * FROM pg_stat_activity",)
-    suspect = ""
-    if row["pid"] is not None:
-        suspect = (
-            f" The oldest transaction of the server is that of session {row['pid']}"
-            f" ({row['application'] or 'no application name'}, database {row['database']}),"
-            f" {ago(row['age'])}:"
-            f" {_doing(row)}"
+    finding = Finding(
+        severity,
+        f"The queue of notifications is {said}. A session that has said LISTEN and stays in a transaction"
+        f" keeps it from being emptied. {_in_transactions(sessions)}",
+        "Once it is full, every transaction of the server that notifies fails at its commit, enqueues among"
+        " them.",
+        tuple(
+            f"psql -c 'SELECT pg_terminate_backend({row['pid']})'   # if it listens"
+            for row in sessions
+            if row["pid"] is not None
         )
-        mend = (f"psql -c 'SELECT pg_terminate_backend({row['pid']})'   # if it listens",)
-    return Judgement(
-        said,
-        (
-            Finding(
-                severity,
-                f"The queue of notifications is {row['usage']:.1%} full.{suspect}",
-                "Once it is full, every transaction of the server that notifies fails at its commit,"
-                " enqueues among"
-                " them.",
-                mend,
-                dict(row),
-            ),
-        ),
+        or ("# end the session that listens and stays in a transaction: SELECT * FROM pg_stat_activity",),
+        {**sessions[0], "sessions": [dict(row) for row in sessions if row["pid"] is not None]},
     )
+    return Judgement(said, (finding,))
+
+
+def _in_transactions(sessions: Sequence[Row]) -> str:
+    """Those who may: which of them listens, PostgreSQL tells nobody else."""
+    told = [
+        f"session {row['pid']} ({row['application'] or 'no application name'}, database {row['database']}),"
+        f" {ago(row['age'])}: {_doing(row)}"
+        for row in sessions
+        if row["pid"] is not None
+    ]
+    if not told:
+        return "None is seen in a transaction now."
+    return f"In a transaction for the longest time: {'; '.join(told)}"
 
 
 def judge_locks(rows: Rows, case: Case) -> Judgement:

@@ -100,14 +100,15 @@ FROM pg_catalog.pg_stat_replication r WHERE r.backend_xmin IS NOT NULL
 ORDER BY age DESC NULLS LAST, xids DESC LIMIT 20;
 
 -- name: doctor_notify_queue
--- How full the queue of notifications is, which all databases of the server share, and the oldest transaction of any session: a
--- session that listens and stays in a transaction keeps the queue from being emptied.
+-- How full the queue of notifications is, which all databases of the server share, and the five sessions that have been in a
+-- transaction for the longest time: one that listens and stays in it keeps the queue from being emptied, and no view shows who listens.
 SELECT pg_catalog.pg_notification_queue_usage() AS usage, a.pid, a.application_name AS application, a.state, a.datname::text AS database,
     extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS age, left(a.query, 300) AS query
 FROM (SELECT 1) one
 LEFT JOIN LATERAL (SELECT * FROM pg_catalog.pg_stat_activity a
                    WHERE a.xact_start IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_type = 'client backend'
-                   ORDER BY a.xact_start LIMIT 1) a ON true;
+                   ORDER BY a.xact_start LIMIT 5) a ON true
+ORDER BY a.xact_start;
 
 -- name: doctor_locks
 -- Sessions that wait for a lock and use tables of the schema, each with one of those that it waits for.

@@ -150,15 +150,24 @@ async def test_a_row_lock_on_a_job_is_a_lock_of_ours(dsn: str, db: asyncpg.Conne
 async def test_a_session_that_listens_in_a_transaction_fills_the_queue_of_notifications() -> None:
     """On a server of its own: all databases share the queue."""
     with OwnServer.temporary(chosen_binaries()) as server:
-        async with connected(server.dsn(), application_name="a forgetful one") as listening:
+        async with (
+            connected(server.dsn(), application_name="a forgetful one") as listening,
+            connected(server.dsn(), application_name="a report") as older,
+        ):
             await listening.execute("LISTEN anything")
+            await older.execute("BEGIN; SELECT 1")
             await listening.execute("BEGIN; SELECT 1")
             async with connected(server.dsn()) as other:
                 await other.execute(
                     "SELECT pg_notify('anything', n || repeat('x', 7000)) FROM generate_series(1, 300) n"
                 )
             assert await seen(server.dsn(), "notify-queue", bounds=NEVER)
-            finding = await found(server.dsn(), "notify-queue", bounds=Bounds(notify=(1e-9, 2.0)))
+            full = Bounds(notify=(1e-9, 2.0))
+            finding = await found(server.dsn(), "notify-queue", bounds=full)
             assert "(a forgetful one, database postgres)" in finding.what
             assert "idle in transaction" in finding.what
-            assert terminated(finding.mend) == listening.get_server_pid()
+            ends = [
+                terminated((line,)) for line in finding.mend
+            ]  # of the older one, which does not listen, too
+            assert ends == [older.get_server_pid(), listening.get_server_pid()]
+            assert [row["pid"] for row in finding.details["sessions"]] == ends

@@ -11,7 +11,15 @@ import asyncpg
 from openqueue.db.reports import Report, layers, reported, sqlstate
 from openqueue.errors import ConnectionFailed, InvalidOption, OpenQueueError, SchemaError
 
-__all__ = ["BEHIND_POOLER", "FROM_ASYNCPG", "is_conflict", "is_refused_value", "mapped", "sqlstate"]
+__all__ = [
+    "BEHIND_POOLER",
+    "FROM_ASYNCPG",
+    "is_conflict",
+    "is_refused_value",
+    "is_without_room",
+    "mapped",
+    "sqlstate",
+]
 
 BEHIND_POOLER = (
     'Set pooler = "transaction" (OPENQUEUE_POOLER), '
@@ -70,12 +78,23 @@ def is_conflict(error: BaseException) -> bool:
     return sqlstate(error) in _CONFLICTS
 
 
+def is_without_room(error: BaseException) -> bool:
+    """Whether the server's queue of notifications is full, so that what notifies fails at its commit.
+
+    The state is that of every limit of PostgreSQL's; the word is the same in all its languages.
+    """
+    report = reported(error)
+    return report is not None and report.state == "54000" and "NOTIFY" in report.message
+
+
 def is_refused_value(error: BaseException) -> bool:
     """Whether a value in the statement is at fault, so that to send the same again is of no use.
 
     Given the error as it was mapped, or as the driver raised it.
     """
     first = error.__cause__ if isinstance(error, OpenQueueError) and error.__cause__ else error
+    if is_without_room(first):
+        return False
     return sqlstate(first)[:2] in _REFUSED_VALUES or isinstance(first, asyncpg.DataError | ValueError)
 
 
@@ -135,6 +154,11 @@ def _from_server(report: Report, where: str, during: str, schema: str) -> OpenQu
 
 def _refused(report: Report, where: str, during: str) -> OpenQueueError:
     state = report.state
+    if state == "54000" and "NOTIFY" in report.message:
+        return ConnectionFailed(
+            f"Cannot use {where}{during}: the server's queue of notifications is full ({report.text})."
+            " `openqueue doctor --only notify-queue` says which sessions may keep it so."
+        )
     if state == "08P01" and "startup parameter" in report.text:
         return ConnectionFailed(
             f"Cannot use {where}{during}: a pooler is in between and refuses what the URL or the environment "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncpg
 
 from openqueue.db.events import StatementRetried
-from openqueue.db.faults import FROM_ASYNCPG, is_conflict, mapped, sqlstate
+from openqueue.db.faults import FROM_ASYNCPG, is_conflict, is_without_room, mapped, sqlstate
 from openqueue.db.outage import Outage
 from openqueue.db.statements import Statements
 from openqueue.db.target import Connection, Place, Target, refuse_old
@@ -178,13 +178,24 @@ class Database:
             except Exception as error:
                 if isinstance(error, TimeoutError):
                     self.cut_off_idle()
-                if attempt == TRIES or not is_conflict(error):
+                if attempt == TRIES or not (is_conflict(error) or await self._room_made(connection, error)):
                     raise await self._mapped(error, doing, seconds) from error
                 self._emit(StatementRetried(statement, attempt, str(error)))
             finally:
                 await self._release(connection)
             await asyncio.sleep(random.uniform(0.5, 1.5) * 0.01 * 2**attempt)
         raise AssertionError("unreachable")
+
+    async def _room_made(self, connection: Connection, error: Exception) -> bool:
+        """Whether to try again, where the queue of notifications was full.
+
+        PostgreSQL leaves it so, though nobody needs what is in it any more, until it is asked how full it is.
+        """
+        if not is_without_room(error):
+            return False
+        with suppress(*FROM_ASYNCPG):
+            return bool(await connection.fetchval(self.text("notify_queue_usage")) < 1)
+        return False
 
     async def _acquire(self, seconds: float, doing: str) -> Connection:
         if self._pool is None:

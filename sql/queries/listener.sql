@@ -11,3 +11,7 @@ SELECT 1 AS alive
 -- name: interpreted
 -- For the rest of this transaction nothing is compiled.
 SELECT pg_catalog.set_config('jit', 'off', true);
+
+-- name: notify_queue_usage
+-- How full the queue of notifications is, from 0 to 1. To ask makes room, where nobody needs the oldest of them any more.
+SELECT pg_catalog.pg_notification_queue_usage();

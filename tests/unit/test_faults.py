@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from openqueue.db.faults import mapped, sqlstate
+from openqueue.db.faults import is_refused_value, mapped, sqlstate
 from openqueue.errors import ConnectionFailed, InvalidOption, OpenQueueError, SchemaError
 
 WHERE = "database 'shop' on db:5432 as user 'me'"
@@ -47,6 +47,17 @@ def test_what_the_server_says_becomes_an_error_with_a_remedy(
     assert "claim" in str(error)
     with pytest.raises(kind, match=said):
         raise error
+
+
+def test_a_full_queue_of_notifications_is_no_fault_of_a_value() -> None:
+    full = server_error("54000", "zu viele Benachrichtigungen in NOTIFY-Schlange")
+    error = mapped(full, WHERE)
+    error.__cause__ = full
+    assert isinstance(error, ConnectionFailed)
+    assert "`openqueue doctor --only notify-queue`" in str(error)
+    assert not is_refused_value(error)
+    assert not is_refused_value(full)
+    assert is_refused_value(server_error("54000", "row is too big: size 8192, maximum size 8160"))
 
 
 def test_a_check_of_the_engine_becomes_an_invalid_option() -> None:

@@ -66,7 +66,8 @@ def url_of(settings: Settings) -> str:
     if settings.database_url is None:
         raise ConfigError(
             "There is no database: set OPENQUEUE_DATABASE_URL=postgresql://user:password@host:5432/database"
-            " (or database_url in openqueue.toml). To try openqueue without a server: `openqueue dev`."
+            " (or database_url in openqueue.toml). To try openqueue without a server: `openqueue dev`,"
+            " which prints the line that sets it."
         )
     return settings.database_url.get_secret_value()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -39,6 +40,11 @@ async def _unknown(opened: Client, chosen: RunFilter) -> AsyncIterator[str]:
                 f"No task that workers have published is of queue {chosen.queue!r}, and nothing waits in it."
                 f"{did_you_mean(chosen.queue, known)}"
             )
+    if chosen.error is not None and "." not in chosen.error and not hasattr(builtins, chosen.error):
+        yield (
+            "Types of errors have their module before them, as `openqueue runs list` shows them;"
+            f" {chosen.error!r} has none."
+        )
     if chosen.schedule is not None:
         known = await _names(opened, "key", "schedule_keys")
         if chosen.schedule not in known:

@@ -24,8 +24,8 @@ __all__ = ["Archive"]
 class Archive:
     """An archive that must not be there yet. It has its name once it is finished; as a context it is closed.
 
-    Raises InvalidOption, naming `archive`, where the file is there or cannot be made. Without a line there
-    is no file.
+    Raises InvalidOption, naming `archive`, where the file is there or cannot be made, or is named as what it
+    will not be. Without a line there is no file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,6 +34,12 @@ class Archive:
         self.partial = path.with_name(path.name + (".jsonl.gz" if self.is_parquet else "") + ".partial")
         self.lines = 0
         self._file: BinaryIO | None = None
+        if path.suffix not in (".gz", ".parquet"):
+            raise InvalidOption(
+                f"archive: {str(path)!r} would be JSON lines, gzipped. Give a name that ends with .jsonl.gz,"
+                " or with .parquet for Parquet.",
+                option="archive",
+            )
         for one in (path, self.partial, *([unfinished(path)] if self.is_parquet else [])):
             if one.exists():
                 said = ": what an earlier one that was interrupted has removed" if one is self.partial else ""

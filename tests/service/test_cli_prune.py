@@ -78,6 +78,15 @@ def test_an_archive_that_is_there_is_not_touched(aged: Command, tmp_path: Path) 
     assert len(aged("runs", "list", "--json").json) == 5
 
 
+@pytest.mark.parametrize("name", ["old.csv", "old.jsonl", "old"])
+def test_an_archive_is_not_named_as_what_it_will_not_be(aged: Command, tmp_path: Path, name: str) -> None:
+    answer = aged("runs", "prune", "--older-than", "90d", "--archive", str(tmp_path / name))
+    assert answer.code == 2
+    assert answer.err.startswith("Error: --archive: ")
+    assert ".jsonl.gz" in answer.err
+    assert len(aged("runs", "list", "--json").json) == 5
+
+
 def test_the_server_of_dev_in_this_directory_is_pruned_like_any_other(
     aged: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

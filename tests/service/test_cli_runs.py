@@ -234,6 +234,7 @@ def test_an_empty_list_says_so_on_standard_error_and_is_an_empty_array_in_json(o
 def test_a_name_that_nobody_knows_is_told_where_nothing_was_found(worked: Command) -> None:
     for flags, said in (
         (("--queue", "mial"), "queue 'mial', and nothing waits in it. Did you mean 'mail'?"),
+        (("--error", "GiveUp"), "Types of errors have their module before them"),
         (("--task", "post.sand"), "No worker has published a task 'post.sand'. Did you mean 'post.send'"),
         (("--schedule", "nightly"), "There is no schedule 'nightly'."),
         (

@@ -160,6 +160,8 @@ async def test_what_a_task_declares_holds_when_its_worker_starts_and_is_taken_ba
         ("pause", {"group": ("mail", "")}, r"group[1]"),
         ("pause", {"queue": "a", "until": "soon"}, "until"),
         ("pause", {"queue": "a", "until": datetime(2030, 1, 1)}, "until"),  # noqa: DTZ001  that is the fault
+        ("pause", {"queue": "a", "until": datetime(2020, 1, 1, tzinfo=UTC)}, "until"),
+        ("pause", {"queue": "a", "until": datetime.max.replace(tzinfo=UTC)}, "until"),
         ("limit", {"queue": "a"}, "concurrency"),
         ("limit", {"queue": "", "concurrency": 1}, "queue"),
         ("limit", {"queue": "a", "concurrency": -1}, "concurrency"),

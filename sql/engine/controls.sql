@@ -111,6 +111,8 @@ BEGIN
     queue := COALESCE(queue, ''); namespace := COALESCE(namespace, 'default'); source := COALESCE(source, 'run time');
     fault := CASE WHEN source NOT IN ('run time', 'settings', 'code') THEN ARRAY['source', format('is %L', source), 'give run time, settings or code']
         WHEN namespace = '' OR length(namespace) > 200 THEN ARRAY['namespace', 'must be a name of 1 to 200 characters', 'leave it out for the default one']
+        WHEN source <> 'run time' AND (change ->> 'paused_until' IS NOT NULL OR change ->> 'reason' IS NOT NULL)
+            THEN ARRAY['paused_until', 'is said at run time only', 'leave source out']
         ELSE :schema.find_control_fault(kind, name, change, queue) END;
     IF fault IS NOT NULL THEN
         PERFORM :schema.refuse(fault[1], fault[2], fault[3], concat_ws(' ', kind, name));

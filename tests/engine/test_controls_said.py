@@ -155,6 +155,12 @@ async def test_who_takes_back_a_rate_takes_back_its_period_and_burst(
         ("kind", "set_control(NULL, 'mail', '{}')"),
         ("source", "set_control('queue', 'mail', '{}', source => 'me')"),
         ("namespace", "resume_queue('mail', '')"),
+        ("paused_until", "set_control('all', '', '{\"paused_until\": \"infinity\"}', source => 'code')"),
+        (
+            "paused_until",
+            """publish_controls('default', 'settings', '[{"kind": "queue", "name": "mail",
+                "change": {"paused_until": "infinity"}}]', '{}')""",
+        ),
         ("burst", "set_control('queue', 'mail', '{\"burst\": 5}')"),
         ("burst", "set_control('queue', 'mail', '{\"rate\": null, \"burst\": 5}')"),
     ],

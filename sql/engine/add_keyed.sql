@@ -3,7 +3,7 @@
 
 -- Before a batch of several keys changes anything: lock the keys, in order, against other such batches, and then the jobs that have them,
 -- in the order of their ids, as all do that lock several (taken: see add_keyed). Of very many keys the jobs only, as the server has room
--- for so many other locks: two of those that meet a key made in this very moment may have to be told of a deadlock.
+-- for so many other locks: who meets a job made in this very moment may have to be told of a deadlock.
 CREATE OR REPLACE FUNCTION :schema.lock_keyed(namespace text, tasks text[], keys text[], key_modes text[], taken boolean[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off

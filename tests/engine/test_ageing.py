@@ -1,4 +1,4 @@
-"""With ageing the first of each priority that the claim may take are compared: by who of them has waited how long."""
+"""With ageing the first of each priority that a claim may take are compared: by who has waited how long."""
 
 from __future__ import annotations
 

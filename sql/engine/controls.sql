@@ -66,6 +66,8 @@ BEGIN
         RETURN ARRAY['name', 'must be a name of 1 to 500 characters', 'say which ' || kind || ' is meant; all has none'];
     ELSIF queue IS NULL OR (queue = '') = (kind = 'group') OR length(queue) > 200 THEN
         RETURN ARRAY['queue', 'is for groups, and for each of them', 'a group is one of a queue'];
+    ELSIF kind = 'queue' AND name = '*' OR queue = '*' THEN
+        RETURN ARRAY[CASE kind WHEN 'queue' THEN 'name' ELSE 'queue' END, 'is *, which no queue is called', 'say which queue; what is paused as a whole is all'];
     ELSIF jsonb_typeof(change) IS DISTINCT FROM 'object' THEN
         RETURN ARRAY['change', 'must be a JSON object', 'pass {"concurrency": 5}, for example'];
     END IF;

@@ -20,6 +20,7 @@ __all__ = [
     "MOST",
     "Change",
     "Kept",
+    "check_queue",
     "check_weights",
     "limited",
     "paused",
@@ -86,6 +87,8 @@ def scope(
     if everything:
         return "all", "", ""
     ((kind, value),) = named.items()
+    if kind == "queue":
+        return kind, check_queue(value, kind), ""
     if kind != "group":
         return kind, check_text(value, kind), ""
     pair: Any = value
@@ -94,7 +97,7 @@ def scope(
             f"group: {shown(value)} must be its queue and itself, such as ('mail', 'customer 42').",
             option="group",
         )
-    return "group", check_text(pair[1], "group[1]"), check_text(pair[0], "group[0]")
+    return "group", check_text(pair[1], "group[1]"), check_queue(pair[0], "group[0]")
 
 
 def paused(one: Scope, until: Duration | datetime | None, reason: str | None) -> Change:
@@ -147,7 +150,7 @@ def shared(
     ageing: Duration | Kept | None,
 ) -> list[Change]:
     """How a queue's jobs take turns: of the queue itself, and of its groups."""
-    queue = check_text(queue, "queue")
+    queue = check_queue(queue, "queue")
     values: dict[str, Any] = {}
     if not isinstance(fairness, Kept):
         values["fairness"] = None if fairness is None else check_choice(*FAIRNESS)(fairness, "fairness")
@@ -165,6 +168,16 @@ def shared(
             option="fairness",
         )
     return changes
+
+
+def check_queue(value: Any, option: str) -> str:
+    """The name of one queue."""
+    if check_text(value, option) == "*":
+        raise InvalidOption(
+            f"{option}: '*' is no queue. Say which one; everything=True (--all) pauses them together.",
+            option=option,
+        )
+    return str(value)
 
 
 def check_weights(weights: Any, option: str = "weights") -> dict[str, float | None]:

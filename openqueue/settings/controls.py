@@ -32,9 +32,13 @@ def read_controls(value: Any) -> Any:
 
 
 def _queue(name: Any) -> str:
-    if not isinstance(name, str) or not name.strip() or len(name) > 200 or "\0" in name:
+    if not _is_name(name) or name == "*":
         raise ValueError(f"{name!r} is not the name of a queue. {_HOW}")
-    return name
+    return str(name)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= 200 and "\0" not in value
 
 
 def _of_queue(queue: str, said: Any) -> dict[str, Any]:
@@ -67,7 +71,9 @@ def _weights(value: Any) -> dict[str, float]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{shown(value)} is not a table of groups, such as {{ gold = 3 }}.")  # noqa: TRY004  as above
     for group, weight in value.items():
-        if not group or not is_number(weight) or not 0.001 <= weight <= 1000:
+        if not _is_name(group):
+            raise ValueError(f"{shown(group)} is not the name of a group.")
+        if not is_number(weight) or not 0.001 <= weight <= 1000:
             raise ValueError(f"{group} = {shown(weight)}: give a weight from 0.001 to 1000.")
     return dict(value)
 

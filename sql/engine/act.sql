@@ -29,14 +29,23 @@ DECLARE
     done   uuid[] := '{}';
     who    text := COALESCE(actor, session_user);
 BEGIN
+    options := COALESCE(options, '{}'); namespace := COALESCE(namespace, 'default');
     IF $1 IS NULL OR $1 NOT IN ('cancel', 'retry', 'promote', 'move', 'prioritize', 'rerun', 'delete') THEN
         PERFORM :schema.refuse_call('action', format('is %L', $1), 'give cancel, retry, promote, move, prioritize, rerun or delete', 'act_on_runs');
     ELSIF ids IS NULL OR cardinality(ids) > 10000 THEN
         PERFORM :schema.refuse_call('ids', 'is null or longer than 10000', 'act on parts', 'act_on_runs');
+    ELSIF NOT expected <@ '{scheduled,queued,blocked,running,retrying,waiting,completed,failed,cancelled,expired}'::text[] THEN
+        PERFORM :schema.refuse_call('expected', format('is %s', expected), 'give statuses of runs, such as {failed,cancelled}', 'act_on_runs');
+    ELSIF jsonb_typeof(options) <> 'object' OR options - '{queue,priority,input,once}'::text[] <> '{}' THEN
+        PERFORM :schema.refuse_call('options', format('is %s', left(options::text, 200)), 'give an object with queue, priority, input or once', 'act_on_runs');
     ELSIF ($1 = 'move') <> (options ? 'queue') OR ($1 = 'prioritize') <> (options ? 'priority') OR ($1 = 'rerun') <> (options ? 'input') THEN
         PERFORM :schema.refuse_call('options', format('does not fit %s', $1), 'give queue to move, priority to prioritize, input to rerun', 'act_on_runs');
     ELSIF options ? 'once' AND ($1 <> 'rerun' OR COALESCE(length(once) NOT BETWEEN 1 AND 200, true)) THEN
         PERFORM :schema.refuse_call('options', 'has a once that does not fit', 'give it to rerun, as a text of 1 to 200 characters', 'act_on_runs');
+    ELSIF $1 = 'prioritize' AND (options ->> 'priority' ~ '^-?[0-9]{1,5}(\.0*)?$') IS NOT TRUE THEN
+        PERFORM :schema.refuse_call('options', format('has a priority of %s', options -> 'priority'), 'give -32768 to 32767; lower runs first', 'act_on_runs');
+    ELSIF $1 = 'move' AND jsonb_typeof(options -> 'queue') <> 'string' THEN
+        PERFORM :schema.refuse_call('options', format('has a queue of %s', options -> 'queue'), 'give the name of a queue', 'act_on_runs');
     END IF;
     FOREACH one IN ARRAY ARRAY(SELECT DISTINCT u.i FROM unnest(ids) u (i) WHERE u.i IS NOT NULL ORDER BY 1) LOOP
         id := one;
@@ -70,7 +79,7 @@ BEGIN
             outcome := 'deleted';
         ELSE
             SELECT replace(m.outcome, 'rescheduled', 'moved') INTO outcome FROM :schema.reschedule_jobs(ARRAY[one],
-                priority => (options ->> 'priority')::integer, queue_name => options ->> 'queue') m;
+                priority => (options ->> 'priority')::numeric::integer, queue_name => options ->> 'queue') m;
         END IF;
         IF outcome IN ('cancelled', 'cancelling', 'ready', 'moved', 'added', 'deleted') THEN
             done := done || one;

@@ -2,8 +2,8 @@
 -- in docs/keys.md, a row each.
 
 -- Before a batch of several keys changes anything: lock the keys, in order, against other such batches, and then the jobs that have them,
--- in the order of their ids, as all do that lock several (taken: see add_keyed). Of very many keys neither: the server has room for so
--- many locks only, and then who meets them in another order may have to be told of a deadlock.
+-- in the order of their ids, as all do that lock several (taken: see add_keyed). Of very many keys the jobs only, as the server has room
+-- for so many other locks: who meets a job made in this very moment may have to be told of a deadlock.
 CREATE OR REPLACE FUNCTION :schema.lock_keyed(namespace text, tasks text[], keys text[], key_modes text[], taken boolean[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -18,18 +18,18 @@ BEGIN
     SELECT array_agg(c.task), array_agg(c.key) INTO changed_tasks, changed_keys FROM (
         SELECT DISTINCT COALESCE(u.task, one_task) AS task, u.key FROM unnest(tasks, keys, key_modes, taken) AS u (task, key, mode, taken)
         WHERE u.key IS NOT NULL AND u.mode IS DISTINCT FROM 'skip' AND u.taken IS DISTINCT FROM false) c;
-    IF COALESCE(cardinality(changed_keys), 0) NOT BETWEEN 2 AND 50 THEN
+    IF COALESCE(cardinality(changed_keys), 0) < 2 THEN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(k.number) FROM (
         SELECT DISTINCT hashtextextended(concat_ws(E'\n', :'schema', 'job key', namespace, u.task, u.key), 0) AS number
-        FROM unnest(changed_tasks, changed_keys) AS u (task, key) ORDER BY 1 OFFSET 0) k;
+        FROM unnest(changed_tasks, changed_keys) AS u (task, key) WHERE cardinality(changed_keys) <= 50 ORDER BY 1 OFFSET 0) k;
     LOOP  -- one that has its key since is younger than those locked before
         fresh := ARRAY(
             SELECT j.id FROM unnest(changed_tasks, changed_keys) AS u (task, key)
             CROSS JOIN LATERAL (SELECT j.id FROM :schema.jobs j WHERE j.namespace = lock_keyed.namespace
                                 AND j.task = u.task AND j.key = u.key OFFSET 0) j
-            WHERE j.id <> ALL (held));
+            EXCEPT SELECT unnest(held));
         EXIT WHEN cardinality(fresh) = 0;
         PERFORM FROM (SELECT u.id FROM unnest(fresh) AS u (id) ORDER BY 1) u
         JOIN :schema.jobs j ON j.id = ANY (ARRAY[u.id]) FOR UPDATE OF j;

@@ -9,10 +9,18 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 #variable_conflict use_column
 DECLARE
     s     :schema.schedules := :schema.lock_schedule(namespace, key);
-    ats   timestamptz[] := ARRAY(SELECT DISTINCT (e ->> 'at')::timestamptz FROM jsonb_array_elements(ticks) e);
+    ats   timestamptz[];
     fresh jsonb[];
     gone  record;
 BEGIN
+    IF COALESCE(jsonb_typeof(ticks) <> 'array', true) OR ticks @? 'strict $[*] ? (@.type() != "object")' THEN
+        PERFORM :schema.refuse('ticks', 'must be a JSON array of objects', 'give [{"at": time}]', format('schedule %s', key));
+    END IF;
+    BEGIN
+        ats := ARRAY(SELECT DISTINCT (e ->> 'at')::timestamptz FROM jsonb_array_elements(ticks) e);
+    EXCEPTION WHEN data_exception THEN
+        PERFORM :schema.refuse('ticks', format('has a time that cannot be read: %s', SQLERRM), 'give times that are past: {"at": time}', format('schedule %s', key));
+    END;
     IF array_position(ats, NULL) IS NOT NULL OR EXISTS (SELECT FROM unnest(ats) a WHERE a > statement_timestamp()) THEN
         PERFORM :schema.refuse('ticks', 'has one without a time, or of a time to come', 'give times that are past: {"at": time}', format('schedule %s', key));
     END IF;

@@ -134,15 +134,25 @@ BEGIN
     -- time to time (promote) such a lane is read from its beginning: a claim that was undone leaves its jobs behind.
     WITH lane AS MATERIALIZED (
         SELECT l.*, LEAST(claim_governed.n, q.most, r.room) AS most, COALESCE(r.fairness, 'strict') AS fairness, l.priority - COALESCE(
-            floor(extract(epoch FROM statement_timestamp() - (
-                SELECT j.run_at FROM :schema.jobs j
-                WHERE r.ageing IS NOT NULL AND j.namespace = claim_governed.namespace AND j.queue = l.queue AND j.priority = l.priority
-                  AND (j.seq > l.cursor OR r.fairness <> 'strict') AND j.worker = :schema.nobody() ORDER BY j.seq LIMIT 1)) / extract(epoch FROM r.ageing)), 0) AS rank
+            floor(GREATEST(0, extract(epoch FROM statement_timestamp() - LEAST(a.ahead_at, a.turn_at, a.back_at))) / extract(epoch FROM r.ageing)), 0) AS rank
         FROM unnest(found.queues[:reach], found.priorities[:reach], found.returns[:reach], found.cursors[:reach], found.uptos[:reach],
             found.last_seqs[:reach], found.aheads[:reach]) AS l (queue, priority, returns, cursor, upto, last_seq, ahead)
         CROSS JOIN LATERAL (SELECT limits[array_position(queues, l.queue)] AS most) q
-        CROSS JOIN LATERAL (SELECT array_position(rooms.queues, l.queue) AS i) a
-        CROSS JOIN LATERAL (SELECT rooms.rooms[a.i] AS room, rooms.fairness[a.i] AS fairness, rooms.ageing[a.i] AS ageing) r
+        CROSS JOIN LATERAL (SELECT array_position(rooms.queues, l.queue) AS i) p
+        CROSS JOIN LATERAL (SELECT rooms.rooms[p.i] AS room, rooms.fairness[p.i] AS fairness, rooms.ageing[p.i] AS ageing) r
+        -- Since when those wait of which the claim may take the first: in line, in its turn, back from a gate.
+        CROSS JOIN LATERAL (SELECT
+            (SELECT j.run_at FROM :schema.jobs j
+             WHERE r.ageing IS NOT NULL AND j.namespace = claim_governed.namespace AND j.queue = l.queue AND j.priority = l.priority
+               AND j.seq = l.ahead LIMIT 1) AS ahead_at,
+            (SELECT j.run_at FROM :schema.jobs j
+             WHERE r.ageing IS NOT NULL AND j.namespace = claim_governed.namespace AND j.queue = l.queue AND j.priority = l.priority
+               AND j.seq < 0 AND j.worker = :schema.nobody() AND (claim_governed.tasks IS NULL OR j.task = ANY (claim_governed.tasks))
+               AND j.deadline > statement_timestamp() ORDER BY j.seq LIMIT 1) AS turn_at,
+            (SELECT j.run_at FROM :schema.jobs j
+             WHERE r.ageing IS NOT NULL AND j.namespace = claim_governed.namespace AND j.gate = 'back ' || l.queue AND j.priority = l.priority
+               AND j.worker = :schema.nobody() AND (claim_governed.tasks IS NULL OR j.task = ANY (claim_governed.tasks))
+               AND j.deadline > statement_timestamp() ORDER BY j.place LIMIT 1) AS back_at) a
     )
     SELECT array_agg(l.queue ORDER BY l.ord) AS queues, array_agg(l.priority ORDER BY l.ord) AS priorities, array_agg(l.returns ORDER BY l.ord) AS returns,
         array_agg(l.most ORDER BY l.ord) AS mosts, array_agg(l.fairness <> 'strict' ORDER BY l.ord) AS fair,

@@ -16,9 +16,9 @@ DECLARE
 BEGIN
     IF worker IS NULL THEN
         PERFORM :schema.refuse_call('worker', 'is null', 'give the id that start_worker answered', place);
-    ELSIF ids IS NULL OR array_position(ids, NULL) IS NOT NULL THEN
+    ELSIF ids IS NULL OR array_ndims(ids) > 1 OR array_position(ids, NULL) IS NOT NULL THEN
         PERFORM :schema.refuse_call('id' || s, 'is null or has a null', 'give what get_job answered as id', place);
-    ELSIF claims IS NULL OR array_position(claims, NULL) IS NOT NULL THEN
+    ELSIF claims IS NULL OR array_ndims(claims) > 1 OR array_position(claims, NULL) IS NOT NULL THEN
         PERFORM :schema.refuse_call('claim' || s, 'is null or has a null', 'give what get_job answered as claim', place);
     ELSIF cardinality(claims) NOT IN (1, cardinality(ids)) THEN
         PERFORM :schema.refuse_call('claims', format('has %s elements, ids has %s', cardinality(claims), cardinality(ids)),

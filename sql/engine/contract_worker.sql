@@ -35,7 +35,7 @@ DECLARE
     worker uuid := gen_random_uuid();
 BEGIN
     PERFORM :schema.check_lease(lease, 'start_worker');
-    IF array_position(queues, NULL) IS NOT NULL OR cardinality(queues) = 0 OR '*' = ANY (queues) THEN
+    IF array_ndims(queues) > 1 OR array_position(queues, NULL) IS NOT NULL OR cardinality(queues) = 0 OR '*' = ANY (queues) THEN
         PERFORM :schema.refuse_call('queues', 'is empty, or has a null or *', 'leave it out for all queues', 'start_worker');
     ELSIF concurrency NOT BETWEEN 1 AND 100000 THEN
         PERFORM :schema.refuse_call('concurrency', format('is %s', concurrency), 'give 1 to 100000', 'start_worker');

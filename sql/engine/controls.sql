@@ -66,6 +66,8 @@ BEGIN
         RETURN ARRAY['name', 'must be a name of 1 to 500 characters', 'say which ' || kind || ' is meant; all has none'];
     ELSIF queue IS NULL OR (queue = '') = (kind = 'group') OR length(queue) > 200 THEN
         RETURN ARRAY['queue', 'is for groups, and for each of them', 'a group is one of a queue'];
+    ELSIF kind = 'queue' AND name = '*' OR queue = '*' THEN
+        RETURN ARRAY[CASE kind WHEN 'queue' THEN 'name' ELSE 'queue' END, 'is *, which no queue is called', 'say which queue; what is paused as a whole is all'];
     ELSIF jsonb_typeof(change) IS DISTINCT FROM 'object' THEN
         RETURN ARRAY['change', 'must be a JSON object', 'pass {"concurrency": 5}, for example'];
     END IF;
@@ -111,6 +113,8 @@ BEGIN
     queue := COALESCE(queue, ''); namespace := COALESCE(namespace, 'default'); source := COALESCE(source, 'run time');
     fault := CASE WHEN source NOT IN ('run time', 'settings', 'code') THEN ARRAY['source', format('is %L', source), 'give run time, settings or code']
         WHEN namespace = '' OR length(namespace) > 200 THEN ARRAY['namespace', 'must be a name of 1 to 200 characters', 'leave it out for the default one']
+        WHEN source <> 'run time' AND (change ->> 'paused_until' IS NOT NULL OR change ->> 'reason' IS NOT NULL)
+            THEN ARRAY['paused_until', 'is said at run time only', 'leave source out']
         ELSE :schema.find_control_fault(kind, name, change, queue) END;
     IF fault IS NOT NULL THEN
         PERFORM :schema.refuse(fault[1], fault[2], fault[3], concat_ws(' ', kind, name));
@@ -139,6 +143,8 @@ BEGIN
     -- No more than a client can read: it would break the list of all that holds.
     IF c.paused_until <> 'infinity' AND c.paused_until NOT BETWEEN '0001-01-02 00:00+00' AND '9998-12-31 00:00+00' THEN
         PERFORM :schema.refuse('paused_until', format('is %s', c.paused_until), 'give a time before the year 9999, or "infinity"', kind || ' ' || name);
+    ELSIF change ->> 'paused_until' IS NOT NULL AND c.paused_until <= statement_timestamp() THEN
+        PERFORM :schema.refuse('paused_until', format('is %s, which has passed', c.paused_until), 'give a time to come, or null to end the pause', kind || ' ' || name);
     ELSIF NOT (c.period > interval '0' AND c.period <= interval '36525000 days' AND c.ageing > interval '0' AND c.ageing <= interval '36525000 days') THEN
         PERFORM :schema.refuse(CASE WHEN NOT (c.period > interval '0' AND c.period <= interval '36525000 days') THEN 'period' ELSE 'ageing' END,
                                'is not longer than nothing, or longer than a hundred thousand years', 'give a span of time, such as "1 minute"', kind || ' ' || name);
@@ -220,58 +226,3 @@ BEGIN
     ) SELECT count(*) INTO running FROM counted;
     UPDATE :schema.slots s SET used = s.used + running WHERE s.namespace = count_running.namespace AND s.scope = kind || ' ' || name;
 END $$;
-
--- Pause: what runs goes on, nothing new begins, until a time or until it is resumed.
-CREATE OR REPLACE FUNCTION :schema.pause_queue(queue_name text, until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default')
-RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT :schema.set_control('queue', $1, jsonb_build_object('paused_until', COALESCE($2, 'infinity')::text, 'reason', $3), namespace => $4)
-$$;
-COMMENT ON FUNCTION :schema.pause_queue(text, timestamptz, text, text) IS
-    'Start nothing more from a queue, until a time or until it is resumed. Example: SELECT pause_queue(''mail'', now() + interval ''1 hour'')';
-
--- End the pause of a queue.
-CREATE OR REPLACE FUNCTION :schema.resume_queue(queue_name text, namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT :schema.set_control('queue', $1, '{"paused_until": null, "reason": null}', namespace => $2)
-$$;
-COMMENT ON FUNCTION :schema.resume_queue(text, text) IS 'End the pause of a queue. Example: SELECT resume_queue(''mail'')';
-
--- Start nothing more of a task, until a time or until it is resumed.
-CREATE OR REPLACE FUNCTION :schema.pause_task(task text, until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default')
-RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT :schema.set_control('task', $1, jsonb_build_object('paused_until', COALESCE($2, 'infinity')::text, 'reason', $3), namespace => $4)
-$$;
-COMMENT ON FUNCTION :schema.pause_task(text, timestamptz, text, text) IS
-    'Start no more runs of a task, until a time or until it is resumed. Example: SELECT pause_task(''mail.send'', reason => ''provider is down'')';
-
--- End the pause of a task.
-CREATE OR REPLACE FUNCTION :schema.resume_task(task text, namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT :schema.set_control('task', $1, '{"paused_until": null, "reason": null}', namespace => $2)
-$$;
-COMMENT ON FUNCTION :schema.resume_task(text, text) IS 'End the pause of a task. Example: SELECT resume_task(''mail.send'')';
-
--- Start nothing more of a group, until a time or until it is resumed.
-CREATE OR REPLACE FUNCTION :schema.pause_group(queue_name text, group_key text, until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default')
-RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT :schema.set_control('group', $2, jsonb_build_object('paused_until', COALESCE($3, 'infinity')::text, 'reason', $4), $1, $5)
-$$;
-COMMENT ON FUNCTION :schema.pause_group(text, text, timestamptz, text, text) IS
-    'Start no more jobs of a group of a queue. Example: SELECT pause_group(''mail'', ''customer 42'')';
-
--- End the pause of a group.
-CREATE OR REPLACE FUNCTION :schema.resume_group(queue_name text, group_key text, namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT :schema.set_control('group', $2, '{"paused_until": null, "reason": null}', $1, $3)
-$$;
-COMMENT ON FUNCTION :schema.resume_group(text, text, text) IS 'End the pause of a group. Example: SELECT resume_group(''mail'', ''customer 42'')';
-
--- Start nothing more of a namespace, until a time or until it is resumed.
-CREATE OR REPLACE FUNCTION :schema.pause_all(until timestamptz DEFAULT NULL, reason text DEFAULT NULL, namespace text DEFAULT 'default')
-RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT :schema.set_control('all', '', jsonb_build_object('paused_until', COALESCE($1, 'infinity')::text, 'reason', $2), namespace => $3)
-$$;
-COMMENT ON FUNCTION :schema.pause_all(timestamptz, text, text) IS 'Start nothing more in a namespace. Example: SELECT pause_all(now() + interval ''10 minutes'')';
-
--- End the pause of a namespace.
-CREATE OR REPLACE FUNCTION :schema.resume_all(namespace text DEFAULT 'default') RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT :schema.set_control('all', '', '{"paused_until": null, "reason": null}', namespace => $1)
-$$;
-COMMENT ON FUNCTION :schema.resume_all(text) IS 'End the pause of a namespace; queues, tasks and groups that are paused themselves stay so. Example: SELECT resume_all()';

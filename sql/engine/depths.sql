@@ -9,6 +9,10 @@ SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_merg
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+    most := COALESCE(most, 10000); namespace := COALESCE(namespace, 'default');
+    IF most NOT BETWEEN 0 AND 1000000000 THEN
+        PERFORM :schema.refuse('most', format('is %s', most), 'give how many of a kind are counted at most, 0 to 1000000000', 'queue_depths');
+    END IF;
     RETURN QUERY
     WITH lines AS (
         SELECT DISTINCT l.queue, l.priority FROM :schema.lanes l WHERE l.namespace = queue_depths.namespace

@@ -57,8 +57,7 @@ DECLARE
 BEGIN
     IF EXISTS (SELECT FROM unnest(outcomes) o WHERE o IS NULL
                OR o NOT IN ('completed', 'failed', 'retry', 'snoozed', 'cancelled', 'released')) THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'outcomes has an unknown outcome',
-            HINT = 'completed, failed, retry, snoozed, cancelled or released';
+        PERFORM :schema.refuse_call('outcomes', 'has an unknown outcome', 'give completed, failed, retry, snoozed, cancelled or released', 'finish_jobs');
     END IF;
     -- First the jobs that completed and, for who does not wait, that nobody can have locked: their xmax is none, or their xmin (who claimed
     -- them). What once was locked goes the longer way. Who waits does so in the order of the ids, as all do that lock several. What a limit

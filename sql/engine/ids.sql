@@ -35,9 +35,9 @@ CREATE OR REPLACE FUNCTION :schema.id_time(id uuid) RETURNS timestamptz LANGUAGE
 AS $$ SELECT to_timestamp(('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint / 1000.0) $$;
 COMMENT ON FUNCTION :schema.id_time(uuid) IS 'When the run of this id was asked for, to the millisecond.';
 
--- The smallest id of a time: a bound for ranges of ids, and so of partitions.
+-- The smallest id of a time: a bound for ranges of ids, and so of partitions. Of times that no id can have, the first or the last one.
 CREATE OR REPLACE FUNCTION :schema.id_floor(at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-AS $$ SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid $$;
+AS $$ SELECT (lpad(to_hex(LEAST(GREATEST(extract(epoch FROM at) * 1000, 0), 281474976710655)::bigint), 12, '0') || repeat('0', 20))::uuid $$;
 COMMENT ON FUNCTION :schema.id_floor(timestamptz) IS 'The smallest id of that time; for ranges: id >= id_floor(''2026-11-01'').';
 
 -- The neutral value of jobs.worker: nobody holds the job.

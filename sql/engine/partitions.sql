@@ -13,6 +13,10 @@ DECLARE
     high   uuid;
     keycol text;
 BEGIN
+    ahead := COALESCE(ahead, 2);
+    IF ahead NOT BETWEEN 0 AND 120 THEN
+        PERFORM :schema.refuse('ahead', format('is %s', ahead), 'give how many months ahead, 0 to 120', 'ensure_partitions');
+    END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended(:'schema' || ' partitions', 0));
     FOR first IN SELECT generate_series(date_trunc('month', now() - interval '1 hour'),
                                         date_trunc('month', now() + interval '5 minutes') + ahead * interval '1 month',

@@ -136,7 +136,7 @@ DECLARE
     asked text[] := COALESCE(status, ARRAY[NULL::text]);
     batch record;
 BEGIN
-    IF older_than IS NULL OR older_than <= '0' THEN
+    IF older_than IS NULL OR older_than <= '0' OR older_than > interval '1000 years' THEN
         PERFORM :schema.refuse_call('older_than', format('is %s', COALESCE(older_than::text, 'null')), 'give how long ago a run must have ended, such as ''90 days''', 'prune');
     ELSIF status = '{}' OR NOT COALESCE(status, known) <@ known THEN
         PERFORM :schema.refuse_call('status', format('is %s', status), 'give some of completed, failed, cancelled, expired, or leave it out', 'prune');

@@ -164,6 +164,9 @@ BEGIN
             END IF;
         END IF;
     END LOOP;
+    -- A bell of nobody: turned on by a worker when it had been given up already, or was about to be. Every enqueue would ring it for ever.
+    DELETE FROM :schema.bells b WHERE b.ctid = ANY (ARRAY(
+        SELECT o.ctid FROM :schema.bells o WHERE NOT EXISTS (SELECT FROM :schema.workers k WHERE k.id = o.worker) FOR UPDATE SKIP LOCKED));
     -- Claims whose worker has no row at all (removed by hand, or a claim that committed after its worker was given up).
     FOR w IN SELECT DISTINCT c.worker AS id FROM :schema.claims c
              WHERE c.claimed_at < clock_timestamp() - LEAST(frozen, gone * 5) AND NOT EXISTS (SELECT FROM :schema.workers o WHERE o.id = c.worker)

@@ -20,7 +20,7 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     enqueue constant text[] := '{add_job,add_jobs,add_batch,add_one,add_same,find_run,find_events,await_run,await_runs,task_names,task_inputs,change_query,new_id,id_time,id_floor}';
     -- Not the daemon's: what people decide about runs, queues and schedules, and your tables.
-    people  constant text[] := '{set_control,pause_queue,resume_queue,pause_task,resume_task,pause_group,resume_group,pause_all,resume_all,retry_run,promote_run,edit_run,reschedule_jobs,permanently_fail_jobs,remove_job,add_schedule,update_schedule,remove_schedule,run_schedule_now,backfill_schedule,add_trigger,drop_trigger,prune}';
+    people  constant text[] := '{act_on_runs,set_control,set_pause,pause_queue,resume_queue,pause_task,resume_task,pause_group,resume_group,pause_all,resume_all,retry_run,promote_run,edit_run,reschedule_jobs,permanently_fail_jobs,remove_job,add_schedule,update_schedule,remove_schedule,run_schedule_now,backfill_schedule,add_trigger,drop_trigger,prune}';
     owners  constant text[] := '{create_roles,grant_rights}';
     ledger  constant text[] := '{migrations,engine}';  -- everybody looks whether the schema fits
     history constant text[] := '{run_requests,attempts,run_log}';
@@ -33,8 +33,8 @@ BEGIN
         WHEN kind = 'ROUTINE' THEN CASE WHEN role = 'worker' AND name = ANY (people) THEN '{}' ELSE '{EXECUTE}' END
         WHEN kind = 'SEQUENCE' THEN '{USAGE}'
         WHEN kind = 'VIEW' THEN CASE WHEN role = 'admin' AND name = 'runs' THEN '{SELECT,DELETE}' ELSE '{SELECT}' END
+        WHEN role = 'worker' AND name IN ('controls', 'audit') THEN '{SELECT}'
         WHEN name = 'audit' OR role = 'worker' AND name = ANY (history) THEN '{SELECT,INSERT}'
-        WHEN role = 'worker' AND name = 'controls' THEN '{SELECT}'
         ELSE '{SELECT,INSERT,UPDATE,DELETE}'
     END;
 END $$;

@@ -73,6 +73,12 @@ CREATE OR REPLACE FUNCTION :schema.set_bells(worker uuid, namespace text, queues
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+    namespace := COALESCE(namespace, 'default');
+    IF worker IS NULL THEN
+        PERFORM :schema.refuse_call('worker', 'is null', 'give the id that start_worker answered', 'set_bells');
+    ELSIF queues IS NULL OR EXISTS (SELECT FROM unnest(queues) q WHERE q IS NULL) THEN
+        PERFORM :schema.refuse_call('queues', 'is null or has a null', 'give names of queues, {*} for all, or none to turn the bell off', 'set_bells');
+    END IF;
     DELETE FROM :schema.bells b
     WHERE b.namespace = set_bells.namespace AND b.worker = set_bells.worker AND b.queue <> ALL (queues);
     INSERT INTO :schema.bells (worker, namespace, queue) SELECT worker, namespace, unnest(queues) ON CONFLICT DO NOTHING;

@@ -68,20 +68,21 @@ DECLARE
 BEGIN
     BEGIN
         OPEN changes FOR EXECUTE query;
-    EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
+        FETCH changes INTO payloads;  -- all rows are looked at before the first comes
+    EXCEPTION WHEN syntax_error_or_access_rule_violation OR data_exception THEN
         RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = format('the trigger %s on %s, which enqueues %s, cannot: %s',
                 spec ->> 'name', TG_RELID::regclass, spec ->> 'task', SQLERRM),
-            HINT = format('something that it names has changed: add_trigger again, or SELECT %s.drop_trigger(%L, %L)',
-                          quote_ident(:'schema'), TG_RELID::regclass, spec ->> 'name');
+            HINT = format('%s: add_trigger again, or SELECT %s.drop_trigger(%L, %L)', CASE WHEN SQLSTATE LIKE '22%'
+                THEN 'its condition or payload cannot be computed of one of the rows' ELSE 'something that it names has changed' END,
+                quote_ident(:'schema'), TG_RELID::regclass, spec ->> 'name');
     END;
-    LOOP
-        FETCH changes INTO payloads;
-        EXIT WHEN NOT FOUND;
+    WHILE payloads IS NOT NULL LOOP
         PERFORM FROM :schema.add_batch(
             tasks => ARRAY[spec ->> 'task'], inputs => payloads, namespace => spec ->> 'namespace',
             queues => ARRAY[spec ->> 'queue_name'], priorities => ARRAY[(spec ->> 'priority')::integer],
             max_attempts => ARRAY[(spec ->> 'max_attempts')::integer],
             caller => format('trigger %s on %s', spec ->> 'name', TG_RELID::regclass));
+        FETCH changes INTO payloads;
     END LOOP;
     CLOSE changes;
     RETURN NULL;

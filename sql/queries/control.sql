@@ -2,8 +2,10 @@
 
 -- name: set_controls
 -- All or none: $1 namespace · $2 kinds · $3 names · $4 queues (of groups) · $5 changes · $6 seconds from now until a pause ends
-SELECT :schema.set_control(u.kind, u.name, u.change::jsonb || CASE WHEN u.pause IS NULL THEN '{}'
-    ELSE jsonb_build_object('paused_until', clock_timestamp() + u.pause * interval '1 second') END, u.queue, $1::text)
+SELECT CASE WHEN u.pause IS NULL AND u.change::jsonb ->> 'paused_until' IS NULL
+    THEN :schema.set_control(u.kind, u.name, u.change::jsonb, u.queue, $1::text)
+    ELSE :schema.set_pause(u.kind, u.name, u.queue, COALESCE(clock_timestamp() + u.pause * interval '1 second',
+        (u.change::jsonb ->> 'paused_until')::timestamptz), u.change::jsonb ->> 'reason', $1::text) END
 FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::float8[]) AS u (kind, name, queue, change, pause);
 
 -- name: publish_controls

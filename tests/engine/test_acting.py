@@ -161,11 +161,27 @@ async def test_a_move_changes_the_queue_and_who_acts_is_the_user_unless_said(eng
         ("'retry', '{}', options => '{\"queue\": \"x\"}'", "options does not fit retry"),
         ("'cancel', '{}', options => '{\"once\": \"x\"}'", "options has a once"),
         ("'rerun', '{}', options => '{\"input\": {}, \"once\": \"\"}'", "options has a once"),
+        ("'rerun', '{}', options => '{\"input\": {}, \"onec\": \"x\"}'", "options is"),
+        ("'cancel', '{}', options => '[]'", "options is"),
+        ("'prioritize', '{}', options => NULL", "options does not fit prioritize"),
+        ("'prioritize', '{}', options => '{\"priority\": \"high\"}'", "options has a priority"),
+        ("'prioritize', '{}', options => '{\"priority\": 1.5}'", "options has a priority"),
+        ("'prioritize', '{}', options => '{\"priority\": 99999999999}'", "options has a priority"),
+        ("'move', '{}', options => '{\"queue\": null}'", "options has a queue"),
+        ("'cancel', '{}', expected => '{done}'", "expected is"),
     ],
 )
 async def test_what_cannot_be_done_is_refused_by_its_name(engine: Engine, call: str, fault: str) -> None:
-    with pytest.raises(asyncpg.PostgresError, match=fault):
+    with pytest.raises(asyncpg.InvalidParameterValueError, match=fault):
         await engine.sql(f"SELECT * FROM act_on_runs({call})")
+
+
+async def test_null_means_the_default_to_who_acts(engine: Engine) -> None:
+    run = await in_state(engine, "scheduled")
+    (row,) = await engine.sql(
+        "SELECT outcome FROM act_on_runs('cancel', ARRAY[$1::uuid], options => NULL, namespace => NULL)", run
+    )
+    assert row["outcome"] == "cancelled"
 
 
 @pytest.mark.parametrize(

@@ -221,24 +221,52 @@ async def test_a_line_and_progress_are_written_by_who_holds_the_run(engine: Engi
 
 
 REFUSED = {
-    "worker": ["complete_job(NULL, new_id(), 1)", "heartbeat(NULL)", "get_job(NULL)"],
+    "worker": [
+        "complete_job(NULL, new_id(), 1)",
+        "heartbeat(NULL)",
+        "get_job(NULL)",
+        "set_bells(NULL, 'default', '{*}')",
+    ],
     "id": ["complete_job(new_id(), NULL, 1)", "edit_run(NULL)"],
     "claim": ["fail_job(new_id(), new_id(), NULL)"],
     "ids": [
         "complete_jobs(new_id(), ARRAY[NULL]::uuid[], '{1}')",
         "reschedule_jobs(NULL)",
         "permanently_fail_jobs(NULL)",
+        "complete_jobs(new_id(), ARRAY[ARRAY[new_id()], ARRAY[new_id()]], '{1}')",
     ],
     "claims": [
         "fail_jobs(new_id(), ARRAY[new_id(), new_id()], '{1,2,3}')",
         "complete_jobs(new_id(), '{}', NULL)",
+        "fail_jobs(new_id(), ARRAY[new_id(), new_id()], '{{1},{2}}')",
     ],
     "output": ["complete_job(new_id(), new_id(), 1, to_jsonb(repeat('x', 1100000)))"],
     "outputs": ["complete_jobs(new_id(), ARRAY[new_id()], '{1}', '{1,2}')"],
     "details": ["fail_job(new_id(), new_id(), 1, details => '[]')"],
     "retry_at": ["fail_job(new_id(), new_id(), 1, retry_at => 'infinity')"],
     "lease": ["start_worker(lease => '1 second')", "heartbeat(new_id(), '2 minutes')"],
-    "queues": ["start_worker(queues => '{}')", "start_worker(queues => '{*}')"],
+    "queues": [
+        "start_worker(queues => '{}')",
+        "start_worker(queues => '{*}')",
+        "start_worker(queues => '{{a,b},{c,d}}')",
+        "set_bells(new_id(), 'default', NULL)",
+        "set_bells(new_id(), 'default', '{a,NULL}')",
+    ],
+    "outcomes": ["finish_jobs(new_id(), ARRAY[new_id()], '{1}', '{done}')"],
+    "ahead": ["ensure_partitions(-1)", "ensure_partitions(32767)"],
+    "most": [
+        "queue_depths('default', -1)",
+        "queue_depths('default', 2147483647)",
+        "prune('1 day', most => 0)",
+    ],
+    "older_than": ["prune('-1 day')", "prune('100000 years')"],
+    "ticks": [
+        "backfill_schedule('k', '{}')",
+        "backfill_schedule('k', NULL)",
+        "backfill_schedule('k', '[1]')",
+        """backfill_schedule('k', '[{"at": "soon"}]')""",
+        """backfill_schedule('k', '[{"at": null}]')""",
+    ],
     "concurrency": ["start_worker(concurrency => 0)"],
     "namespace": ["start_worker(namespace => '')"],
     "n": ["get_jobs(new_id(), 0)"],
@@ -261,6 +289,7 @@ REFUSED = {
     ("field", "call"), [(field, call) for field, calls in REFUSED.items() for call in calls]
 )
 async def test_a_wrong_argument_is_refused_by_its_name(engine: Engine, field: str, call: str) -> None:
+    await engine.sql("SELECT add_schedule('k', 't', every => '1 day')")
     with pytest.raises(asyncpg.InvalidParameterValueError) as caught:
         await engine.sql(f"SELECT {call}")
     assert (caught.value.column_name, bool(caught.value.hint)) == (field, True)

@@ -129,6 +129,15 @@ class Control(Drained, RuleBasedStateMachine):
     def ageing(self, queue: str, ageing: str | None) -> None:
         self.control("queue", queue, ageing=ageing)
 
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data(), minutes=st.sampled_from([1, 2, 60]))
+    def waits_long(self, data: st.DataObject, minutes: int) -> None:
+        """It gains as many levels where ageing is said."""
+        waited = (
+            "UPDATE jobs SET run_at = run_at - $2 * interval '1 minute' WHERE id = $1 AND state IN ('q', 'b')"
+        )
+        self.attempt(waited, self.choose(data, self.runs), float(minutes))
+
     @rule(
         what=st.sampled_from(
             [

@@ -136,11 +136,34 @@ async def test_who_takes_back_a_rate_takes_back_its_period_and_burst(
 @pytest.mark.parametrize(
     ("field", "call"),
     [
-        ("name", "pause_queue(NULL)"),
-        ("name", "pause_group('mail', NULL)"),
+        ("queue_name", "pause_queue(NULL)"),
+        ("queue_name", "pause_queue('')"),
+        ("queue_name", "resume_queue(NULL)"),
+        ("queue_name", "pause_queue('*')"),
+        ("queue_name", "pause_group('*', 'customer 42')"),
+        ("name", "set_control('queue', '*', '{\"concurrency\": 1}')"),
+        ("task", "pause_task(NULL)"),
+        ("task", "resume_task('')"),
+        ("group_key", "pause_group('mail', NULL)"),
+        ("queue_name", "pause_group(NULL, 'customer 42')"),
+        ("group_key", "resume_group('mail', '')"),
+        ("until", "pause_queue('mail', now())"),
+        ("until", "pause_queue('mail', '-infinity')"),
+        ("until", "pause_task('mail.send', now() - interval '1 second')"),
+        ("until", "pause_group('mail', 'customer 42', '2020-01-01')"),
+        ("until", "pause_all('2020-01-01')"),
+        ("until", "pause_queue('mail', '9999-01-01')"),
+        ("namespace", "pause_queue('mail', namespace => '')"),
+        ("paused_until", "set_control('queue', 'mail', '{\"paused_until\": \"2020-01-01\"}')"),
         ("kind", "set_control(NULL, 'mail', '{}')"),
         ("source", "set_control('queue', 'mail', '{}', source => 'me')"),
         ("namespace", "resume_queue('mail', '')"),
+        ("paused_until", "set_control('all', '', '{\"paused_until\": \"infinity\"}', source => 'code')"),
+        (
+            "paused_until",
+            """publish_controls('default', 'settings', '[{"kind": "queue", "name": "mail",
+                "change": {"paused_until": "infinity"}}]', '{}')""",
+        ),
         ("burst", "set_control('queue', 'mail', '{\"burst\": 5}')"),
         ("burst", "set_control('queue', 'mail', '{\"rate\": null, \"burst\": 5}')"),
     ],
@@ -149,3 +172,4 @@ async def test_what_cannot_be_is_refused_by_its_name(engine: Engine, field: str,
     with pytest.raises(asyncpg.InvalidParameterValueError) as caught:
         await engine.sql(f"SELECT {call}")
     assert (caught.value.column_name, bool(caught.value.hint)) == (field, True)
+    assert await engine.sql("SELECT FROM controls") == []

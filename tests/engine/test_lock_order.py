@@ -11,10 +11,9 @@ from tests.engine.calls import Engine, blocked
 from tests.engine.conftest import Another
 from tests.engine.test_turns import fair, grouped
 
-BATCH = (
-    "SELECT outcome FROM add_jobs(ARRAY["
-    """'{"task": "t", "job_key": "a"}', '{"task": "t", "job_key": "b"}']::jsonb[])"""
-)
+BATCH = """SELECT outcome FROM add_jobs(ARRAY(SELECT jsonb_build_object('task', 't', 'job_key', k)
+    FROM unnest('{a,b}' || ARRAY(SELECT 'more ' || n FROM generate_series(1, {more}) n)) k))"""
+FEW, MANY = BATCH.replace("{more}", "0"), BATCH.replace("{more}", "60")
 LOCK = "SELECT id FROM jobs WHERE id = $1 FOR UPDATE"
 
 
@@ -65,8 +64,9 @@ async def test_who_ends_turns_holds_none_while_it_waits_for_an_earlier_one(
     assert {row["id"] for row in rows} == {*left}
 
 
+@pytest.mark.parametrize("batch", [FEW, MANY])
 async def test_a_batch_with_keys_holds_none_while_it_waits_for_an_earlier_one(
-    engine: Engine, another: Another
+    engine: Engine, another: Another, batch: str
 ) -> None:
     """Keys are in another order than the jobs that have them: who completes these meanwhile goes by jobs."""
     first, second = [await engine.add_one(job_key=key) for key in ("b", "a")]
@@ -74,12 +74,13 @@ async def test_a_batch_with_keys_holds_none_while_it_waits_for_an_earlier_one(
     pid: Any = engine.db.get_server_pid()
     async with other.db.transaction():
         await other.sql(LOCK, first)
-        adding = asyncio.create_task(engine.sql(BATCH))
+        adding = asyncio.create_task(engine.sql(batch))
         await blocked(third.db, pid)
         await other.sql(LOCK, second)
-    assert [row["outcome"] for row in await adding] == ["replaced", "replaced"]
+    assert [row["outcome"] for row in await adding][:2] == ["replaced", "replaced"]
 
 
+@pytest.mark.parametrize("batch", [FEW, MANY])
 @pytest.mark.parametrize(
     ("running", "call"),
     [
@@ -90,7 +91,7 @@ async def test_a_batch_with_keys_holds_none_while_it_waits_for_an_earlier_one(
     ],
 )
 async def test_a_batch_with_keys_and_who_acts_on_the_same_jobs_do_not_wait_in_a_circle(
-    engine: Engine, another: Another, running: bool, call: str
+    engine: Engine, another: Another, running: bool, call: str, batch: str
 ) -> None:
     first, second = [await engine.add_one(job_key=key) for key in ("b", "a")]
     if running:
@@ -101,10 +102,10 @@ async def test_a_batch_with_keys_and_who_acts_on_the_same_jobs_do_not_wait_in_a_
         await other.sql(LOCK, first)
         acting = asyncio.create_task(engine.sql(asked, engine.worker, [first, second], [engine.claim_number]))
         await blocked(third.db, engine.db.get_server_pid())
-        adding = asyncio.create_task(adder.sql(BATCH))
+        adding = asyncio.create_task(adder.sql(batch))
         await blocked(third.db, adder.db.get_server_pid())
     await acting
-    assert len(await adding) == 2
+    assert [row["outcome"] for row in (await adding)[2:]] == ["added"] * (0 if batch is FEW else 60)
 
 
 async def test_batches_with_the_same_keys_wait_for_each_other_and_not_for_each_others_jobs(
@@ -114,10 +115,10 @@ async def test_batches_with_the_same_keys_wait_for_each_other_and_not_for_each_o
     first, second, single, third = [await another() for _ in range(4)]
     async with single.db.transaction():
         await single.add_one(job_key="a")
-        adding = [asyncio.create_task(first.sql(BATCH))]
+        adding = [asyncio.create_task(first.sql(FEW))]
         await blocked(third.db, first.db.get_server_pid())
         made = await engine.add_one(job_key="b")
-        adding.append(asyncio.create_task(second.sql(BATCH)))
+        adding.append(asyncio.create_task(second.sql(FEW)))
         await blocked(third.db, second.db.get_server_pid())
         assert await third.sql(f"{LOCK} NOWAIT", made)
     for one in adding:

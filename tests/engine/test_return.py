@@ -200,3 +200,15 @@ async def test_progress_patches_are_merged_to_any_depth(
     for patch in patches:
         assert await log(engine, [run], [engine.claim_number], "progress", [patch]) == []
     assert (await engine.run(run))["progress"] == progress
+
+
+async def test_a_bell_of_a_worker_without_a_row_is_turned_off_with_the_next_rescue(
+    engine: Engine, another: Another
+) -> None:
+    """Or every enqueue would ring it for ever: it was turned on by one that had been given up meanwhile."""
+    rescuer = await another()
+    (row,) = await rescuer.sql("SELECT start_worker() AS id")
+    for worker in (engine.worker, row["id"]):
+        await engine.sql("SELECT set_bells($1, 'default', '{*}')", worker)
+    await rescuer.sql("SELECT rescue($1)", rescuer.worker)
+    assert [bell["worker"] for bell in await engine.sql("SELECT worker FROM bells")] == [row["id"]]

@@ -262,3 +262,21 @@ async def test_sql_finds_runs_in_its_own_words(engine: Engine) -> None:
     assert [row["status"] for row in found] == ["failed"] * 3
     everything = await engine.sql("SELECT id FROM find_runs(most => 10000) ORDER BY id")
     assert everything == await engine.sql("SELECT id FROM runs WHERE namespace = 'default' ORDER BY id")
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("created_before => 'infinity'", 1),
+        ("created_from => '-infinity'", 1),
+        ("created_from => '1960-01-01'", 1),
+        ("started_before => 'infinity'", 0),
+        ("created_from => 'infinity'", 0),
+        ("created_before => '1960-01-01'", 0),
+    ],
+)
+async def test_a_time_that_no_run_can_have_is_a_bound_as_any_other(
+    engine: Engine, said: str, found: int
+) -> None:
+    await engine.add()
+    assert len(await engine.sql(f"SELECT FROM find_runs({said})")) == found

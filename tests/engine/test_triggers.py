@@ -343,3 +343,13 @@ async def test_a_new_engine_leaves_triggers_working(dsn: str, shop: Engine) -> N
     assert (await migrate(dsn)).engine
     await shop.sql("INSERT INTO public.orders VALUES (1)")
     assert await taken(shop) == [{"id": 1}]
+
+
+async def test_a_row_of_which_the_condition_cannot_be_computed_is_told_with_the_trigger(shop: Engine) -> None:
+    await add(shop, "when_sql => '100 / new.total > 1', name => 'mail'")
+    with pytest.raises(asyncpg.DivisionByZeroError, match=r"trigger mail on public\.orders") as caught:
+        await shop.sql("INSERT INTO public.orders VALUES (1, 'new', NULL, 50), (2, 'new', NULL, 0)")
+    assert "openqueue.drop_trigger('public.orders', 'mail')" in str(caught.value.hint)
+    assert "cannot be computed" in str(caught.value.hint)
+    await shop.sql("INSERT INTO public.orders VALUES (1, 'new', NULL, 50)")
+    assert [row["id"] for row in await taken(shop)] == [1]

@@ -145,11 +145,14 @@ async def test_a_worker_changes_no_history_and_decides_nothing_that_people_decid
         relations = await connection.fetch(RELATIONS, realm.schema, realm.role("worker"))
         changed = {row["relname"] for row in relations if row["changes"]}
         assert changed.isdisjoint({*HISTORY, "controls", "migrations", "engine", "runs"})
+        assert {"audit", "controls"}.isdisjoint(row["relname"] for row in relations if row["writes"])
         assert "jobs" in changed
         functions = await connection.fetch(FUNCTIONS, realm.schema, realm.role("worker"))
         denied = {row["name"] for row in functions if not row["may"]}
         assert {
+            "act_on_runs",
             "set_control",
+            "pause_queue",
             "retry_run",
             "edit_run",
             "add_schedule",
@@ -159,6 +162,8 @@ async def test_a_worker_changes_no_history_and_decides_nothing_that_people_decid
         assert {"claim_jobs", "finish_jobs", "rescue", "cancel_run", "add_job"}.isdisjoint(denied)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(f"DELETE FROM {realm.table('attempts')}")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(f"INSERT INTO {realm.table('audit')} (action, actor) VALUES ('', 'me')")
         with pytest.raises(asyncpg.InvalidParameterValueError, match="source"):
             await connection.execute(
                 f"SELECT {realm.table('publish_controls')}('default', 'run time', '[]', '{{}}')"

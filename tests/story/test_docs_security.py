@@ -20,7 +20,15 @@ NEEDS = {
     "claim": ("claim_jobs", "finish_jobs", "log_runs", "rescue", "lead", "ensure_partitions", "fire_ticks"),
     "cancel": ("cancel_run",),
     "list": ("find_runs", "find_attempts", "SELECT workers", "SELECT queue_stats", "SELECT runs"),
-    "retry": ("retry_run", "promote_run", "edit_run", "set_control", "pause_queue"),
+    "retry": (
+        "retry_run",
+        "promote_run",
+        "edit_run",
+        "act_on_runs",
+        "INSERT audit",
+        "set_control",
+        "pause_queue",
+    ),
     "schedules": (
         "add_schedule",
         "update_schedule",

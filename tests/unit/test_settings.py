@@ -378,6 +378,8 @@ def test_controls_are_tables_of_queues_or_json_in_a_variable(
         ('{"mail": {"fairness": "fair"}}', "mail.fairness: 'fair' is not one of"),
         ('{"mail": {"ageing": "0s"}}', "mail.ageing: '0s' must be longer than zero"),
         ('{"mail": {"weights": {"gold": 0}}}', "mail.weights: gold = 0: give a weight"),
+        ('{"mail": {"weights": {"a\\u0000": 1}}}', "mail.weights: 'a\\x00' is not the name of a group"),
+        ('{"*": {"concurrency": 1}}', "'*' is not the name of a queue"),
     ],
 )
 def test_controls_that_cannot_be_are_refused_with_their_place(

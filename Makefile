@@ -11,7 +11,6 @@ OLDEST ?= /usr/lib/postgresql/15/bin
 
 BIN := .venv/bin
 STAMP := .venv/installed
-SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs=2 --output-sync=line
 
 # Thousands of processes import the same modules: where none may be kept compiled, each compiles them anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -43,11 +42,7 @@ test-oldest: $(STAMP) ## what needs a database, on the oldest PostgreSQL support
 		OPENQUEUE_TEST_PG_BIN=$(OLDEST) $(BIN)/python -m pytest -n $(JOBS) -m database $(SAME) $(ARGS); \
 	else echo "MISSING: not tested on PostgreSQL 15: no programs in $(OLDEST) (apt-get install postgresql-15)"; fi
 
-check: $(STAMP) ## the whole gate: two things at a time, as many of them wait
-	@$(SIDE_BY_SIDE) lint types docs
-	@echo "test and test-oldest, side by side: each is shown when it has ended …"
-	@$(SIDE_BY_SIDE) test test-oldest
-	@$(MAKE) --no-print-directory examples wheel
+check: lint types docs test test-oldest examples wheel ## the whole gate
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 && echo "the image is built by: docker build ." \
 		|| echo "MISSING: the image was not built: no engine (its Dockerfile was checked by tests/rules)"
 

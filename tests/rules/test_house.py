@@ -158,6 +158,6 @@ def test_a_target_of_the_makefile_is_explained(target: str) -> None:
 
 def test_the_gate_is_make_check() -> None:
     assert "make check" in (ROOT / ".ci" / "run").read_text()
-    check = re.search(r"^check: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    check = re.search(r"^check: (.*) ##", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert check
-    assert {"lint", "types", "test", "test-oldest", "examples", "wheel"} <= set(check[1].split())
+    assert {"lint", "types", "test", "examples", "wheel"} <= set(check[1].split())

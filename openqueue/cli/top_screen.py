@@ -72,6 +72,7 @@ class Screen:
                 if time.monotonic() >= next_look and _over(self._looking) and not self.view.frozen:
                     self._looking = asyncio.create_task(self._look())
                     next_look = time.monotonic() + every
+                _over(self._acting)
                 self._draw()
                 key = await _next(keys, min(max(next_look - time.monotonic(), 0.02), 0.5))
                 if key and not self._obey(key):

@@ -79,12 +79,9 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def is_without_room(error: BaseException) -> bool:
-    """Whether the server's queue of notifications is full, so that what notifies fails at its commit.
-
-    The state is that of every limit of PostgreSQL's; the word is the same in all its languages.
-    """
+    """Whether the server's queue of notifications is full, so that what notifies fails at its commit."""
     report = reported(error)
-    return report is not None and report.state == "54000" and "NOTIFY" in report.message
+    return report is not None and report.lacks_room_to_notify
 
 
 def is_refused_value(error: BaseException) -> bool:
@@ -154,7 +151,7 @@ def _from_server(report: Report, where: str, during: str, schema: str) -> OpenQu
 
 def _refused(report: Report, where: str, during: str) -> OpenQueueError:
     state = report.state
-    if state == "54000" and "NOTIFY" in report.message:
+    if report.lacks_room_to_notify:
         return ConnectionFailed(
             f"Cannot use {where}{during}: the server's queue of notifications is full ({report.text})."
             " `openqueue doctor --only notify-queue` says which sessions may keep it so."

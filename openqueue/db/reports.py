@@ -28,6 +28,11 @@ class Report:
     detail: str | None = None
 
     @property
+    def lacks_room_to_notify(self) -> bool:
+        """Its queue of notifications is full: a limit like others, by a word that no language changes."""
+        return self.state == "54000" and "NOTIFY" in self.message
+
+    @property
     def sentence(self) -> str:
         """The message with its hint, on one line."""
         return f"{self.message}{f': {self.hint}' if self.hint else ''}"

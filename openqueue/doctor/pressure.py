@@ -125,8 +125,8 @@ _ENDS: dict[str, Any] = {
 
 def judge_notifications(rows: Rows, case: Case) -> Judgement:
     """How full the queue of NOTIFY is, and who may keep it from being emptied."""
-    sessions = rows["doctor_notify_queue"]
-    usage = sessions[0]["usage"]
+    first, *_ = found = rows["doctor_notify_queue"]
+    usage, sessions = first["usage"], [row for row in found if row["pid"] is not None]
     severity = _grade(usage, case.bounds.notify)
     said = f"{usage:.1%} full"
     if severity is None:
@@ -137,13 +137,9 @@ def judge_notifications(rows: Rows, case: Case) -> Judgement:
         f" keeps it from being emptied. {_in_transactions(sessions)}",
         "Once it is full, every transaction of the server that notifies fails at its commit, enqueues among"
         " them.",
-        tuple(
-            f"psql -c 'SELECT pg_terminate_backend({row['pid']})'   # if it listens"
-            for row in sessions
-            if row["pid"] is not None
-        )
+        tuple(f"psql -c 'SELECT pg_terminate_backend({row['pid']})'   # if it listens" for row in sessions)
         or ("# end the session that listens and stays in a transaction: SELECT * FROM pg_stat_activity",),
-        {**sessions[0], "sessions": [dict(row) for row in sessions if row["pid"] is not None]},
+        {**first, "sessions": [dict(row) for row in sessions]},
     )
     return Judgement(said, (finding,))
 
@@ -154,7 +150,6 @@ def _in_transactions(sessions: Sequence[Row]) -> str:
         f"session {row['pid']} ({row['application'] or 'no application name'}, database {row['database']}),"
         f" {ago(row['age'])}: {_doing(row)}"
         for row in sessions
-        if row["pid"] is not None
     ]
     if not told:
         return "None is seen in a transaction now."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -10,8 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
+import pytest
+from rich.console import Console
+from rich.live import Live
 
 import openqueue
+from openqueue.cli.top_screen import Screen
+from openqueue.clients import open_client
+from openqueue.settings import load_settings
 from tests.support.command import Command
 from tests.support.eventually import PATIENCE
 from tests.support.terminal import Terminal, in_terminal
@@ -142,3 +149,17 @@ def test_keys_are_obeyed_while_the_database_does_not_answer(oq: Command) -> None
         terminal.type("\rq")
         runner.run(holder.close())
         assert terminal.process.wait(PATIENCE) == 0
+
+
+async def test_what_a_key_has_begun_and_went_wrong_unforeseen_ends_it_with_that_error(dsn: str) -> None:
+    async def ask() -> str:
+        raise ZeroDivisionError
+
+    settings = load_settings(database_url=dsn)
+    async with open_client(settings) as client:
+        with Live(console=Console(file=io.StringIO()), auto_refresh=False) as live:
+            screen = Screen(client, settings, "", live)
+            screen._act(ask())
+            with pytest.raises(ZeroDivisionError):
+                async with asyncio.timeout(PATIENCE):
+                    await screen.run(asyncio.Queue(), every=60.0)
